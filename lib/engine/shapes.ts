@@ -1,0 +1,57 @@
+/** Shape arithmetic shared by cards, references and tensors. */
+import { WordmaskError } from '../util/errors.js';
+import type { TensorSpec } from './card.js';
+
+export function numel(shape: readonly number[]): number {
+  let n = 1;
+  for (const d of shape) n *= d;
+  return n;
+}
+
+/** Row-major strides in elements. */
+export function contiguousStrides(shape: readonly number[]): number[] {
+  const strides = new Array<number>(shape.length);
+  let step = 1;
+  for (let i = shape.length - 1; i >= 0; i--) {
+    strides[i] = step;
+    step *= shape[i] as number;
+  }
+  return strides;
+}
+
+export function sameShape(a: readonly number[], b: readonly number[]): boolean {
+  return a.length === b.length && a.every((d, i) => d === b[i]);
+}
+
+/** NumPy broadcasting of two shapes, or undefined if they do not fit. */
+export function broadcastShapes(a: readonly number[], b: readonly number[]): number[] | undefined {
+  const rank = Math.max(a.length, b.length);
+  const out = new Array<number>(rank);
+  for (let i = 0; i < rank; i++) {
+    const x = a[a.length - rank + i] ?? 1;
+    const y = b[b.length - rank + i] ?? 1;
+    if (x !== y && x !== 1 && y !== 1) return undefined;
+    out[i] = x === 1 ? y : x;
+  }
+  return out;
+}
+
+/** Negative axes count from the end. @throws E_OPTION when out of range */
+export function normaliseAxis(op: string, axis: number, rank: number): number {
+  const positive = axis < 0 ? axis + rank : axis;
+  if (!Number.isInteger(positive) || positive < 0 || positive >= rank) {
+    throw new WordmaskError('E_OPTION', `${op}: axis ${axis} is out of range for a tensor of rank ${rank} (allowed ${-rank}..${rank - 1})`);
+  }
+  return positive;
+}
+
+export function specText(spec: TensorSpec | undefined): string {
+  return spec ? `${spec.dtype}[${spec.shape.join(', ')}]` : 'none';
+}
+
+/** The one way a card refuses its inputs: E_OPTION with the op, the expectation and every input's dtype and shape. */
+export function rejectShape(op: string, expected: string, inputs: readonly (TensorSpec | undefined)[]): never {
+  throw new WordmaskError('E_OPTION', `${op}: expected ${expected}, got ${inputs.map(specText).join(', ')}`, {
+    details: { op, shapes: inputs.map((spec) => spec?.shape), dtypes: inputs.map((spec) => spec?.dtype) },
+  });
+}

@@ -1,0 +1,77 @@
+// Two-byte float storage types and their conversions. bf16 and f16 are storage only: all arithmetic is f32.
+// Rounding is to nearest, ties to even; NaN stays NaN (payload cut to one quiet bit).
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+namespace wm {
+
+struct bf16 {
+  uint16_t bits;
+};
+struct f16 {
+  uint16_t bits;
+};
+
+inline uint32_t float_bits(float x) {
+  uint32_t u;
+  std::memcpy(&u, &x, 4);
+  return u;
+}
+
+inline float float_from_bits(uint32_t u) {
+  float x;
+  std::memcpy(&x, &u, 4);
+  return x;
+}
+
+inline float to_float(bf16 x) { return float_from_bits(static_cast<uint32_t>(x.bits) << 16); }
+
+inline bf16 to_bf16(float x) {
+  const uint32_t u = float_bits(x);
+  if ((u & 0x7fffffffu) > 0x7f800000u) return {static_cast<uint16_t>((u >> 16) | 0x40u)};
+  return {static_cast<uint16_t>((u + 0x7fffu + ((u >> 16) & 1u)) >> 16)};
+}
+
+inline float to_float(f16 x) {
+  const uint32_t sign = static_cast<uint32_t>(x.bits & 0x8000u) << 16;
+  const uint32_t exponent = (x.bits >> 10) & 0x1fu;
+  const uint32_t mantissa = x.bits & 0x3ffu;
+  if (exponent == 31) return float_from_bits(sign | 0x7f800000u | (mantissa << 13));
+  if (exponent != 0) return float_from_bits(sign | ((exponent + 112) << 23) | (mantissa << 13));
+  // Subnormal: value = mantissa * 2^-24, exact in f32.
+  const float magnitude = static_cast<float>(mantissa) * 5.9604644775390625e-8f;
+  return sign ? -magnitude : magnitude;
+}
+
+inline f16 to_f16(float x) {
+  const uint32_t u = float_bits(x);
+  const uint16_t sign = static_cast<uint16_t>((u >> 16) & 0x8000u);
+  const uint32_t magnitude = u & 0x7fffffffu;
+  if (magnitude > 0x7f800000u) return {static_cast<uint16_t>(sign | 0x7e00u)};
+  if (magnitude >= 0x477ff000u) return {static_cast<uint16_t>(sign | 0x7c00u)};  // >= 65520 rounds to infinity
+  if (magnitude < 0x38800000u) {
+    // Below 2^-14: adding 0.5 aligns the result's last bit with the f16 subnormal step; the FPU rounds to even.
+    const float shifted = float_from_bits(magnitude) + 0.5f;
+    return {static_cast<uint16_t>(sign | (float_bits(shifted) - 0x3f000000u))};
+  }
+  const uint32_t rounded = magnitude + 0xfffu + ((magnitude >> 13) & 1u);
+  return {static_cast<uint16_t>(sign | ((rounded - 0x38000000u) >> 13))};
+}
+
+inline float to_float(float x) { return x; }
+inline double to_float(double x) { return x; }
+
+template <class T>
+inline T from_float(float x);
+template <>
+inline float from_float<float>(float x) { return x; }
+template <>
+inline double from_float<double>(float x) { return static_cast<double>(x); }
+template <>
+inline bf16 from_float<bf16>(float x) { return to_bf16(x); }
+template <>
+inline f16 from_float<f16>(float x) { return to_f16(x); }
+
+}  // namespace wm

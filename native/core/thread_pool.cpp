@@ -1,0 +1,173 @@
+#include "native/core/thread_pool.h"
+
+#include <pthread.h>
+#include <sched.h>
+
+#include <condition_variable>
+#include <cstdlib>
+#include <exception>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+namespace wm {
+
+namespace {
+
+// About 20 us of spinning before a worker sleeps: longer than the gap between two kernels of one encode.
+constexpr int kSpins = 4000;
+
+inline void cpu_relax() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#endif
+}
+
+int default_threads() {
+  if (const char *text = std::getenv("WORDMASK_THREADS")) {
+    const int n = std::atoi(text);
+    if (n >= 1) return n < 256 ? n : 256;
+  }
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof set, &set) == 0) {
+    const int n = CPU_COUNT(&set);
+    if (n >= 1) return n < 256 ? n : 256;
+  }
+  const unsigned n = std::thread::hardware_concurrency();
+  return n == 0 ? 1 : static_cast<int>(n < 256 ? n : 256);
+}
+
+thread_local bool inside_region = false;
+
+}  // namespace
+
+// One parallel region at a time. Workers wait for `epoch_` to change, then take chunks from `next_` until none is
+// left. `busy_` counts workers that have not finished with the region: run() returns once it is zero, so a worker can
+// never touch the body of a region that is over.
+struct ThreadPool::Impl {
+  std::mutex region_mutex;  // serialises callers
+  std::mutex mutex;
+  std::condition_variable wake;
+  std::vector<std::thread> workers;
+  std::atomic<uint64_t> epoch{0};
+  std::atomic<int> busy{0};
+  std::atomic<int64_t> next{0};
+  int64_t chunks = 0;
+  const std::function<void(int64_t)> *body = nullptr;
+  std::atomic<bool> failed{false};
+  std::exception_ptr error;
+  std::mutex error_mutex;
+  bool stopping = false;
+  std::atomic<int> threads{1};
+
+  void work() {
+    for (;;) {
+      const int64_t chunk = next.fetch_add(1, std::memory_order_relaxed);
+      if (chunk >= chunks) return;
+      if (failed.load(std::memory_order_relaxed)) continue;
+      try {
+        (*body)(chunk);
+      } catch (...) {
+        std::lock_guard<std::mutex> lock(error_mutex);
+        if (!error) error = std::current_exception();
+        failed.store(true, std::memory_order_relaxed);
+      }
+    }
+  }
+
+  // `seen`: the epoch at the worker's start, so that it waits for the first region after it.
+  void worker_main(uint64_t seen) {
+    inside_region = true;
+    for (;;) {
+      int spins = 0;
+      while (epoch.load(std::memory_order_acquire) == seen && spins < kSpins) {
+        cpu_relax();
+        ++spins;
+      }
+      if (epoch.load(std::memory_order_acquire) == seen) {
+        std::unique_lock<std::mutex> lock(mutex);
+        wake.wait(lock, [&] { return epoch.load(std::memory_order_acquire) != seen || stopping; });
+      }
+      {
+        std::lock_guard<std::mutex> lock(mutex);
+        if (stopping) return;
+        seen = epoch.load(std::memory_order_acquire);
+      }
+      work();
+      busy.fetch_sub(1, std::memory_order_acq_rel);
+    }
+  }
+
+  void start_workers(int count) {
+    for (int i = 0; i < count; ++i) workers.emplace_back([this, seen = epoch.load()] { worker_main(seen); });
+  }
+
+  void stop_workers() {
+    {
+      std::lock_guard<std::mutex> lock(mutex);
+      stopping = true;
+      epoch.fetch_add(1, std::memory_order_acq_rel);
+    }
+    wake.notify_all();
+    for (std::thread &worker : workers) worker.join();
+    workers.clear();
+    stopping = false;
+  }
+};
+
+ThreadPool &ThreadPool::instance() {
+  // Never destroyed: worker threads may still run while static destructors do.
+  static ThreadPool *pool = new ThreadPool();
+  return *pool;
+}
+
+ThreadPool::ThreadPool() : impl_(new Impl) { impl_->threads = default_threads(); }
+ThreadPool::~ThreadPool() { impl_->stop_workers(); }
+
+int ThreadPool::size() const { return impl_->threads.load(); }
+
+void ThreadPool::resize(int threads) {
+  if (threads < 1) threads = 1;
+  if (threads > 256) threads = 256;
+  std::lock_guard<std::mutex> region(impl_->region_mutex);
+  impl_->stop_workers();
+  impl_->threads = threads;
+}
+
+void ThreadPool::run(int64_t chunks, const std::function<void(int64_t)> &body) {
+  if (chunks <= 0) return;
+  Impl &pool = *impl_;
+  if (inside_region || chunks == 1 || pool.threads.load(std::memory_order_relaxed) == 1) {
+    for (int64_t chunk = 0; chunk < chunks; ++chunk) body(chunk);
+    return;
+  }
+  std::lock_guard<std::mutex> region(pool.region_mutex);
+  const int wanted = pool.threads.load() - 1;
+  if (static_cast<int>(pool.workers.size()) != wanted) {
+    pool.stop_workers();
+    pool.start_workers(wanted);
+  }
+  pool.body = &body;
+  pool.chunks = chunks;
+  pool.next.store(0, std::memory_order_relaxed);
+  pool.failed.store(false, std::memory_order_relaxed);
+  pool.error = nullptr;
+  pool.busy.store(wanted, std::memory_order_relaxed);
+  {
+    std::lock_guard<std::mutex> lock(pool.mutex);
+    pool.epoch.fetch_add(1, std::memory_order_acq_rel);
+  }
+  pool.wake.notify_all();
+  inside_region = true;
+  pool.work();
+  inside_region = false;
+  int spins = 0;
+  while (pool.busy.load(std::memory_order_acquire) != 0) {
+    cpu_relax();
+    if (++spins > kSpins) std::this_thread::yield();
+  }
+  pool.body = nullptr;
+  if (pool.error) std::rethrow_exception(pool.error);
+}
+
+}  // namespace wm
