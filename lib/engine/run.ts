@@ -1,5 +1,93 @@
 /** The generic call of an op: every op function of lib/engine/ops ends here. */
-import type { Attrs, OpCard } from './card.js';
-import type { Tensor } from './tensor.js';
+import { type NativeStorage, addon } from '../binding/addon.js';
+import { WordmaskError, show } from '../util/errors.js';
+import { nearest } from '../util/nearest.js';
+import type { Attrs, OpCard, TensorSpec } from './card.js';
+import { currentContext } from './context.js';
+import { dtypeCode, isFloat } from './dtype.js';
+import { recordOp } from './grad/tape.js';
+import { specText } from './shapes.js';
+import { Tensor } from './tensor.js';
 
-export declare function run<A extends Attrs>(card: OpCard<A>, inputs: readonly (Tensor | undefined)[], attrs?: Partial<A>): Tensor[];
+const synchronous = process.env.WORDMASK_SYNC === '1';
+
+/**
+ * Checks the call against the card, queues the op and returns its outputs, which hold values once the queue reaches them.
+ * @throws E_USAGE for wrong inputs, E_OPTION for shapes and attributes the card refuses, E_DISPOSED
+ */
+export function run<A extends Attrs>(card: OpCard<A>, inputs: readonly (Tensor | undefined)[], attrs?: Partial<A>): Tensor[] {
+  const merged = mergeAttrs(card, attrs);
+  checkInputs(card as unknown as OpCard, inputs);
+  const specs = card.shape(inputs.map((tensor) => tensor && { shape: tensor.shape, dtype: tensor.dtype }), merged);
+  const native = addon();
+  const storages: (NativeStorage | null)[] = inputs.map((tensor) => tensor?.storage.native ?? null);
+  const made = native.run(card.name, storages, describe(inputs, specs), packAttrs(merged), specs.length, currentContext().token);
+  const outputs = specs.map((spec, i) => outputTensor(card as unknown as OpCard, inputs, i, made[i] as NativeStorage, spec));
+  if (synchronous) native.synchronise();
+  if (currentContext().grad && card.grad && inputs.some((tensor) => tensor?.gradValue)) {
+    recordOp(card as unknown as OpCard, inputs, outputs, merged);
+  }
+  return outputs;
+}
+
+function outputTensor(card: OpCard, inputs: readonly (Tensor | undefined)[], index: number, native: NativeStorage, spec: TensorSpec): Tensor {
+  if (card.inPlace && index === 0) {
+    // Another handle on the same memory: views of the input must keep counting on one reference.
+    native.dispose();
+    return new Tensor((inputs[0] as Tensor).storage, spec.dtype, spec.shape, undefined, (inputs[0] as Tensor).offset);
+  }
+  return new Tensor({ native, handles: 0 }, spec.dtype, spec.shape);
+}
+
+function mergeAttrs<A extends Attrs>(card: OpCard<A>, given: Partial<A> | undefined): A {
+  const merged: A = { ...card.attrs };
+  for (const [key, value] of Object.entries(given ?? {})) {
+    if (value === undefined) continue;
+    if (!(key in card.attrs)) {
+      const guess = nearest(key, Object.keys(card.attrs));
+      throw new WordmaskError('E_OPTION', `${card.name}: unknown attribute ${show(key)}${guess ? `, did you mean '${guess}'?` : ''} (known: ${Object.keys(card.attrs).join(', ')})`);
+    }
+    if (typeof value !== typeof card.attrs[key] || Number.isNaN(value)) {
+      throw new WordmaskError('E_OPTION', `${card.name}: attribute ${key} must be a ${typeof card.attrs[key]}, got ${show(value)}`);
+    }
+    (merged as Attrs)[key] = value;
+  }
+  return merged;
+}
+
+function packAttrs(attrs: Attrs): Float64Array {
+  return Float64Array.from(Object.values(attrs), Number);
+}
+
+function checkInputs(card: OpCard, inputs: readonly (Tensor | undefined)[]): void {
+  const variadic = card.inputs.at(-1)?.startsWith('...');
+  if (!variadic && inputs.length > card.inputs.length) {
+    throw new WordmaskError('E_USAGE', `${card.name}: takes ${card.inputs.length} inputs (${card.inputs.join(', ')}), got ${inputs.length}`);
+  }
+  let floatType: string | undefined;
+  for (let i = 0; i < Math.max(inputs.length, variadic ? 0 : card.inputs.length); i++) {
+    const name = card.inputs[i] ?? card.inputs.at(-1);
+    const tensor = inputs[i];
+    if (tensor === undefined) {
+      if (!name?.endsWith('?')) throw new WordmaskError('E_USAGE', `${card.name}: input ${name} is missing`);
+      continue;
+    }
+    if (!(tensor instanceof Tensor)) throw new WordmaskError('E_USAGE', `${card.name}: input ${name} must be a Tensor, got ${show(tensor)}`);
+    if (card.mixedDtypes || !isFloat(tensor.dtype)) continue;
+    floatType ??= tensor.dtype;
+    if (tensor.dtype !== floatType) {
+      throw new WordmaskError('E_OPTION', `${card.name}: inputs must share one dtype, got ${inputs.map(specText).join(', ')}: cast() one of them`);
+    }
+  }
+}
+
+/** The layout native/napi/addon.cpp reads. */
+function describe(inputs: readonly (Tensor | undefined)[], outputs: readonly TensorSpec[]): Float64Array {
+  const meta: number[] = [];
+  for (const tensor of inputs) {
+    if (!tensor) meta.push(-1);
+    else meta.push(tensor.rank, dtypeCode(tensor.dtype), tensor.offset, ...tensor.shape, ...tensor.strides);
+  }
+  for (const spec of outputs) meta.push(spec.shape.length, dtypeCode(spec.dtype), ...spec.shape);
+  return Float64Array.from(meta);
+}

@@ -1,1 +1,2 @@
-export {};
+export { add } from './add.js';
+export { sumTo } from './sum_to.js';

@@ -1,0 +1,151 @@
+/* wordmask: the public C ABI.
+ *
+ * One struct of function pointers, reached through wm_get_api(). Handles are opaque; every handle has its _free or
+ * _release; every pointer says whether it is borrowed or owned. Functions return a wm_status (0 = ok) and leave a text
+ * behind last_error() of the calling thread. No exception and no C++ type crosses. New functions are added at the end
+ * of the table; `abi` changes only when an existing entry changes. */
+#ifndef WORDMASK_H
+#define WORDMASK_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define WM_ABI 1u
+#define WM_MAX_DIMS 8
+
+typedef enum wm_dtype {
+  WM_DTYPE_F32 = 0,
+  WM_DTYPE_BF16 = 1,
+  WM_DTYPE_F16 = 2,
+  WM_DTYPE_F64 = 3,
+  WM_DTYPE_I32 = 4,
+  WM_DTYPE_U8 = 5,
+  WM_DTYPE_BOOL = 6
+} wm_dtype;
+
+typedef enum wm_status {
+  WM_OK = 0,
+  WM_ERR_USAGE = 1,
+  WM_ERR_OPTION = 2,
+  WM_ERR_MEMORY = 3,
+  WM_ERR_DEVICE = 4,
+  WM_ERR_DEVICE_LOST = 5,
+  WM_ERR_ABORTED = 6,
+  WM_ERR_NUMERIC = 7,
+  WM_ERR_IO = 8,
+  WM_ERR_DISPOSED = 9,
+  WM_ERR_INTERNAL = 10
+} wm_status;
+
+typedef struct wm_executor wm_executor; /* one queue and its thread */
+typedef struct wm_storage wm_storage;   /* reference-counted bytes on a device */
+typedef struct wm_token wm_token;       /* abort flag of a call */
+typedef struct wm_mapped wm_mapped;     /* read-only memory-mapped file */
+typedef struct wm_host_result wm_host_result;
+
+/* A strided window on a storage. Offset and strides count elements. ndim = -1: an optional input not given. */
+typedef struct wm_view {
+  wm_storage *storage; /* borrowed */
+  int64_t offset;
+  int32_t dtype;
+  int32_t ndim;
+  int64_t shape[WM_MAX_DIMS];
+  int64_t stride[WM_MAX_DIMS];
+} wm_view;
+
+/* What an op shall produce: a contiguous tensor. */
+typedef struct wm_spec {
+  int32_t dtype;
+  int32_t ndim;
+  int64_t shape[WM_MAX_DIMS];
+} wm_spec;
+
+typedef struct wm_bytes {
+  const void *data; /* borrowed */
+  size_t size;
+} wm_bytes;
+
+typedef struct wm_memory {
+  uint64_t live_bytes;
+  uint64_t cached_bytes;
+  uint64_t peak_bytes;
+} wm_memory;
+
+/* Called once, on a thread of the library; `text` is valid during the call only. Must not throw or block. */
+typedef void (*wm_done)(void *user, wm_status status, const char *text);
+
+typedef struct wm_api {
+  uint32_t abi;
+  uint32_t size; /* sizeof(wm_api) of the library: entries beyond it do not exist */
+
+  /* Borrowed text of the last failure on this thread. */
+  const char *(*last_error)(void);
+  /* Borrowed name of the instruction tier: "scalar", "avx2", "avx512", "avx512bf16". */
+  const char *(*cpu_tier)(void);
+
+  /* An executor owns a thread that runs its commands in call order. Free skips what is still queued, calls every
+   * pending completion with WM_ERR_ABORTED and joins the thread. */
+  wm_status (*executor_create)(const char *device, wm_executor **out);
+  void (*executor_free)(wm_executor *executor);
+
+  /* Queues one op and returns. Output storages (owned by the caller) get their memory when the op runs. For an op that
+   * works in place, out[0] is another reference to inputs[0].storage. `token` may be NULL. */
+  wm_status (*run)(wm_executor *executor, const char *op, const wm_view *inputs, int32_t num_inputs, const double *attrs,
+                   int32_t num_attrs, const wm_spec *outputs, int32_t num_outputs, wm_token *token, wm_storage **out);
+
+  /* Copies at the call. */
+  wm_status (*storage_from_host)(wm_executor *executor, const void *data, size_t bytes, wm_storage **out);
+  /* Lends memory that nobody changes until `released` is called (on any thread). */
+  wm_status (*storage_from_external)(wm_executor *executor, void *data, size_t bytes, wm_done released, void *user,
+                                     wm_storage **out);
+  /* A read-only part of a mapped file; keeps the mapping alive. */
+  wm_status (*storage_from_mapped)(wm_executor *executor, wm_mapped *mapped, uint64_t offset, size_t bytes, wm_storage **out);
+  void (*storage_retain)(wm_storage *storage);
+  /* Drops a reference in queue order: commands queued before still see the bytes. */
+  void (*storage_release)(wm_storage *storage);
+  size_t (*storage_bytes)(const wm_storage *storage);
+
+  /* Queues a copy of a view, made contiguous, into `destination` (`bytes` must be its exact size), then calls `done`. */
+  wm_status (*read)(wm_executor *executor, const wm_view *view, void *destination, size_t bytes, wm_done done, void *user);
+  /* Calls `done` when everything queued before has run. */
+  wm_status (*fence)(wm_executor *executor, wm_done done, void *user);
+  /* Waits for the queue on the calling thread. */
+  wm_status (*synchronise)(wm_executor *executor);
+
+  wm_token *(*token_create)(void);
+  void (*token_cancel)(wm_token *token);
+  void (*token_free)(wm_token *token);
+
+  wm_status (*mapped_open)(const char *path, wm_mapped **out);
+  uint64_t (*mapped_size)(const wm_mapped *mapped);
+  void (*mapped_free)(wm_mapped *mapped);
+
+  void (*memory)(wm_memory *out);
+  void (*memory_trim)(void);
+  void (*memory_reset_peak)(void);
+  int32_t (*threads)(void);
+  void (*set_threads)(int32_t threads);
+
+  int32_t (*op_count)(void);
+  const char *(*op_name)(int32_t index); /* borrowed, NULL past the end */
+
+  /* Runs a host algorithm on the calling thread. The result owns its byte arrays. */
+  wm_status (*host_call)(const char *name, const wm_bytes *inputs, int32_t num_inputs, const double *attrs, int32_t num_attrs,
+                         wm_token *token, wm_host_result **out);
+  int32_t (*host_result_count)(const wm_host_result *result);
+  wm_bytes (*host_result_bytes)(const wm_host_result *result, int32_t index); /* borrowed */
+  void (*host_result_free)(wm_host_result *result);
+} wm_api;
+
+/* The table for the ABI asked for, or NULL. Borrowed, valid for the life of the process. */
+const wm_api *wm_get_api(uint32_t abi);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

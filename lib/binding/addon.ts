@@ -1,0 +1,109 @@
+/** Finds and loads the native add-on; the only file that knows its path. */
+import { existsSync, readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { type ErrorCode, WordmaskError } from '../util/errors.js';
+
+/** Opaque bytes on a device. `dispose` drops the reference in queue order. */
+export interface NativeStorage {
+  readonly bytes: number;
+  dispose(): void;
+}
+export type NativeToken = { readonly __token: unique symbol };
+export type NativeMapped = { readonly __mapped: unique symbol };
+
+export interface NativeMemory {
+  readonly liveBytes: number;
+  readonly cachedBytes: number;
+  readonly peakBytes: number;
+}
+
+/** The add-on's functions; views travel as numbers (native/napi/addon.cpp says how). */
+export interface Addon {
+  run(
+    op: string, storages: (NativeStorage | null)[], meta: Float64Array, attrs: Float64Array, numOutputs: number,
+    token: NativeToken | null,
+  ): NativeStorage[];
+  fromHost(array: ArrayBufferView): NativeStorage;
+  lend(array: ArrayBufferView): NativeStorage;
+  mapFile(path: string): NativeMapped;
+  mappedSize(mapped: NativeMapped): number;
+  fromMapped(mapped: NativeMapped, offset: number, bytes: number): NativeStorage;
+  read(storage: NativeStorage, meta: Float64Array, bytes: number): Promise<ArrayBuffer>;
+  readSync(storage: NativeStorage, meta: Float64Array, bytes: number): ArrayBuffer;
+  fence(): Promise<unknown>;
+  synchronise(): void;
+  tokenCreate(): NativeToken;
+  tokenCancel(token: NativeToken): void;
+  memory(): NativeMemory;
+  memoryTrim(): void;
+  memoryResetPeak(): void;
+  threads(count?: number): number;
+  ops(): string[];
+  cpuTier(): string;
+  host(name: string, arrays: ArrayBufferView[], attrs: Float64Array, token: NativeToken | null): Promise<Uint8Array[]>;
+  hostSync(name: string, arrays: ArrayBufferView[], attrs: Float64Array): Uint8Array[];
+}
+
+/** Root folder of the package: where package.json, assets/ and build/ are. */
+export const packageRoot: string = findPackageRoot();
+
+function findPackageRoot(): string {
+  let folder = dirname(fileURLToPath(import.meta.url));
+  for (;;) {
+    const file = join(folder, 'package.json');
+    if (existsSync(file) && (JSON.parse(readFileSync(file, 'utf8')) as { name?: string }).name === 'wordmask') return folder;
+    const parent = dirname(folder);
+    if (parent === folder) throw new WordmaskError('E_INTERNAL', 'the package root of wordmask was not found above its own files');
+    folder = parent;
+  }
+}
+
+const statusCodes: readonly ErrorCode[] = [
+  'E_INTERNAL', 'E_USAGE', 'E_OPTION', 'E_OOM', 'E_DEVICE', 'E_DEVICE_LOST', 'E_ABORTED', 'E_NUMERIC', 'E_DISK', 'E_DISPOSED',
+  'E_INTERNAL',
+];
+
+function errorFromStatus(status: number, text: string): WordmaskError {
+  return new WordmaskError(statusCodes[status] ?? 'E_INTERNAL', text, { details: { backend: 'cpu' } });
+}
+
+let loaded: Addon | undefined;
+
+/** Folder of the binaries, once the add-on is loaded. */
+export let binaryFolder: string | undefined;
+
+/** The add-on, loaded on first use. @throws E_DEVICE naming every place that was tried */
+export function addon(): Addon {
+  if (loaded) return loaded;
+  const require = createRequire(import.meta.url);
+  const failures: string[] = [];
+  for (const candidate of candidates(require)) {
+    try {
+      loaded = (require(candidate) as { init(factory: typeof errorFromStatus): Addon }).init(errorFromStatus);
+      binaryFolder = dirname(candidate);
+      return loaded;
+    } catch (cause) {
+      failures.push(`${candidate}: ${(cause as Error).message.split('\n')[0]}`);
+    }
+  }
+  throw new WordmaskError(
+    'E_DEVICE',
+    `the native part of wordmask could not be loaded for ${process.platform}-${process.arch}. Tried ${failures.join('; ') || 'no file'}. ` +
+      'Build it with `npm run build:native` (needs CMake, make or Ninja and a C++17 compiler)',
+    { details: { failures } },
+  );
+}
+
+function candidates(require: NodeJS.Require): string[] {
+  const list = [join(packageRoot, 'build', 'Release', 'wordmask.node')].filter((file) => existsSync(file));
+  for (const name of [`@wordmask/${process.platform}-${process.arch}-cuda`, `@wordmask/${process.platform}-${process.arch}`]) {
+    try {
+      list.push(require.resolve(`${name}/wordmask.node`));
+    } catch {
+      // Optional dependency that is not installed.
+    }
+  }
+  return list;
+}

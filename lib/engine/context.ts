@@ -1,0 +1,36 @@
+/**
+ * What surrounds a call: the open scope, whether a tape records, and the abort token. Travels across `await` through
+ * AsyncLocalStorage, so concurrent requests do not see each other's.
+ */
+import { AsyncLocalStorage } from 'node:async_hooks';
+import type { NativeToken } from '../binding/addon.js';
+import type { GradNode } from './grad/node.js';
+import type { Tensor } from './tensor.js';
+
+export interface ScopeFrame {
+  readonly tensors: Set<Tensor>;
+  readonly nodes: Set<GradNode>;
+  readonly parent: ScopeFrame | undefined;
+}
+
+export interface EngineContext {
+  readonly scope: ScopeFrame | undefined;
+  readonly grad: boolean;
+  readonly token: NativeToken | null;
+}
+
+const storage = new AsyncLocalStorage<EngineContext>();
+const root: EngineContext = { scope: undefined, grad: true, token: null };
+
+export function currentContext(): EngineContext {
+  return storage.getStore() ?? root;
+}
+
+export function runInContext<T>(changes: Partial<EngineContext>, fn: () => T): T {
+  return storage.run({ ...currentContext(), ...changes }, fn);
+}
+
+/** Runs `fn` without recording: nothing it computes can be differentiated. Works with async functions. */
+export function noGrad<T>(fn: () => T): T {
+  return runInContext({ grad: false }, fn);
+}

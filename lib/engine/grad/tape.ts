@@ -1,0 +1,208 @@
+/**
+ * Define-by-run differentiation. Ops record a node when an input needs a gradient; `backward` walks the nodes in
+ * reverse order of creation, sums into a map and frees saved tensors as it goes.
+ */
+import { WordmaskError } from '../../util/errors.js';
+import type { Attrs, OpCard } from '../card.js';
+import { currentContext, noGrad, runInContext } from '../context.js';
+import { add } from '../ops/math/add.js';
+import { fill } from '../ops/shape/fill.js';
+import { sameShape } from '../shapes.js';
+import { Parameter, Tensor } from '../tensor.js';
+import { GradNode, GradValue } from './node.js';
+
+class OpNode extends GradNode {
+  readonly sources: readonly (GradValue | undefined)[];
+  private inputs: (Tensor | undefined)[];
+  private results: Tensor[];
+
+  constructor(private readonly card: OpCard, inputs: readonly (Tensor | undefined)[], outputs: readonly Tensor[], private readonly attrs: Attrs) {
+    super();
+    this.sources = inputs.map((tensor) => tensor?.gradValue);
+    this.inputs = inputs.map((tensor) => tensor && savedHandle(tensor));
+    this.results = outputs.map(savedHandle);
+  }
+
+  backward(grads: readonly (Tensor | undefined)[]): (readonly [GradValue, Tensor])[] {
+    const { card, inputs, results: outputs, attrs } = this;
+    const thunks = card.grad?.({ inputs, outputs, attrs, grads }) ?? [];
+    const found: (readonly [GradValue, Tensor])[] = [];
+    this.sources.forEach((source, i) => {
+      const thunk = source && thunks[i];
+      if (!source || !thunk) return;
+      const grad = thunk();
+      const input = inputs[i] as Tensor;
+      if (!sameShape(grad.shape, input.shape) || grad.dtype !== input.dtype) {
+        throw new WordmaskError('E_INTERNAL', `${card.name}: gradient of input ${i} is ${grad.dtype}[${grad.shape.join(', ')}], the input ${input.dtype}[${input.shape.join(', ')}]`);
+      }
+      found.push([source, grad]);
+    });
+    return found;
+  }
+
+  release(): void {
+    for (const tensor of [...this.inputs, ...this.results]) tensor?.dispose();
+    this.inputs = [];
+    this.results = [];
+  }
+}
+
+/** A handle that belongs to the tape: no scope frees it. */
+function savedHandle(tensor: Tensor): Tensor {
+  const handle = tensor.detach();
+  currentContext().scope?.tensors.delete(handle);
+  return handle;
+}
+
+export function recordOp(card: OpCard, inputs: readonly (Tensor | undefined)[], outputs: readonly Tensor[], attrs: Attrs): void {
+  register(new OpNode(card, inputs, outputs, attrs), outputs);
+}
+
+function register(node: GradNode, outputs: readonly Tensor[]): void {
+  for (const tensor of outputs) tensor.gradValue = node.addOutput();
+  currentContext().scope?.nodes.add(node);
+}
+
+/** Marks a tensor as a leaf whose gradient is wanted; `false` takes the mark away. */
+export function requireGrad<T extends Tensor>(tensor: T, required = true): T {
+  if (required && !tensor.gradValue) tensor.gradValue = new GradValue(undefined, 0);
+  else if (!required) tensor.gradValue = undefined;
+  return tensor;
+}
+
+/** The same values, cut off from the tape. */
+export function stopGradient(tensor: Tensor): Tensor {
+  return tensor.detach();
+}
+
+/** What backward found, by tensor. Owns its tensors: dispose() frees those that were not taken over by a scope. */
+export class Grads {
+  constructor(private readonly found: Map<GradValue, Tensor>) {}
+  get(tensor: Tensor): Tensor | undefined {
+    return tensor.gradValue && this.found.get(tensor.gradValue);
+  }
+  dispose(): void {
+    for (const tensor of this.found.values()) tensor.dispose();
+    this.found.clear();
+  }
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+}
+
+export interface BackwardOptions {
+  /** Tensors whose gradients are wanted: leaves or intermediates. Default: every leaf that requires a gradient. */
+  readonly wrt?: readonly Tensor[];
+  /** Gradient of the loss itself; needed where it has more than one element. */
+  readonly grad?: Tensor;
+}
+
+/**
+ * Gradients of a scalar loss. Each part of the tape can be walked once: its saved tensors are freed on the way.
+ * @throws E_USAGE when the loss is not scalar or depends on nothing that requires a gradient
+ */
+export function backward(loss: Tensor, options: BackwardOptions = {}): Grads {
+  const value = loss.gradValue;
+  if (!value) throw new WordmaskError('E_USAGE', 'backward: the loss depends on nothing that requires a gradient');
+  if (loss.size !== 1 && !options.grad) {
+    throw new WordmaskError('E_USAGE', `backward: the loss must have one element, got shape [${loss.shape.join(', ')}]; reduce it with sum() or mean(), or pass { grad }`);
+  }
+  const wanted = options.wrt && new Set(options.wrt.map(wantedValue));
+  return noGrad(() => {
+    const seed = options.grad?.detach() ?? fill(loss.shape, 1, loss.dtype);
+    return new Grads(walk([[value, seed]], wanted, -1));
+  });
+}
+
+function wantedValue(tensor: Tensor): GradValue {
+  if (!tensor.gradValue) throw new WordmaskError('E_USAGE', `backward: a tensor in wrt (${tensor instanceof Parameter ? tensor.name : tensor.dtype}[${tensor.shape.join(', ')}]) does not require a gradient`);
+  return tensor.gradValue;
+}
+
+/** Values made by nodes with an id up to `floor` count as leaves. Without `wanted`, all leaves are returned. */
+function walk(seeds: (readonly [GradValue, Tensor])[], wanted: ReadonlySet<GradValue> | undefined, floor: number): Map<GradValue, Tensor> {
+  const sums = new Map<GradValue, Tensor>();
+  const pending = new Map<number, GradNode>();
+  const accumulate = ([value, grad]: readonly [GradValue, Tensor]) => {
+    const before = sums.get(value);
+    sums.set(value, before ? add(before, grad) : grad);
+    if (before) {
+      before.dispose();
+      grad.dispose();
+    }
+    if (value.node && value.node.id > floor) pending.set(value.node.id, value.node);
+  };
+  seeds.forEach(accumulate);
+  while (pending.size > 0) {
+    const node = pending.get(Math.max(...pending.keys())) as GradNode;
+    pending.delete(node.id);
+    const grads = node.outputs.map((value) => sums.get(value));
+    const given = new Set(grads);
+    for (const [value, grad] of node.backward(grads)) accumulate([value, given.has(grad) ? grad.detach() : grad]);
+    node.release();
+    for (const value of node.outputs) {
+      if (wanted?.has(value)) continue;
+      sums.get(value)?.dispose();
+      sums.delete(value);
+    }
+  }
+  if (wanted) {
+    for (const [value, grad] of sums) {
+      if (wanted.has(value)) continue;
+      grad.dispose();
+      sums.delete(value);
+    }
+  }
+  return sums;
+}
+
+class CheckpointNode extends GradNode {
+  readonly sources: readonly (GradValue | undefined)[];
+  private inputs: Tensor[];
+
+  constructor(private readonly fn: (...xs: Tensor[]) => Tensor | Tensor[], xs: readonly Tensor[]) {
+    super();
+    this.sources = xs.map((x) => x.gradValue);
+    this.inputs = xs.map(savedHandle);
+  }
+
+  backward(grads: readonly (Tensor | undefined)[]): (readonly [GradValue, Tensor])[] {
+    const inner = this.inputs.map((x, i) => (this.sources[i] ? requireGrad(x.detach()) : x.detach()));
+    const floor = new MarkerNode().id;
+    const outputs = runInContext({ grad: true }, () => [this.fn(...inner)].flat() as Tensor[]);
+    const seeds = outputs.flatMap((output, i) => (output.gradValue && grads[i] ? [[output.gradValue, (grads[i] as Tensor).detach()] as const] : []));
+    const sums = walk(seeds, undefined, floor);
+    const found: (readonly [GradValue, Tensor])[] = [];
+    inner.forEach((x, i) => {
+      const grad = x.gradValue && sums.get(x.gradValue);
+      if (grad) found.push([this.sources[i] as GradValue, grad]);
+      if (x.gradValue) sums.delete(x.gradValue);
+    });
+    for (const tensor of [...inner, ...outputs]) tensor.dispose();
+    return [...found, ...sums];
+  }
+
+  release(): void {
+    for (const tensor of this.inputs) tensor.dispose();
+    this.inputs = [];
+  }
+}
+
+/** Takes an id only: separates what a replay records from what was there before. */
+class MarkerNode extends GradNode {
+  readonly sources = [];
+  backward(): never {
+    throw new WordmaskError('E_INTERNAL', 'a marker has no gradient');
+  }
+  release(): void {}
+}
+
+/**
+ * Runs `fn(...xs)` without keeping its intermediates; backward runs it again. `fn` must compute the same both times
+ * (random ops inside use fixed counters) and may capture parameters.
+ */
+export function checkpoint<R extends Tensor | Tensor[]>(fn: (...xs: Tensor[]) => R, ...xs: Tensor[]): R {
+  const result = noGrad(() => fn(...xs));
+  if (currentContext().grad) register(new CheckpointNode(fn, xs), [result].flat() as Tensor[]);
+  return result;
+}

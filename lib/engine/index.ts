@@ -1,0 +1,15 @@
+/** The engine's face for the layers above. */
+export { withSignal } from './abort.js';
+export * from './card.js';
+export { noGrad } from './context.js';
+export * from './device.js';
+export * from './dtype.js';
+export { freeze, type HasParameters } from './grad/freeze.js';
+export { type BackwardOptions, Grads, backward, checkpoint, requireGrad, stopGradient } from './grad/tape.js';
+export { hostCall, hostCallSync } from './host.js';
+export { type MappedFile, mapFile } from './mapped.js';
+export * from './ops/index.js';
+export { run } from './run.js';
+export { keep, scope } from './scope.js';
+export * from './shapes.js';
+export { type HostArray, Parameter, Tensor } from './tensor.js';

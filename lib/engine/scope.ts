@@ -1,0 +1,75 @@
+/** Scopes: tensors made inside are freed at the end, except results and those that were kept. */
+import { type ScopeFrame, currentContext, runInContext } from './context.js';
+import type { GradNode, GradValue } from './grad/node.js';
+import { Tensor } from './tensor.js';
+
+/**
+ * Runs `fn` and frees every tensor made inside, except those in its result (a tensor, or arrays, plain objects and maps of
+ * them) and those passed to `keep`. Works with async functions: the scope then ends when the promise settles.
+ */
+export function scope<T>(fn: () => T): T {
+  const frame: ScopeFrame = { tensors: new Set(), nodes: new Set(), parent: currentContext().scope };
+  let result: T;
+  try {
+    result = runInContext({ scope: frame }, fn);
+  } catch (error) {
+    close(frame, []);
+    throw error;
+  }
+  if (!(result instanceof Promise)) {
+    close(frame, tensorsIn(result));
+    return result;
+  }
+  return result.then(
+    (value: unknown) => {
+      close(frame, tensorsIn(value));
+      return value;
+    },
+    (error: unknown) => {
+      close(frame, []);
+      throw error;
+    },
+  ) as T;
+}
+
+/** Lets a tensor outlive the scope it was made in: it moves to the enclosing scope, or to nobody's care. */
+export function keep<T extends Tensor>(tensor: T): T {
+  const frame = currentContext().scope;
+  if (frame?.tensors.delete(tensor)) frame.parent?.tensors.add(tensor);
+  return tensor;
+}
+
+function close(frame: ScopeFrame, survivors: Tensor[]): void {
+  for (const tensor of survivors) {
+    if (frame.tensors.delete(tensor)) frame.parent?.tensors.add(tensor);
+  }
+  for (const tensor of frame.tensors) tensor.dispose();
+  frame.tensors.clear();
+  if (frame.nodes.size === 0) return;
+  const alive = reachable(survivors);
+  for (const node of frame.nodes) {
+    if (!alive.has(node)) node.release();
+    else frame.parent?.nodes.add(node);
+  }
+}
+
+function reachable(tensors: Tensor[]): Set<GradNode> {
+  const seen = new Set<GradNode>();
+  const pending: (GradValue | undefined)[] = tensors.map((tensor) => tensor.gradValue);
+  for (let value = pending.pop(); pending.length > 0 || value; value = pending.pop()) {
+    const node = value?.node;
+    if (!node || seen.has(node)) continue;
+    seen.add(node);
+    pending.push(...node.sources);
+  }
+  return seen;
+}
+
+function tensorsIn(value: unknown, found: Tensor[] = [], depth = 0): Tensor[] {
+  if (value instanceof Tensor) found.push(value);
+  else if (depth > 8 || typeof value !== 'object' || value === null || ArrayBuffer.isView(value)) return found;
+  else if (Array.isArray(value)) for (const item of value) tensorsIn(item, found, depth + 1);
+  else if (value instanceof Map) for (const item of value.values()) tensorsIn(item, found, depth + 1);
+  else if (Object.getPrototypeOf(value) === Object.prototype) for (const item of Object.values(value)) tensorsIn(item, found, depth + 1);
+  return found;
+}

@@ -1,0 +1,255 @@
+// The functions behind include/wordmask.h.
+#include "native/api/handles.h"
+
+#include <cstring>
+
+#include "native/core/arena.h"
+#include "native/core/cpu_info.h"
+
+namespace wm {
+
+namespace {
+
+thread_local std::string error_text;
+
+}  // namespace
+
+wm_status set_last_error(Status status, const char *text) {
+  error_text = text;
+  return static_cast<wm_status>(status);
+}
+
+const char *last_error_text() { return error_text.c_str(); }
+
+namespace {
+
+bool valid_dtype(int32_t dtype) { return dtype >= 0 && dtype < kDTypeCount; }
+
+// Element range [low, high] a view touches, checked against the storage.
+void check_bounds(const wm_view &view, size_t storage_bytes) {
+  int64_t low = view.offset, high = view.offset;
+  for (int i = 0; i < view.ndim; ++i) {
+    if (view.shape[i] < 0) fail(Status::usage, "view has a negative size %lld", static_cast<long long>(view.shape[i]));
+    if (view.shape[i] == 0) return;
+    const int64_t span = (view.shape[i] - 1) * view.stride[i];
+    (span < 0 ? low : high) += span;
+  }
+  const int64_t capacity = static_cast<int64_t>(storage_bytes / dtype_size(static_cast<DType>(view.dtype)));
+  if (low < 0 || high >= capacity) {
+    fail(Status::usage, "view touches elements %lld..%lld of a storage of %lld", static_cast<long long>(low),
+         static_cast<long long>(high), static_cast<long long>(capacity));
+  }
+}
+
+StorageView to_internal(const wm_view &view) {
+  StorageView result;
+  if (view.ndim < 0) return result;
+  if (view.storage == nullptr || view.ndim > WM_MAX_DIMS || !valid_dtype(view.dtype)) {
+    fail(Status::usage, "malformed view (ndim %d, dtype %d)", view.ndim, view.dtype);
+  }
+  check_bounds(view, view.storage->storage->bytes());
+  result.storage = view.storage->storage;
+  result.offset = view.offset;
+  result.view.dtype = static_cast<DType>(view.dtype);
+  result.view.ndim = view.ndim;
+  for (int i = 0; i < view.ndim; ++i) {
+    result.view.shape[i] = view.shape[i];
+    result.view.stride[i] = view.stride[i];
+  }
+  return result;
+}
+
+TensorView contiguous_view(const wm_spec &spec) {
+  if (spec.ndim < 0 || spec.ndim > WM_MAX_DIMS || !valid_dtype(spec.dtype)) {
+    fail(Status::usage, "malformed output (ndim %d, dtype %d)", spec.ndim, spec.dtype);
+  }
+  TensorView view;
+  view.dtype = static_cast<DType>(spec.dtype);
+  view.ndim = spec.ndim;
+  int64_t step = 1;
+  for (int i = spec.ndim - 1; i >= 0; --i) {
+    if (spec.shape[i] < 0) fail(Status::usage, "output has a negative size %lld", static_cast<long long>(spec.shape[i]));
+    view.shape[i] = spec.shape[i];
+    view.stride[i] = step;
+    if (__builtin_mul_overflow(step, spec.shape[i], &step) || step > (int64_t{1} << 46)) {
+      fail(Status::memory, "an output is too large for any machine");
+    }
+  }
+  return view;
+}
+
+wm_storage *new_handle(const wm_executor *executor, std::shared_ptr<Storage> storage) {
+  auto *handle = new wm_storage;
+  handle->storage = std::move(storage);
+  handle->queue = executor->queue;
+  return handle;
+}
+
+wm_status executor_create(const char *device, wm_executor **out) {
+  return guarded([&] {
+    if (std::string(device) != "cpu") fail(Status::device, "no executor for device '%s'", device);
+    *out = new wm_executor{std::make_shared<Executor>()};
+  });
+}
+
+void executor_free(wm_executor *executor) {
+  if (executor == nullptr) return;
+  executor->queue->close();
+  delete executor;
+}
+
+wm_status run(wm_executor *executor, const char *op_name, const wm_view *inputs, int32_t num_inputs, const double *attrs,
+              int32_t num_attrs, const wm_spec *outputs, int32_t num_outputs, wm_token *token, wm_storage **out) {
+  return guarded([&] {
+    const OpEntry *op = find_cpu_op(op_name);
+    if (op == nullptr) fail(Status::usage, "the CPU back end has no op '%s'", op_name);
+    std::vector<StorageView> in, result;
+    for (int32_t i = 0; i < num_inputs; ++i) in.push_back(to_internal(inputs[i]));
+    const bool in_place = (op->flags & kInPlace) != 0;
+    if (in_place && (in.empty() || num_outputs < 1 || !in[0].storage || !in[0].storage->writable())) {
+      fail(Status::usage, "%s: works in place and needs a writable first input", op_name);
+    }
+    if (in_place && !in[0].view.contiguous()) fail(Status::usage, "%s: works in place on contiguous memory alone", op_name);
+    for (int32_t i = 0; i < num_outputs; ++i) {
+      StorageView output;
+      output.view = contiguous_view(outputs[i]);
+      if (in_place && i == 0) output = in[0];
+      else output.storage = std::make_shared<Storage>(output.view.bytes());
+      result.push_back(output);
+    }
+    std::vector<wm_storage *> handles;
+    for (const StorageView &output : result) handles.push_back(new_handle(executor, output.storage));
+    executor->queue->push_op(op, std::move(in), std::vector<double>(attrs, attrs + num_attrs), std::move(result),
+                             token != nullptr ? token->token : nullptr);
+    for (size_t i = 0; i < handles.size(); ++i) out[i] = handles[i];
+  });
+}
+
+wm_status storage_from_host(wm_executor *executor, const void *data, size_t bytes, wm_storage **out) {
+  return guarded([&] {
+    auto storage = std::make_shared<Storage>(bytes);
+    storage->allocate();
+    if (bytes > 0) std::memcpy(storage->data(), data, bytes);
+    *out = new_handle(executor, std::move(storage));
+  });
+}
+
+wm_status storage_from_external(wm_executor *executor, void *data, size_t bytes, wm_done released, void *user, wm_storage **out) {
+  return guarded([&] {
+    auto storage = std::make_shared<Storage>(data, bytes, [released, user] {
+      if (released != nullptr) released(user, WM_OK, nullptr);
+    });
+    *out = new_handle(executor, std::move(storage));
+  });
+}
+
+wm_status storage_from_mapped(wm_executor *executor, wm_mapped *mapped, uint64_t offset, size_t bytes, wm_storage **out) {
+  return guarded([&] {
+    auto part = std::make_shared<Storage>(mapped->file, offset, bytes);
+    // Elements must be aligned; files whose header was not padded to 8 bytes cost a copy.
+    if (offset % 8 == 0) {
+      *out = new_handle(executor, std::move(part));
+      return;
+    }
+    auto copied = std::make_shared<Storage>(bytes);
+    copied->allocate();
+    if (bytes > 0) std::memcpy(copied->data(), part->data(), bytes);
+    *out = new_handle(executor, std::move(copied));
+  });
+}
+
+void storage_retain(wm_storage *storage) { storage->references.fetch_add(1); }
+
+void storage_release(wm_storage *storage) {
+  if (storage == nullptr || storage->references.fetch_sub(1) != 1) return;
+  storage->queue->push_release(std::move(storage->storage));
+  delete storage;
+}
+
+size_t storage_bytes(const wm_storage *storage) { return storage->storage->bytes(); }
+
+Completion to_completion(wm_done done, void *user) {
+  return [done, user](const Failure *failure) {
+    if (failure == nullptr) done(user, WM_OK, nullptr);
+    else done(user, static_cast<wm_status>(failure->status), failure->text.c_str());
+  };
+}
+
+wm_status read(wm_executor *executor, const wm_view *view, void *destination, size_t bytes, wm_done done, void *user) {
+  return guarded([&] {
+    StorageView source = to_internal(*view);
+    if (!source.storage || source.view.bytes() != bytes) {
+      fail(Status::usage, "read: the destination has %zu bytes, the view %zu", bytes, source.view.bytes());
+    }
+    executor->queue->push_read(std::move(source), destination, to_completion(done, user));
+  });
+}
+
+wm_status fence(wm_executor *executor, wm_done done, void *user) {
+  return guarded([&] { executor->queue->push_fence(to_completion(done, user)); });
+}
+
+wm_status synchronise(wm_executor *executor) {
+  return guarded([&] { executor->queue->synchronise(); });
+}
+
+wm_token *token_create() { return new wm_token{std::make_shared<CancelToken>()}; }
+void token_cancel(wm_token *token) { token->token->cancel(); }
+void token_free(wm_token *token) { delete token; }
+
+wm_status mapped_open(const char *path, wm_mapped **out) {
+  return guarded([&] { *out = new wm_mapped{MappedFile::open(path)}; });
+}
+uint64_t mapped_size(const wm_mapped *mapped) { return mapped->file->size(); }
+void mapped_free(wm_mapped *mapped) { delete mapped; }
+
+void memory(wm_memory *out) {
+  const MemoryStats stats = Arena::instance().stats();
+  *out = {stats.live_bytes, stats.cached_bytes, stats.peak_bytes};
+}
+void memory_trim() { Arena::instance().trim(); }
+void memory_reset_peak() { Arena::instance().reset_peak(); }
+int32_t threads() { return ThreadPool::instance().size(); }
+void set_threads(int32_t count) { ThreadPool::instance().resize(count); }
+
+int32_t op_count() { return static_cast<int32_t>(list_cpu_ops().size()); }
+const char *op_name(int32_t index) {
+  const auto ops = list_cpu_ops();
+  return index >= 0 && index < static_cast<int32_t>(ops.size()) ? ops[static_cast<size_t>(index)]->name : nullptr;
+}
+const char *cpu_tier() { return isa_name(cpu_isa()); }
+
+wm_status host_call(const char *name, const wm_bytes *inputs, int32_t num_inputs, const double *attrs, int32_t num_attrs,
+                    wm_token *token, wm_host_result **out) {
+  return guarded([&] {
+    const HostEntry *entry = find_host_op(name);
+    if (entry == nullptr) fail(Status::usage, "no host algorithm '%s'", name);
+    auto result = std::make_unique<wm_host_result>();
+    for (int32_t i = 0; i < num_inputs; ++i) {
+      result->call.inputs.push_back({static_cast<const uint8_t *>(inputs[i].data), inputs[i].size});
+    }
+    result->call.attrs.assign(attrs, attrs + num_attrs);
+    result->call.cancel = token != nullptr ? token->token.get() : nullptr;
+    entry->function(result->call);
+    *out = result.release();
+  });
+}
+int32_t host_result_count(const wm_host_result *result) { return static_cast<int32_t>(result->call.outputs.size()); }
+wm_bytes host_result_bytes(const wm_host_result *result, int32_t index) {
+  const auto &bytes = result->call.outputs[static_cast<size_t>(index)];
+  return {bytes.data(), bytes.size()};
+}
+void host_result_free(wm_host_result *result) { delete result; }
+
+const wm_api table = {
+    WM_ABI, sizeof(wm_api), last_error_text, cpu_tier, executor_create, executor_free, run, storage_from_host,
+    storage_from_external, storage_from_mapped, storage_retain, storage_release, storage_bytes, read, fence, synchronise,
+    token_create, token_cancel, token_free, mapped_open, mapped_size, mapped_free, memory, memory_trim, memory_reset_peak,
+    threads, set_threads, op_count, op_name, host_call, host_result_count, host_result_bytes, host_result_free,
+};
+
+}  // namespace
+
+}  // namespace wm
+
+extern "C" const wm_api *wm_get_api(uint32_t abi) { return abi == WM_ABI ? &wm::table : nullptr; }

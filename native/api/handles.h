@@ -1,0 +1,55 @@
+// What the opaque handles of wordmask.h are.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <string>
+
+#include "include/wordmask.h"
+#include "native/core/executor.h"
+#include "native/core/host_op.h"
+
+struct wm_executor {
+  std::shared_ptr<wm::Executor> queue;
+};
+
+struct wm_storage {
+  std::atomic<int32_t> references{1};
+  std::shared_ptr<wm::Storage> storage;
+  std::shared_ptr<wm::Executor> queue;  // where the release goes
+};
+
+struct wm_token {
+  std::shared_ptr<wm::CancelToken> token;
+};
+
+struct wm_mapped {
+  std::shared_ptr<wm::MappedFile> file;
+};
+
+struct wm_host_result {
+  wm::HostCall call;
+};
+
+namespace wm {
+
+// Leaves the text for last_error() of this thread and returns the status.
+wm_status set_last_error(Status status, const char *text);
+const char *last_error_text();
+
+// Runs body and turns whatever it throws into a status.
+template <class F>
+wm_status guarded(F &&body) {
+  try {
+    body();
+    return WM_OK;
+  } catch (const Error &error) {
+    return set_last_error(error.status(), error.what());
+  } catch (const std::bad_alloc &) {
+    return set_last_error(Status::memory, "out of host memory");
+  } catch (const std::exception &error) {
+    return set_last_error(Status::internal, error.what());
+  }
+}
+
+}  // namespace wm

@@ -1,0 +1,55 @@
+// Reference-counted bytes of a tensor. A storage made for an op's output has no memory until the executor runs the op;
+// a failed op leaves its failure here, and whoever reads it carries the failure on.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "native/core/mapped_file.h"
+#include "native/core/status.h"
+
+namespace wm {
+
+struct Failure {
+  Status status;
+  std::string text;
+};
+
+class Storage {
+ public:
+  // Memory follows at allocate().
+  explicit Storage(size_t bytes) : bytes_(bytes) {}
+  // Borrowed memory; `released` runs when the last reference is gone.
+  Storage(void *data, size_t bytes, std::function<void()> released)
+      : data_(data), bytes_(bytes), kind_(Kind::external), released_(std::move(released)) {}
+  // Part of a mapped file, read-only.
+  Storage(std::shared_ptr<MappedFile> file, uint64_t offset, size_t bytes);
+  ~Storage();
+  Storage(const Storage &) = delete;
+  Storage &operator=(const Storage &) = delete;
+
+  // Takes memory from the arena if there is none yet. Throws Status::memory.
+  void allocate();
+  void *data() const { return data_; }
+  size_t bytes() const { return bytes_; }
+  bool writable() const { return kind_ == Kind::arena; }
+
+  // Written and read on the executor thread alone.
+  const std::shared_ptr<const Failure> &failure() const { return failure_; }
+  void set_failure(std::shared_ptr<const Failure> failure) { failure_ = std::move(failure); }
+
+ private:
+  enum class Kind { arena, external, mapped };
+  void *data_ = nullptr;
+  size_t bytes_ = 0;
+  Kind kind_ = Kind::arena;
+  std::function<void()> released_;
+  std::shared_ptr<MappedFile> file_;
+  uint64_t file_offset_ = 0;
+  std::shared_ptr<const Failure> failure_;
+};
+
+}  // namespace wm

@@ -1,0 +1,278 @@
+// The add-on: argument decoding, handles and promises. No arithmetic.
+//
+// Views travel as numbers in one Float64Array. Input: ndim (-1 = not given), then dtype, offset, shape, strides.
+// Output: ndim, dtype, shape. All integers, exact in a double.
+#include <napi.h>
+
+#include <cmath>
+#include <vector>
+
+#include "native/napi/environment.h"
+#include "native/napi/host_calls.h"
+#include "native/napi/storage_object.h"
+
+namespace wm_napi {
+
+namespace {
+
+class MetaReader {
+ public:
+  MetaReader(Napi::Env env, Napi::Value value) : env_(env), array_(value.As<Napi::Float64Array>()) {}
+
+  wm_view view(Napi::Value storage) {
+    wm_view result{};
+    result.ndim = rank(-1);
+    if (result.ndim < 0) return result;
+    result.storage = StorageObject::unwrap(env_, storage);
+    result.dtype = static_cast<int32_t>(next());
+    result.offset = static_cast<int64_t>(next());
+    for (int i = 0; i < result.ndim; ++i) result.shape[i] = static_cast<int64_t>(next());
+    for (int i = 0; i < result.ndim; ++i) result.stride[i] = static_cast<int64_t>(next());
+    return result;
+  }
+
+  wm_spec spec() {
+    wm_spec result{};
+    result.ndim = rank(0);
+    result.dtype = static_cast<int32_t>(next());
+    for (int i = 0; i < result.ndim; ++i) result.shape[i] = static_cast<int64_t>(next());
+    return result;
+  }
+
+ private:
+  double next() {
+    if (position_ >= array_.ElementLength()) Environment::of(env_).throw_error(env_, WM_ERR_USAGE, "view description is too short");
+    const double value = array_[position_++];
+    if (!std::isfinite(value)) Environment::of(env_).throw_error(env_, WM_ERR_USAGE, "view description is not finite");
+    return value;
+  }
+  int32_t rank(int32_t lowest) {
+    const double value = next();
+    if (value < lowest || value > WM_MAX_DIMS) {
+      Environment::of(env_).throw_error(env_, WM_ERR_OPTION, "a tensor has at most 8 dimensions");
+    }
+    return static_cast<int32_t>(value);
+  }
+
+  Napi::Env env_;
+  Napi::Float64Array array_;
+  size_t position_ = 0;
+};
+
+wm_token *token_of(Napi::Value value) {
+  return value.IsExternal() ? value.As<Napi::External<wm_token>>().Data() : nullptr;
+}
+
+// run(op, storages, meta, attrs, numOutputs, token | null) -> Storage[]
+Napi::Value run(const Napi::CallbackInfo &info) {
+  Napi::Env env = info.Env();
+  Environment &environment = Environment::of(env);
+  const std::string op = info[0].As<Napi::String>().Utf8Value();
+  Napi::Array storages = info[1].As<Napi::Array>();
+  MetaReader meta(env, info[2]);
+  Napi::Float64Array attrs = info[3].As<Napi::Float64Array>();
+  const auto num_outputs = static_cast<size_t>(info[4].As<Napi::Number>().Uint32Value());
+  std::vector<wm_view> inputs;
+  for (uint32_t i = 0; i < storages.Length(); ++i) inputs.push_back(meta.view(storages.Get(i)));
+  std::vector<wm_spec> outputs;
+  for (size_t i = 0; i < num_outputs; ++i) outputs.push_back(meta.spec());
+  std::vector<wm_storage *> made(num_outputs, nullptr);
+  environment.check(env, environment.api().run(environment.executor(), op.c_str(), inputs.data(),
+                                               static_cast<int32_t>(inputs.size()), attrs.Data(),
+                                               static_cast<int32_t>(attrs.ElementLength()), outputs.data(),
+                                               static_cast<int32_t>(num_outputs), token_of(info[5]), made.data()));
+  Napi::Array result = Napi::Array::New(env, num_outputs);
+  for (size_t i = 0; i < num_outputs; ++i) result.Set(static_cast<uint32_t>(i), StorageObject::wrap(env, made[i]));
+  return result;
+}
+
+// fromHost(typedArray) -> Storage; copies now.
+Napi::Value from_host(const Napi::CallbackInfo &info) {
+  Napi::Env env = info.Env();
+  Environment &environment = Environment::of(env);
+  Napi::TypedArray array = info[0].As<Napi::TypedArray>();
+  wm_storage *storage = nullptr;
+  environment.check(env, environment.api().storage_from_host(
+                             environment.executor(), static_cast<uint8_t *>(array.ArrayBuffer().Data()) + array.ByteOffset(),
+                             array.ByteLength(), &storage));
+  return StorageObject::wrap(env, storage);
+}
+
+// lend(typedArray) -> Storage over the array's own bytes; nobody may change or transfer it any more.
+Napi::Value lend(const Napi::CallbackInfo &info) {
+  Napi::Env env = info.Env();
+  Environment &environment = Environment::of(env);
+  Napi::TypedArray array = info[0].As<Napi::TypedArray>();
+  auto *loan = new LoanSettlement(environment, array);
+  wm_storage *storage = nullptr;
+  const wm_status status = environment.api().storage_from_external(
+      environment.executor(), static_cast<uint8_t *>(array.ArrayBuffer().Data()) + array.ByteOffset(), array.ByteLength(),
+      LoanSettlement::released, loan, &storage);
+  if (status != WM_OK) delete loan;
+  environment.check(env, status);
+  return StorageObject::wrap(env, storage);
+}
+
+// mapFile(path) -> External; fromMapped(external, offset, bytes) -> Storage; mappedSize(external)
+Napi::Value map_file(const Napi::CallbackInfo &info) {
+  Napi::Env env = info.Env();
+  Environment &environment = Environment::of(env);
+  wm_mapped *mapped = nullptr;
+  environment.check(env, environment.api().mapped_open(info[0].As<Napi::String>().Utf8Value().c_str(), &mapped));
+  const wm_api *api = &environment.api();
+  return Napi::External<wm_mapped>::New(env, mapped, [api](Napi::BasicEnv, wm_mapped *handle) { api->mapped_free(handle); });
+}
+
+Napi::Value mapped_size(const Napi::CallbackInfo &info) {
+  wm_mapped *mapped = info[0].As<Napi::External<wm_mapped>>().Data();
+  return Napi::Number::New(info.Env(), static_cast<double>(Environment::of(info.Env()).api().mapped_size(mapped)));
+}
+
+Napi::Value from_mapped(const Napi::CallbackInfo &info) {
+  Napi::Env env = info.Env();
+  Environment &environment = Environment::of(env);
+  wm_storage *storage = nullptr;
+  environment.check(env, environment.api().storage_from_mapped(
+                             environment.executor(), info[0].As<Napi::External<wm_mapped>>().Data(),
+                             static_cast<uint64_t>(info[1].As<Napi::Number>().DoubleValue()),
+                             static_cast<size_t>(info[2].As<Napi::Number>().DoubleValue()), &storage));
+  return StorageObject::wrap(env, storage);
+}
+
+// read(storage, meta, bytes) -> Promise<ArrayBuffer>
+Napi::Value read(const Napi::CallbackInfo &info) {
+  Napi::Env env = info.Env();
+  Environment &environment = Environment::of(env);
+  const wm_view view = MetaReader(env, info[1]).view(info[0]);
+  const auto bytes = static_cast<size_t>(info[2].As<Napi::Number>().DoubleValue());
+  Napi::ArrayBuffer buffer = Napi::ArrayBuffer::New(env, bytes);
+  auto *settlement = new PromiseSettlement(environment, env, buffer);
+  Napi::Promise promise = settlement->promise();
+  const wm_status status =
+      environment.api().read(environment.executor(), &view, buffer.Data(), bytes, PromiseSettlement::done, settlement);
+  if (status != WM_OK) delete settlement;
+  environment.check(env, status);
+  environment.expect(env);
+  return promise;
+}
+
+// readSync(storage, meta, bytes) -> ArrayBuffer; waits on this thread.
+Napi::Value read_sync(const Napi::CallbackInfo &info) {
+  Napi::Env env = info.Env();
+  Environment &environment = Environment::of(env);
+  const wm_view view = MetaReader(env, info[1]).view(info[0]);
+  const auto bytes = static_cast<size_t>(info[2].As<Napi::Number>().DoubleValue());
+  Napi::ArrayBuffer buffer = Napi::ArrayBuffer::New(env, bytes);
+  struct Outcome {
+    wm_status status;
+    std::string text;
+  } outcome{WM_OK, ""};
+  const wm_done done = [](void *user, wm_status status, const char *text) {
+    auto *result = static_cast<Outcome *>(user);
+    result->status = status;
+    if (text != nullptr) result->text = text;
+  };
+  environment.check(env, environment.api().read(environment.executor(), &view, buffer.Data(), bytes, done, &outcome));
+  environment.check(env, environment.api().synchronise(environment.executor()));
+  if (outcome.status != WM_OK) environment.throw_error(env, outcome.status, outcome.text);
+  return buffer;
+}
+
+// fence() -> Promise<undefined>
+Napi::Value fence(const Napi::CallbackInfo &info) {
+  Napi::Env env = info.Env();
+  Environment &environment = Environment::of(env);
+  auto *settlement = new PromiseSettlement(environment, env, Napi::Object::New(env));
+  Napi::Promise promise = settlement->promise();
+  environment.check(env, environment.api().fence(environment.executor(), PromiseSettlement::done, settlement));
+  environment.expect(env);
+  return promise;
+}
+
+void synchronise(const Napi::CallbackInfo &info) {
+  Environment &environment = Environment::of(info.Env());
+  environment.check(info.Env(), environment.api().synchronise(environment.executor()));
+}
+
+Napi::Value token_create(const Napi::CallbackInfo &info) {
+  const wm_api *api = &Environment::of(info.Env()).api();
+  return Napi::External<wm_token>::New(info.Env(), api->token_create(),
+                                       [api](Napi::BasicEnv, wm_token *token) { api->token_free(token); });
+}
+
+void token_cancel(const Napi::CallbackInfo &info) {
+  Environment::of(info.Env()).api().token_cancel(info[0].As<Napi::External<wm_token>>().Data());
+}
+
+Napi::Value memory(const Napi::CallbackInfo &info) {
+  wm_memory stats;
+  Environment::of(info.Env()).api().memory(&stats);
+  Napi::Object object = Napi::Object::New(info.Env());
+  object.Set("liveBytes", static_cast<double>(stats.live_bytes));
+  object.Set("cachedBytes", static_cast<double>(stats.cached_bytes));
+  object.Set("peakBytes", static_cast<double>(stats.peak_bytes));
+  return object;
+}
+
+void memory_trim(const Napi::CallbackInfo &info) { Environment::of(info.Env()).api().memory_trim(); }
+void memory_reset_peak(const Napi::CallbackInfo &info) { Environment::of(info.Env()).api().memory_reset_peak(); }
+
+Napi::Value threads(const Napi::CallbackInfo &info) {
+  Environment &environment = Environment::of(info.Env());
+  if (info[0].IsNumber()) environment.api().set_threads(info[0].As<Napi::Number>().Int32Value());
+  return Napi::Number::New(info.Env(), environment.api().threads());
+}
+
+Napi::Value ops(const Napi::CallbackInfo &info) {
+  const wm_api &api = Environment::of(info.Env()).api();
+  Napi::Array names = Napi::Array::New(info.Env());
+  for (int32_t i = 0; i < api.op_count(); ++i) names.Set(static_cast<uint32_t>(i), api.op_name(i));
+  return names;
+}
+
+Napi::Value cpu_tier(const Napi::CallbackInfo &info) {
+  return Napi::String::New(info.Env(), Environment::of(info.Env()).api().cpu_tier());
+}
+
+// init(errorFactory: (status, text) => Error): must be the first call in an environment.
+Napi::Value init(const Napi::CallbackInfo &info) {
+  Napi::Env env = info.Env();
+  Napi::Object exports = Napi::Object::New(env);
+  auto *environment = new Environment(env, info[0].As<Napi::Function>());
+  env.SetInstanceData(environment);
+  StorageObject::define(env, exports, *environment);
+  const auto add = [&](const char *name, auto function) { exports.Set(name, Napi::Function::New(env, function, name)); };
+  add("run", run);
+  add("fromHost", from_host);
+  add("lend", lend);
+  add("mapFile", map_file);
+  add("mappedSize", mapped_size);
+  add("fromMapped", from_mapped);
+  add("read", read);
+  add("readSync", read_sync);
+  add("fence", fence);
+  add("synchronise", synchronise);
+  add("tokenCreate", token_create);
+  add("tokenCancel", token_cancel);
+  add("memory", memory);
+  add("memoryTrim", memory_trim);
+  add("memoryResetPeak", memory_reset_peak);
+  add("threads", threads);
+  add("ops", ops);
+  add("cpuTier", cpu_tier);
+  add("host", host);
+  add("hostSync", host_sync);
+  return exports;
+}
+
+Napi::Object load(Napi::Env env, Napi::Object exports) {
+  exports.Set("init", Napi::Function::New(env, init, "init"));
+  return exports;
+}
+
+}  // namespace
+
+}  // namespace wm_napi
+
+static Napi::Object register_module(Napi::Env env, Napi::Object exports) { return wm_napi::load(env, exports); }
+NODE_API_MODULE(wordmask, register_module)
