@@ -1,0 +1,153 @@
+/**
+ * Every op card, every sample: kernel against reference, strided inputs, thread counts, gradients against central
+ * differences of the reference in f64. Arguments (or WORDMASK_OPS) name the ops to run alone.
+ */
+import t, { type Test } from 'tap';
+import {
+  type Attrs, type DType, type OpCard, type RefArray, type Sample, Tensor, backward, getThreads, isFloat, numel, opCards, requireGrad, run, scope,
+  setThreads, sumTo, sync,
+} from '#lib/engine/index.js';
+import { addon } from '#lib/binding/addon.js';
+import { fromHost, makeInput, relL2, seeded, toHost } from '../helpers/samples.js';
+
+const defaults: Partial<Record<DType, number>> = { f32: 1e-5, f64: 1e-12, bf16: 4e-3, f16: 1e-3 };
+const only = (process.env.WORDMASK_OPS ?? process.argv.slice(2).join(',')).split(',').filter(Boolean);
+
+interface Prepared {
+  refs: (RefArray | undefined)[];
+  make(strided: boolean): (Tensor | undefined)[];
+}
+
+function prepare(card: OpCard, sample: Sample, float: DType): Prepared {
+  const made = sample.inputs.map((input, i) => input && makeInput(`${card.name}/${sample.name}/${i}`, input, float));
+  return {
+    refs: made.map((m) => m?.ref),
+    make: (strided) => made.map((m) => m && (strided ? stridedTensor(m.ref, m.dtype) : Tensor.from(m.host, m.ref.shape, m.dtype))),
+  };
+}
+
+/** The same values behind an offset and permuted, gappy strides. */
+function stridedTensor(ref: RefArray, dtype: DType): Tensor {
+  const rank = ref.shape.length;
+  if (rank === 0 || numel(ref.shape) === 0) return Tensor.from(toHost(ref.data, dtype), ref.shape, dtype);
+  // Stored with axes reversed and one spare row in front of the (then) first axis.
+  const reversed = [...ref.shape].reverse();
+  const stored = [(reversed[0] as number) + 1, ...reversed.slice(1)];
+  const values = new Float64Array(numel(stored)).fill(7);
+  const index = new Array<number>(rank).fill(0);
+  for (let i = 0; i < ref.data.length; i++) {
+    let at = (index[rank - 1] as number) + 1;
+    for (let axis = rank - 2; axis >= 0; axis--) at = at * (ref.shape[axis] as number) + (index[axis] as number);
+    values[at] = ref.data[i] as number;
+    for (let axis = rank - 1; axis >= 0; axis--) {
+      index[axis] = (index[axis] as number) + 1;
+      if (index[axis] !== ref.shape[axis]) break;
+      index[axis] = 0;
+    }
+  }
+  const base = Tensor.from(toHost(values, dtype), stored, dtype);
+  return base.slice(0, 1).permute(...reversed.map((_, i) => rank - 1 - i));
+}
+
+async function outputsOf(card: OpCard, inputs: (Tensor | undefined)[], attrs: Partial<Attrs>): Promise<{ dtype: DType; shape: readonly number[]; bytes: Uint8Array; values: Float64Array }[]> {
+  const tensors = run(card, inputs, attrs);
+  return Promise.all(
+    tensors.map(async (tensor) => {
+      const data = await tensor.data();
+      return { dtype: tensor.dtype, shape: tensor.shape, bytes: new Uint8Array(data.buffer), values: fromHost(data, tensor.dtype) };
+    }),
+  );
+}
+
+function check(t: Test, card: OpCard, label: string, float: DType, actual: { dtype: DType; shape: readonly number[]; values: Float64Array }[], expected: readonly RefArray[]): void {
+  t.equal(actual.length, expected.length, `${label}: number of outputs`);
+  actual.forEach((output, i) => {
+    const want = expected[i] as RefArray;
+    t.same(output.shape, want.shape, `${label}: shape of output ${i}`);
+    const error = relL2(output.values, want.data);
+    // A narrower output dtype than the inputs' has that dtype's rounding.
+    const type = isFloat(output.dtype) && (defaults[output.dtype] as number) > (defaults[float] as number) ? output.dtype : float;
+    const limit = isFloat(output.dtype) ? (card.tolerance?.[type] ?? defaults[type] ?? 0) : 0;
+    t.ok(error <= limit, `${label}: output ${i} relL2 ${error.toExponential(2)} <= ${limit}`);
+  });
+}
+
+function named(op: string, ...inputs: Tensor[]): Tensor {
+  return run(opCards().get(op) as OpCard, inputs)[0] as Tensor;
+}
+
+async function checkGradients(t: Test, card: OpCard, sample: Sample): Promise<void> {
+  const attrs = { ...card.attrs, ...sample.attrs } as Attrs;
+  const { refs, make } = prepare(card, sample, 'f64');
+  const inputs = make(false);
+  const differentiable = inputs.map((x, i) => x?.dtype === 'f64' && sample.inputs[i]?.grad !== false);
+  inputs.forEach((x, i) => differentiable[i] && requireGrad(x as Tensor));
+  const weights = card.reference(refs, attrs).map((out, i) => {
+    const random = seeded(`${card.name}/${sample.name}/weights${i}`);
+    return Float64Array.from(out.data, () => random() * 2 - 1);
+  });
+  const outputs = run(card, inputs, sample.attrs);
+  const used = outputs.map((out) => out.dtype === 'f64');
+  let loss: Tensor | undefined;
+  outputs.forEach((out, i) => {
+    if (!used[i]) return;
+    const term = sumTo(named('mul', out, Tensor.from(weights[i] as Float64Array, out.shape)), []);
+    loss = loss ? named('add', loss, term) : term;
+  });
+  const value = (perturbed: (RefArray | undefined)[]) =>
+    card.reference(perturbed, attrs).reduce((total, out, i) => (used[i] ? total + out.data.reduce((s, x, j) => s + x * ((weights[i] as Float64Array)[j] as number), 0) : total), 0);
+  if (!loss?.requiresGrad) return;
+  const grads = backward(loss);
+  for (const [i, input] of inputs.entries()) {
+    if (!input || !differentiable[i] || input.size === 0) continue;
+    const grad = grads.get(input);
+    const analytic = grad ? ((await grad.data()) as Float64Array) : new Float64Array(input.size);
+    const random = seeded(`${card.name}/${sample.name}/entries${i}`);
+    const picks = input.size <= 24 ? [...analytic.keys()] : Array.from({ length: 24 }, () => Math.floor(random() * input.size));
+    const numeric = picks.map((at) => {
+      const shifted = (h: number) => refs.map((ref, j) => (j === i && ref ? { ...ref, data: ref.data.map((x, k) => (k === at ? x + h : x)) } : ref));
+      const h = 1e-5;
+      return (value(shifted(h)) - value(shifted(-h))) / (2 * h);
+    });
+    const error = relL2(picks.map((at) => analytic[at] as number), numeric);
+    const scale = Math.max(...analytic.map(Math.abs));
+    // Where the gradient is zero in theory both sides are rounding noise of about 1e-10.
+    t.ok(error <= 1e-6 || scale < 1e-8, `${sample.name}: gradient of input ${i} relative error ${error.toExponential(2)}`);
+  }
+}
+
+for (const card of [...opCards().values()] as OpCard[]) {
+  if (card.composite || (only.length > 0 && !only.includes(card.name))) continue;
+  t.test(card.name, async (t) => {
+    t.ok(card.samples.length > 0, 'has samples');
+    for (const sample of card.samples) {
+      const attrs = { ...card.attrs, ...sample.attrs } as Attrs;
+      for (const float of sample.dtypes ?? (['f32', 'f64'] as DType[])) {
+        await scope(async () => {
+          const { refs, make } = prepare(card, sample, float);
+          const expected = card.reference(refs, attrs);
+          setThreads(2);
+          const plain = await outputsOf(card, make(false), sample.attrs ?? {});
+          check(t, card, `${sample.name} ${float}`, float, plain, expected);
+          if (!card.inPlace) check(t, card, `${sample.name} ${float} strided`, float, await outputsOf(card, make(true), sample.attrs ?? {}), expected);
+          for (const threads of [1, 3]) {
+            setThreads(threads);
+            const again = await outputsOf(card, make(false), sample.attrs ?? {});
+            t.ok(again.every((out, i) => Buffer.compare(out.bytes, (plain[i] as (typeof plain)[0]).bytes) === 0), `${sample.name} ${float}: same bytes with ${threads} threads`);
+          }
+        });
+      }
+      if (card.grad && sample.grad !== false && (sample.dtypes ?? ['f64']).includes('f64')) await scope(() => checkGradients(t, card, sample));
+    }
+    setThreads(2);
+    await sync();
+  });
+}
+
+t.test('cards and kernels match', async (t) => {
+  const kernels = new Set(addon().ops());
+  const cards = [...opCards().values()].filter((card) => !card.composite);
+  t.same(cards.map((card) => card.name).filter((name) => !kernels.has(name)), [], 'every card has a CPU kernel');
+  t.same([...kernels].filter((name) => !opCards().has(name)), [], 'every CPU kernel has a card');
+  t.ok(getThreads() >= 1);
+});
