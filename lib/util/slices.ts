@@ -1,0 +1,50 @@
+/**
+ * Long host loops in slices: no call may hold the event loop for more than 50 ms, so a loop asks `due` now and
+ * then and awaits `pause()`, which lets everything else run once and looks at the caller's signal.
+ */
+export class Slices {
+  #started = performance.now();
+
+  constructor(private readonly signal?: AbortSignal, private readonly budgetMs = 10) {
+    signal?.throwIfAborted();
+  }
+
+  /** True when this slice has used up its time. */
+  get due(): boolean {
+    return performance.now() - this.#started >= this.budgetMs;
+  }
+
+  /** One turn of the event loop; rejects with the signal's reason if it has fired. */
+  async pause(): Promise<void> {
+    await new Promise<void>((resolve) => setImmediate(resolve));
+    this.signal?.throwIfAborted();
+    this.#started = performance.now();
+  }
+}
+
+/**
+ * Runs `body(begin, end)` over 0..count in pieces of `grain`, pausing between pieces when due. `grain` is chosen
+ * by the caller so that one piece stays well below the budget.
+ */
+export async function inSlices(count: number, grain: number, body: (begin: number, end: number) => void, signal?: AbortSignal): Promise<void> {
+  const slices = new Slices(signal);
+  for (let begin = 0; begin < count; begin += grain) {
+    body(begin, Math.min(count, begin + grain));
+    if (slices.due) await slices.pause();
+  }
+}
+
+/** Settles as `work` does, but rejects with the signal's reason in the abort's own turn. */
+export function abortable<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (!signal) return work;
+  return new Promise<T>((resolve, reject) => {
+    const onAbort = (): void => reject(signal.reason);
+    if (signal.aborted) {
+      work.catch(() => undefined);
+      onAbort();
+      return;
+    }
+    signal.addEventListener('abort', onAbort, { once: true });
+    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort));
+  });
+}
