@@ -13,6 +13,10 @@ const variants: Readonly<Record<string, readonly string[]>> = {
   voc21: ['synonyms', 'queries-sclip'], voc20: ['queries-sclip'], pc59: ['synonyms'], pc459: ['synonyms'], 'coco-object': ['queries-sclip'],
   'coco-stuff': ['synonyms', 'queries-sclip'], cityscapes: ['synonyms', 'queries-sclip'], ade150: ['synonyms', 'queries-sclip'], ade847: ['synonyms'],
 };
+/** Synonyms that stand in the list's own file. */
+const inlineSynonyms = 'coco-panoptic-synonyms';
+/** Palettes of a list with a background serve the same list without it. */
+const paletteOf: Readonly<Record<string, readonly [stem: string, from: number]>> = { voc20: ['voc21', 1], pc59: ['context60', 1] };
 
 /** One class of a list: its name and, where the list has them, all words for it, colour and whether it is a countable thing. */
 export interface ClassEntry {
@@ -28,7 +32,7 @@ type RawEntry = string | readonly string[] | { name: string; isthing?: number; c
 
 const files: ReadonlyMap<string, string> = new Map(Object.entries(listFiles).flatMap(([name, stem]) => [
   [name, stem] as const, ...(variants[name] ?? []).map((suffix) => [`${name}-${suffix}`, `${stem}-${suffix}`] as const),
-]));
+]).concat([[inlineSynonyms, 'coco-panoptic133']]));
 
 /** All names that `classList` knows. */
 export function classListNames(): string[] {
@@ -49,10 +53,11 @@ export function classList(name: string): readonly ClassEntry[] {
     throw new WordmaskError('E_OPTION', `no class list is named ${show(name)}${hint ? `; did you mean ${show(hint)}?` : ''} (known: ${[...files.keys()].join(', ')})`, { details: { value: name } });
   }
   const base = name.replace(/-(synonyms|queries-sclip)$/, '');
-  const palette = palettes()[listFiles[base] as string];
+  const [paletteStem, first] = paletteOf[base] ?? [listFiles[base] as string, 0];
+  const palette = palettes()[paletteStem];
   const plain = base === name ? undefined : classList(base);
-  const entries = readAssetJson<readonly RawEntry[]>(`classes/${stem}.json`).map((raw, index) => toEntry(raw, plain?.[index], palette?.[index]));
-  lists.set(name, entries);
+  const entries = readAssetJson<readonly RawEntry[]>(`classes/${stem}.json`).map((raw, index) => toEntry(raw, plain?.[index], palette?.[index + first]));
+  lists.set(name, Object.freeze(entries));
   return entries;
 }
 
@@ -67,7 +72,7 @@ function palettes(): Readonly<Record<string, readonly (readonly [number, number,
 function toEntry(raw: RawEntry, plain: ClassEntry | undefined, color: readonly [number, number, number] | undefined): ClassEntry {
   if (typeof raw !== 'string' && !Array.isArray(raw)) {
     const entry = raw as Exclude<RawEntry, string | readonly string[]>;
-    return { name: entry.name, prompts: entry.synonyms ?? [entry.name], color: entry.color ?? color, thing: entry.isthing === undefined ? undefined : entry.isthing !== 0 };
+    return { name: entry.name, prompts: (plain && entry.synonyms) ?? [entry.name], color: entry.color ?? color, thing: entry.isthing === undefined ? undefined : entry.isthing !== 0 };
   }
   const words = typeof raw === 'string' ? [raw] : raw as readonly string[];
   const name = plain?.name ?? words[0] as string;
