@@ -1,1 +1,2 @@
-export {};
+export * from './normalise_image.js';
+export * from './resize.js';

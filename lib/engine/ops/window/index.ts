@@ -1,1 +1,1 @@
-export {};
+export * from './window_patches.js';
