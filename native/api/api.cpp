@@ -25,19 +25,31 @@ namespace {
 
 bool valid_dtype(int32_t dtype) { return dtype >= 0 && dtype < kDTypeCount; }
 
-// Element range [low, high] a view touches, checked against the storage.
+// Elements a view may have: far above any machine, low enough that sizes in bytes fit 64 bits.
+constexpr int64_t kMaxElements = int64_t{1} << 46;
+
+// Checks the element range [low, high] that a view touches against the storage. Sizes and strides are the caller's:
+// every product and sum is checked, so that none comes back as a small number.
 void check_bounds(const wm_view &view, size_t storage_bytes) {
-  int64_t low = view.offset, high = view.offset;
+  int64_t low = view.offset, high = view.offset, numel = 1;
+  bool overflow = false, empty = false;
   for (int i = 0; i < view.ndim; ++i) {
     if (view.shape[i] < 0) fail(Status::usage, "view has a negative size %lld", static_cast<long long>(view.shape[i]));
-    if (view.shape[i] == 0) return;
-    const int64_t span = (view.shape[i] - 1) * view.stride[i];
-    (span < 0 ? low : high) += span;
+    if (view.shape[i] == 0) {
+      empty = true;
+      continue;
+    }
+    int64_t span = 0;
+    overflow |= __builtin_mul_overflow(view.shape[i] - 1, view.stride[i], &span);
+    int64_t &end = span < 0 ? low : high;
+    overflow |= __builtin_add_overflow(end, span, &end);
+    overflow |= __builtin_mul_overflow(numel, view.shape[i], &numel) || numel > kMaxElements;
   }
+  if (empty) return;
   const int64_t capacity = static_cast<int64_t>(storage_bytes / dtype_size(static_cast<DType>(view.dtype)));
-  if (low < 0 || high >= capacity) {
-    fail(Status::usage, "view touches elements %lld..%lld of a storage of %lld", static_cast<long long>(low),
-         static_cast<long long>(high), static_cast<long long>(capacity));
+  if (overflow || low < 0 || high >= capacity) {
+    fail(Status::usage, "view touches elements %lld..%lld of a storage of %lld%s", static_cast<long long>(low),
+         static_cast<long long>(high), static_cast<long long>(capacity), overflow ? " (its size leaves 64 bits)" : "");
   }
 }
 
@@ -71,7 +83,7 @@ TensorView contiguous_view(const wm_spec &spec) {
     if (spec.shape[i] < 0) fail(Status::usage, "output has a negative size %lld", static_cast<long long>(spec.shape[i]));
     view.shape[i] = spec.shape[i];
     view.stride[i] = step;
-    if (__builtin_mul_overflow(step, spec.shape[i], &step) || step > (int64_t{1} << 46)) {
+    if (__builtin_mul_overflow(step, spec.shape[i], &step) || step > kMaxElements) {
       fail(Status::memory, "an output is too large for any machine");
     }
   }

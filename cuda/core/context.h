@@ -1,0 +1,57 @@
+// The handles behind the module's table. Memory comes from a pool of the device in stream order: a released block is
+// reused by its stream at once and by others after the event between them; the driver keeps that order.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include "cuda/core/status.h"
+
+struct wm_context {
+  int device;
+  cudaMemPool_t pool;
+};
+
+struct wm_stream {
+  wm_context *context;
+  cudaStream_t handle;
+};
+
+struct wm_event {
+  wm_context *context;
+  cudaEvent_t handle;
+};
+
+namespace wm::cuda {
+
+wm_status device_count(int32_t *count);
+wm_status device_info(int32_t device, wm_device_info *info);
+
+wm_status context_create(int32_t device, wm_context **out);
+void context_free(wm_context *context);
+
+wm_status stream_create(wm_context *context, wm_stream **out);
+void stream_free(wm_stream *stream);
+wm_status stream_synchronise(wm_stream *stream);
+wm_status stream_wait(wm_stream *stream, wm_event *event);
+
+wm_status event_create(wm_context *context, wm_event **out);
+void event_free(wm_event *event);
+wm_status event_record(wm_event *event, wm_stream *stream);
+wm_status event_done(wm_event *event, int32_t *done);
+wm_status event_synchronise(wm_event *event);
+
+wm_status memory_alloc(wm_stream *stream, uint64_t bytes, void **out);
+wm_status memory_release(wm_stream *stream, void *data);
+wm_status memory_trim(wm_context *context);
+wm_status memory_stats(wm_context *context, wm_memory *stats);
+wm_status host_alloc(wm_context *context, uint64_t bytes, void **out);
+void host_free(wm_context *context, void *data);
+
+wm_status copy_in(wm_stream *stream, void *device, const void *host, uint64_t bytes);
+wm_status copy_out(wm_stream *stream, void *host, const void *device, uint64_t bytes);
+wm_status copy_within(wm_stream *stream, void *destination, const void *source, uint64_t bytes);
+
+// cuda/core/self_test.cu
+wm_status self_test(wm_context *context);
+
+}  // namespace wm::cuda
