@@ -1,0 +1,129 @@
+// AVX-512 row kernels of the dense CRF: a row is up to four zmm and one ymm or xmm for the rest.
+#if defined(__x86_64__)
+
+// GCC 12 takes the undefined upper halves inside its own cast and extract intrinsics for uninitialised variables.
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+
+#include <immintrin.h>
+
+#include "native/cpu/crf/crf_rows.h"
+
+namespace wm {
+
+namespace {
+
+inline __m512 set1(__m512, float x) { return _mm512_set1_ps(x); }
+inline __m256 set1(__m256, float x) { return _mm256_set1_ps(x); }
+inline __m128 set1(__m128, float x) { return _mm_set1_ps(x); }
+inline __m512 fma(__m512 a, __m512 b, __m512 c) { return _mm512_fmadd_ps(a, b, c); }
+inline __m256 fma(__m256 a, __m256 b, __m256 c) { return _mm256_fmadd_ps(a, b, c); }
+inline __m128 fma(__m128 a, __m128 b, __m128 c) { return _mm_fmadd_ps(a, b, c); }
+inline __m512 mul(__m512 a, __m512 b) { return _mm512_mul_ps(a, b); }
+inline __m256 mul(__m256 a, __m256 b) { return _mm256_mul_ps(a, b); }
+inline __m128 mul(__m128 a, __m128 b) { return _mm_mul_ps(a, b); }
+inline __m512 round_int(__m512 a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+inline __m256 round_int(__m256 a) { return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+inline __m128 round_int(__m128 a) { return _mm_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+// a * 2^n where keep >= floor, else 0.
+inline __m512 scale2(__m512 a, __m512 n, __m512 keep, __m512 floor) {
+  return _mm512_maskz_scalef_ps(_mm512_cmp_ps_mask(keep, floor, _CMP_GE_OQ), a, n);
+}
+inline __m256 scale2(__m256 a, __m256 n, __m256 keep, __m256 floor) {
+  return _mm256_maskz_scalef_ps(_mm256_cmp_ps_mask(keep, floor, _CMP_GE_OQ), a, n);
+}
+inline __m128 scale2(__m128 a, __m128 n, __m128 keep, __m128 floor) {
+  return _mm_maskz_scalef_ps(_mm_cmp_ps_mask(keep, floor, _CMP_GE_OQ), a, n);
+}
+
+#include "native/cpu/crf/crf_exp_impl.h"
+
+template <int W>
+struct Row {
+  static constexpr int kFull = W / 16, kRest = W % 16;
+  __m512 z[kFull > 0 ? kFull : 1];
+  __m256 y;
+  __m128 x;
+
+  void load(const float *p) {
+    for (int i = 0; i < kFull; ++i) z[i] = _mm512_loadu_ps(p + 16 * i);
+    if constexpr (kRest == 8) y = _mm256_loadu_ps(p + 16 * kFull);
+    if constexpr (kRest == 4) x = _mm_loadu_ps(p);
+  }
+  void store(float *p) const {
+    for (int i = 0; i < kFull; ++i) _mm512_storeu_ps(p + 16 * i, z[i]);
+    if constexpr (kRest == 8) _mm256_storeu_ps(p + 16 * kFull, y);
+    if constexpr (kRest == 4) _mm_storeu_ps(p, x);
+  }
+  void add(const float *p) {
+    for (int i = 0; i < kFull; ++i) z[i] = _mm512_add_ps(z[i], _mm512_loadu_ps(p + 16 * i));
+    if constexpr (kRest == 8) y = _mm256_add_ps(y, _mm256_loadu_ps(p + 16 * kFull));
+    if constexpr (kRest == 4) x = _mm_add_ps(x, _mm_loadu_ps(p));
+  }
+  void add_scaled(float w, const float *p) {
+    const __m512 factor = _mm512_set1_ps(w);
+    for (int i = 0; i < kFull; ++i) z[i] = _mm512_fmadd_ps(factor, _mm512_loadu_ps(p + 16 * i), z[i]);
+    if constexpr (kRest == 8) y = _mm256_fmadd_ps(_mm512_castps512_ps256(factor), _mm256_loadu_ps(p + 16 * kFull), y);
+    if constexpr (kRest == 4) x = _mm_fmadd_ps(_mm_set1_ps(w), _mm_loadu_ps(p), x);
+  }
+  void add_scaled_row(float w, const Row &row) {
+    const __m512 factor = _mm512_set1_ps(w);
+    for (int i = 0; i < kFull; ++i) z[i] = _mm512_fmadd_ps(factor, row.z[i], z[i]);
+    if constexpr (kRest == 8) y = _mm256_fmadd_ps(_mm512_castps512_ps256(factor), row.y, y);
+    if constexpr (kRest == 4) x = _mm_fmadd_ps(_mm_set1_ps(w), row.x, x);
+  }
+  void scale(float w) {
+    for (int i = 0; i < kFull; ++i) z[i] = _mm512_mul_ps(z[i], _mm512_set1_ps(w));
+    if constexpr (kRest == 8) y = _mm256_mul_ps(y, _mm256_set1_ps(w));
+    if constexpr (kRest == 4) x = _mm_mul_ps(x, _mm_set1_ps(w));
+  }
+  void scale_by(const Row &row) {
+    for (int i = 0; i < kFull; ++i) z[i] = _mm512_mul_ps(z[i], row.z[i]);
+    if constexpr (kRest == 8) y = _mm256_mul_ps(y, row.y);
+    if constexpr (kRest == 4) x = _mm_mul_ps(x, row.x);
+  }
+  void subtract_exp(float m) {
+    for (int i = 0; i < kFull; ++i) z[i] = exp_nonpositive(_mm512_sub_ps(z[i], _mm512_set1_ps(m)));
+    if constexpr (kRest == 8) y = exp_nonpositive(_mm256_sub_ps(y, _mm256_set1_ps(m)));
+    if constexpr (kRest == 4) x = exp_nonpositive(_mm_sub_ps(x, _mm_set1_ps(m)));
+  }
+  float max() const {
+    __m128 m = x;
+    if constexpr (W >= 8) {
+      __m256 half = y;
+      if constexpr (kFull > 0) {
+        __m512 all = z[0];
+        for (int i = 1; i < kFull; ++i) all = _mm512_max_ps(all, z[i]);
+        half = _mm256_max_ps(_mm512_castps512_ps256(all), _mm512_extractf32x8_ps(all, 1));
+        if constexpr (kRest == 8) half = _mm256_max_ps(half, y);
+      }
+      m = _mm_max_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
+    }
+    m = _mm_max_ps(m, _mm_movehl_ps(m, m));
+    return _mm_cvtss_f32(_mm_max_ss(m, _mm_movehdup_ps(m)));
+  }
+  float sum() const {
+    __m128 s = x;
+    if constexpr (W >= 8) {
+      __m256 half = y;
+      if constexpr (kFull > 0) {
+        __m512 all = z[0];
+        for (int i = 1; i < kFull; ++i) all = _mm512_add_ps(all, z[i]);
+        half = _mm256_add_ps(_mm512_castps512_ps256(all), _mm512_extractf32x8_ps(all, 1));
+        if constexpr (kRest == 8) half = _mm256_add_ps(half, y);
+      }
+      s = _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
+    }
+    s = _mm_add_ps(s, _mm_movehl_ps(s, s));
+    return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
+  }
+};
+
+#include "native/cpu/crf/crf_rows_impl.h"
+
+}  // namespace
+
+const CrfRowKernels kCrfRowsAvx512 = {slice, softmax, splat, reduce, blur};
+
+}  // namespace wm
+
+#endif

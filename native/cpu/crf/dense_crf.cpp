@@ -1,0 +1,272 @@
+// Mean field inference of a fully connected CRF with Gaussian filter terms (Krahenbuhl & Koltun 2011; dense-crf.md):
+//   Q <- softmax(-U + sum over terms of compat(filter(Q))), `iterations` times from Q = softmax(-U).
+//
+// Rows hold the classes of a pixel or vertex, padded. One pass over the pixel chunks does slice, softmax and splat, so
+// Q never goes to memory; between passes every term sums its partial rows and blurs. The compatibility is linear and
+// acts on classes alone, so it is applied to the few blurred rows before slicing: as a factor in the last blur step
+// where it is diagonal, else as a small product per vertex.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <vector>
+
+#include "native/core/op.h"
+#include "native/cpu/crf/crf_lattice.h"
+#include "native/cpu/crf/crf_rows.h"
+
+namespace wm {
+
+namespace {
+
+// attrs: iterations, then per term kind (0 none, 1 gaussian, 2 bilateral), sx, sy, sr, sg, sb, compat, normalisation.
+// inputs: image?, unary, then per term an optional compat array [C] or [C, C], which replaces the number.
+constexpr int kMaxTerms = 8;
+constexpr int kTermAttrs = 8;
+constexpr int64_t kMaxPixels = int64_t{1} << 28;  // entries of a lattice, six a pixel, are counted in 32 bits
+constexpr float kUnaryLimit = 1e30f;              // keeps a pixel with no possible class finite
+constexpr int64_t kVertexGrain = 1024;
+
+struct Term {
+  std::shared_ptr<const Lattice> lattice;
+  std::vector<float> factor;  // [width] -alpha times the diagonal of the compatibility
+  std::vector<float> matrix;  // [C, C] -alpha (M + M^T)/2; empty for a diagonal one
+  ArenaArray<float> parts;    // [partial rows, width]
+  ArenaArray<float> rows, other;  // [vertices + 1, width]; the last row is zero
+};
+
+LatticeSpec read_spec(const OpCall &call, int first) {
+  LatticeSpec spec;
+  const int64_t kind = call.attr_int(first);
+  if (kind != 1 && kind != 2) call.reject("a term's kind must be 0, 1 or 2, got %lld", static_cast<long long>(kind));
+  spec.dims = kind == 1 ? 2 : 5;
+  for (int j = 0; j < spec.dims; ++j) {
+    spec.scale[j] = static_cast<float>(call.attr(first + 1 + j));
+    if (!(spec.scale[j] > 0.0f) || !std::isfinite(spec.scale[j])) {
+      call.reject("a scale must be positive and finite, got %g", call.attr(first + 1 + j));
+    }
+  }
+  const int64_t normalisation = call.attr_int(first + 7);
+  if (normalisation < 0 || normalisation > 3) {
+    call.reject("normalisation must be 0 (symmetric), 1 (none), 2 (before) or 3 (after), got %lld",
+                static_cast<long long>(normalisation));
+  }
+  spec.normalisation = static_cast<CrfNormalisation>(normalisation);
+  return spec;
+}
+
+// T -= compat(Y) (section 6). A number w is Potts, -w on the diagonal; an array is the diagonal or the matrix itself.
+void read_compat(const OpCall &call, int input, double scalar, int64_t classes, int64_t width, Term *term) {
+  const float alpha = term->lattice->alpha();
+  term->factor.assign(static_cast<size_t>(width), 0.0f);
+  if (!call.has(input)) {
+    if (!std::isfinite(scalar)) call.reject("compat must be finite, got %g", scalar);
+    for (int64_t c = 0; c < classes; ++c) term->factor[static_cast<size_t>(c)] = alpha * static_cast<float>(scalar);
+    return;
+  }
+  const TensorView &compat = call.in(input);
+  const float *values = compat.as<float>();
+  if (compat.dtype == DType::f32 && compat.ndim == 1 && compat.dim(0) == classes) {
+    for (int64_t c = 0; c < classes; ++c) term->factor[static_cast<size_t>(c)] = -alpha * values[c];
+    return;
+  }
+  if (compat.dtype != DType::f32 || compat.ndim != 2 || compat.dim(0) != classes || compat.dim(1) != classes) {
+    call.reject("compat must be f32 [C] or [C, C] with C = %lld", static_cast<long long>(classes));
+  }
+  term->matrix.resize(static_cast<size_t>(classes * classes));
+  for (int64_t i = 0; i < classes; ++i) {
+    for (int64_t j = 0; j < classes; ++j) {
+      term->matrix[static_cast<size_t>(i * classes + j)] =
+          -alpha * (0.5f * (values[i * classes + j] + values[j * classes + i]));
+    }
+  }
+}
+
+class MeanField {
+ public:
+  MeanField(OpCall &call, const PixelOrder &order, int64_t classes, std::vector<Term> terms)
+      : call_(call), order_(order), kernels_(crf_row_kernels()), classes_(classes), width_(crf_row_width(classes)),
+        terms_(std::move(terms)) {
+    for (Term &term : terms_) {
+      const int64_t rows = (term.lattice->vertices + 1) * width_;
+      term.parts = ArenaArray<float>(term.lattice->partial_rows() * width_);
+      term.rows = ArenaArray<float>(rows);
+      term.other = ArenaArray<float>(rows);
+      for (float *buffer : {term.rows.data(), term.other.data()}) {
+        std::memset(buffer + rows - width_, 0, static_cast<size_t>(width_) * sizeof(float));
+      }
+    }
+  }
+
+  void run(const float *unary, int64_t iterations, float *out) {
+    scores_ = call_.workspace<float>(order_.size() * width_);
+    read_unary(unary);
+    pixel_pass(false, iterations == 0 ? out : nullptr);
+    for (int64_t i = 1; i <= iterations; ++i) {
+      for (Term &term : terms_) filter(&term);
+      pixel_pass(true, i == iterations ? out : nullptr);
+    }
+  }
+
+ private:
+  // scores_[i] = -U of the i-th pixel visited, padded with -infinity.
+  void read_unary(const float *unary) {
+    const int64_t pixels = order_.size();
+    call_.parallel(order_.chunks(), 1, [&](int64_t begin, int64_t end) {
+      for (int64_t i = order_.chunk_begin(begin); i < order_.chunk_end(end - 1); i += kCrfBlock) {
+        const int64_t last = std::min(i + kCrfBlock, order_.chunk_end(end - 1));
+        for (int64_t c = 0; c < width_; ++c) {
+          float *target = scores_ + i * width_ + c;
+          for (int64_t k = i; k < last; ++k, target += width_) {
+            *target = c < classes_ ? negate(unary[c * pixels + order_.pixel(k)], c, k)
+                                   : -std::numeric_limits<float>::infinity();
+          }
+        }
+      }
+    });
+  }
+
+  float negate(float u, int64_t c, int64_t i) const {
+    if (u != u) {
+      fail(Status::numeric, "%s: unary is NaN at class %lld, y %lld, x %lld", call_.name(), static_cast<long long>(c),
+           static_cast<long long>(order_.y(i)), static_cast<long long>(order_.x(i)));
+    }
+    return std::max(-kUnaryLimit, std::min(kUnaryLimit, -u));
+  }
+
+  // Slice (unless this is the first pass), softmax, and then either splat or the result.
+  void pixel_pass(bool slice, float *out) {
+    call_.parallel(order_.chunks(), 1, [&](int64_t begin, int64_t end) {
+      ArenaArray<float> block(kCrfBlock * width_);
+      for (int64_t chunk = begin; chunk < end; ++chunk) {
+        if (out == nullptr) clear_parts(chunk);
+        const int64_t last = order_.chunk_end(chunk);
+        for (int64_t i = order_.chunk_begin(chunk); i < last; i += kCrfBlock) {
+          const int64_t pixels = std::min(kCrfBlock, last - i);
+          score_block(chunk, i, pixels, slice, block.data());
+          kernels_.softmax(block.data(), pixels, width_);
+          if (out == nullptr) splat_block(chunk, i, pixels, block.data());
+          else write_block(i, pixels, block.data(), out);
+        }
+      }
+    });
+  }
+
+  void clear_parts(int64_t chunk) {
+    for (Term &term : terms_) {
+      const int64_t first = term.lattice->local_start[chunk], rows = term.lattice->local_start[chunk + 1] - first;
+      std::memset(term.parts.data() + first * width_, 0, static_cast<size_t>(rows * width_) * sizeof(float));
+    }
+  }
+
+  void score_block(int64_t chunk, int64_t i, int64_t pixels, bool slice, float *block) const {
+    CrfSlice slices[kMaxTerms];
+    int count = 0;
+    for (const Term &term : terms_) {
+      if (!slice) break;
+      const Lattice &lattice = *term.lattice;
+      slices[count++] = {lattice.local.data() + i * lattice.corners, lattice.slice_weight() + i * lattice.corners,
+                         lattice.vertex_of.data() + lattice.local_start[chunk], term.rows.data(), lattice.corners};
+    }
+    kernels_.slice(slices, count, pixels, scores_ + i * width_, block, width_);
+  }
+
+  void splat_block(int64_t chunk, int64_t i, int64_t pixels, const float *block) {
+    for (Term &term : terms_) {
+      const Lattice &lattice = *term.lattice;
+      float *parts = term.parts.data() + static_cast<int64_t>(lattice.local_start[chunk]) * width_;
+      kernels_.splat(lattice.local.data() + i * lattice.corners, lattice.splat_weight() + i * lattice.corners,
+                     lattice.corners, pixels, block, parts, width_);
+    }
+  }
+
+  void write_block(int64_t i, int64_t pixels, const float *block, float *out) const {
+    int64_t index[kCrfBlock];
+    for (int64_t k = 0; k < pixels; ++k) index[k] = order_.pixel(i + k);
+    for (int64_t c = 0; c < classes_; ++c) {
+      float *plane = out + c * order_.size();
+      for (int64_t k = 0; k < pixels; ++k) plane[index[k]] = block[k * width_ + c];
+    }
+  }
+
+  // term->rows = compat(blur(sum of partial rows)), still to be sliced.
+  void filter(Term *term) {
+    const Lattice &lattice = *term->lattice;
+    call_.parallel(lattice.vertices, kVertexGrain, [&](int64_t begin, int64_t end) {
+      kernels_.reduce(lattice.part_start.data(), lattice.part.data(), term->parts.data(), term->rows.data(), begin, end,
+                      width_);
+    });
+    for (int axis = 0; axis < lattice.corners; ++axis) {
+      const bool last = axis == lattice.corners - 1;
+      const float *factor = last && term->matrix.empty() ? term->factor.data() : nullptr;
+      const uint32_t *neighbour = lattice.neighbour.data() + axis * lattice.vertices * 2;
+      call_.parallel(lattice.vertices, kVertexGrain, [&](int64_t begin, int64_t end) {
+        kernels_.blur(neighbour, term->rows.data(), term->other.data(), factor, begin, end, width_);
+        if (last && !term->matrix.empty()) mix_classes(*term, begin, end);
+      });
+      std::swap(term->rows, term->other);
+    }
+  }
+
+  // other[v] = matrix * other[v], using rows[v] only as scratch would race with neighbours: hence the small copy.
+  void mix_classes(const Term &term, int64_t begin, int64_t end) const {
+    ArenaArray<float> copy(classes_);
+    for (int64_t v = begin; v < end; ++v) {
+      float *row = const_cast<float *>(term.other.data()) + v * width_;
+      std::memcpy(copy.data(), row, static_cast<size_t>(classes_) * sizeof(float));
+      for (int64_t i = 0; i < classes_; ++i) {
+        float sum = 0.0f;
+        for (int64_t j = 0; j < classes_; ++j) sum += term.matrix[static_cast<size_t>(i * classes_ + j)] * copy[j];
+        row[i] = sum;
+      }
+    }
+  }
+
+  OpCall &call_;
+  const PixelOrder &order_;
+  const CrfRowKernels &kernels_;
+  int64_t classes_, width_;
+  std::vector<Term> terms_;
+  float *scores_ = nullptr;
+};
+
+void dense_crf(OpCall &call) {
+  const TensorView &unary = call.in(1);
+  if (unary.dtype != DType::f32 || unary.ndim != 3) call.reject("unary must be f32 [C, H, W]");
+  const int64_t classes = unary.dim(0), height = unary.dim(1), width = unary.dim(2), pixels = height * width;
+  if (classes == 0 || pixels == 0) return;
+  if (width > PixelOrder::kMaxSide || height > PixelOrder::kMaxSide || pixels > kMaxPixels) {
+    call.reject("%lld x %lld pixels are too many: the limit is %lld a side and %lld in all", static_cast<long long>(width),
+                static_cast<long long>(height), static_cast<long long>(PixelOrder::kMaxSide),
+                static_cast<long long>(kMaxPixels));
+  }
+  const uint8_t *image = nullptr;
+  if (call.has(0)) {
+    const TensorView &view = call.in(0);
+    if (view.dtype != DType::u8 || view.ndim != 3 || view.dim(0) != height || view.dim(1) != width || view.dim(2) != 3) {
+      call.reject("image must be u8 [%lld, %lld, 3]", static_cast<long long>(height), static_cast<long long>(width));
+    }
+    image = view.as<uint8_t>();
+  }
+  const PixelOrder order(width, height, crf_row_width(classes));
+  std::vector<Term> terms;
+  for (int t = 0; t < kMaxTerms; ++t) {
+    const int first = 1 + t * kTermAttrs;
+    if (call.attr_int(first) == 0) continue;
+    const LatticeSpec spec = read_spec(call, first);
+    if (spec.dims == 5 && image == nullptr) call.reject("a bilateral term needs an image");
+    Term term;
+    term.lattice = make_lattice(call, order, image, spec);
+    read_compat(call, 2 + t, call.attr(first + 6), classes, crf_row_width(classes), &term);
+    terms.push_back(std::move(term));
+  }
+  const int64_t iterations = call.attr_int(0);
+  if (iterations < 0) call.reject("iterations must not be negative, got %lld", static_cast<long long>(iterations));
+  MeanField(call, order, classes, std::move(terms)).run(unary.as<float>(), iterations, call.out(0).as<float>());
+}
+
+}  // namespace
+
+WM_REGISTER_CPU_OP(dense_crf, dense_crf, kContiguous)
+
+}  // namespace wm
