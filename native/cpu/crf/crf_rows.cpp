@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "native/core/cpu_info.h"
+#include "native/cpu/simd/vmath_coefficients.h"
 
 namespace wm {
 
@@ -35,7 +36,7 @@ struct Row {
     for (int i = 0; i < W; ++i) v[i] *= row.v[i];
   }
   void subtract_exp(float m) {
-    for (int i = 0; i < W; ++i) v[i] = v[i] - m >= -80.0f ? std::exp(v[i] - m) : 0.0f;
+    for (int i = 0; i < W; ++i) v[i] = v[i] - m >= vmath::kExpLowest ? std::exp(v[i] - m) : 0.0f;
   }
   float max() const {
     float m = v[0];

@@ -4,30 +4,11 @@
 #include <immintrin.h>
 
 #include "native/cpu/crf/crf_rows.h"
+#include "native/cpu/simd/vmath_avx2.h"
 
 namespace wm {
 
 namespace {
-
-inline __m256 set1(__m256, float x) { return _mm256_set1_ps(x); }
-inline __m128 set1(__m128, float x) { return _mm_set1_ps(x); }
-inline __m256 fma(__m256 a, __m256 b, __m256 c) { return _mm256_fmadd_ps(a, b, c); }
-inline __m128 fma(__m128 a, __m128 b, __m128 c) { return _mm_fmadd_ps(a, b, c); }
-inline __m256 mul(__m256 a, __m256 b) { return _mm256_mul_ps(a, b); }
-inline __m128 mul(__m128 a, __m128 b) { return _mm_mul_ps(a, b); }
-inline __m256 round_int(__m256 a) { return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
-inline __m128 round_int(__m128 a) { return _mm_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
-// a * 2^n where keep >= floor, else 0. n stays above -117 there, so adding to the exponent field is exact.
-inline __m256 scale2(__m256 a, __m256 n, __m256 keep, __m256 floor) {
-  const __m256i bits = _mm256_add_epi32(_mm256_castps_si256(a), _mm256_slli_epi32(_mm256_cvtps_epi32(n), 23));
-  return _mm256_and_ps(_mm256_castsi256_ps(bits), _mm256_cmp_ps(keep, floor, _CMP_GE_OQ));
-}
-inline __m128 scale2(__m128 a, __m128 n, __m128 keep, __m128 floor) {
-  const __m128i bits = _mm_add_epi32(_mm_castps_si128(a), _mm_slli_epi32(_mm_cvtps_epi32(n), 23));
-  return _mm_and_ps(_mm_castsi128_ps(bits), _mm_cmp_ps(keep, floor, _CMP_GE_OQ));
-}
-
-#include "native/cpu/crf/crf_exp_impl.h"
 
 template <int W>
 struct Row {
@@ -66,8 +47,10 @@ struct Row {
     if constexpr (W == 4) x = _mm_mul_ps(x, row.x);
   }
   void subtract_exp(float m) {
-    for (int i = 0; i < kFull; ++i) y[i] = exp_nonpositive(_mm256_sub_ps(y[i], _mm256_set1_ps(m)));
-    if constexpr (W == 4) x = exp_nonpositive(_mm_sub_ps(x, _mm_set1_ps(m)));
+    for (int i = 0; i < kFull; ++i) y[i] = exp256(_mm256_sub_ps(y[i], _mm256_set1_ps(m)));
+    if constexpr (W == 4) {
+      x = _mm256_castps256_ps128(exp256(_mm256_zextps128_ps256(_mm_sub_ps(x, _mm_set1_ps(m)))));
+    }
   }
   float max() const {
     __m128 m = x;

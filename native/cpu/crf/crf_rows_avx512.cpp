@@ -7,35 +7,11 @@
 #include <immintrin.h>
 
 #include "native/cpu/crf/crf_rows.h"
+#include "native/cpu/simd/vmath_avx512.h"
 
 namespace wm {
 
 namespace {
-
-inline __m512 set1(__m512, float x) { return _mm512_set1_ps(x); }
-inline __m256 set1(__m256, float x) { return _mm256_set1_ps(x); }
-inline __m128 set1(__m128, float x) { return _mm_set1_ps(x); }
-inline __m512 fma(__m512 a, __m512 b, __m512 c) { return _mm512_fmadd_ps(a, b, c); }
-inline __m256 fma(__m256 a, __m256 b, __m256 c) { return _mm256_fmadd_ps(a, b, c); }
-inline __m128 fma(__m128 a, __m128 b, __m128 c) { return _mm_fmadd_ps(a, b, c); }
-inline __m512 mul(__m512 a, __m512 b) { return _mm512_mul_ps(a, b); }
-inline __m256 mul(__m256 a, __m256 b) { return _mm256_mul_ps(a, b); }
-inline __m128 mul(__m128 a, __m128 b) { return _mm_mul_ps(a, b); }
-inline __m512 round_int(__m512 a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
-inline __m256 round_int(__m256 a) { return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
-inline __m128 round_int(__m128 a) { return _mm_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
-// a * 2^n where keep >= floor, else 0.
-inline __m512 scale2(__m512 a, __m512 n, __m512 keep, __m512 floor) {
-  return _mm512_maskz_scalef_ps(_mm512_cmp_ps_mask(keep, floor, _CMP_GE_OQ), a, n);
-}
-inline __m256 scale2(__m256 a, __m256 n, __m256 keep, __m256 floor) {
-  return _mm256_maskz_scalef_ps(_mm256_cmp_ps_mask(keep, floor, _CMP_GE_OQ), a, n);
-}
-inline __m128 scale2(__m128 a, __m128 n, __m128 keep, __m128 floor) {
-  return _mm_maskz_scalef_ps(_mm_cmp_ps_mask(keep, floor, _CMP_GE_OQ), a, n);
-}
-
-#include "native/cpu/crf/crf_exp_impl.h"
 
 template <int W>
 struct Row {
@@ -82,9 +58,13 @@ struct Row {
     if constexpr (kRest == 4) x = _mm_mul_ps(x, row.x);
   }
   void subtract_exp(float m) {
-    for (int i = 0; i < kFull; ++i) z[i] = exp_nonpositive(_mm512_sub_ps(z[i], _mm512_set1_ps(m)));
-    if constexpr (kRest == 8) y = exp_nonpositive(_mm256_sub_ps(y, _mm256_set1_ps(m)));
-    if constexpr (kRest == 4) x = exp_nonpositive(_mm_sub_ps(x, _mm_set1_ps(m)));
+    for (int i = 0; i < kFull; ++i) z[i] = exp512(_mm512_sub_ps(z[i], _mm512_set1_ps(m)));
+    if constexpr (kRest == 8) {
+      y = _mm512_castps512_ps256(exp512(_mm512_zextps256_ps512(_mm256_sub_ps(y, _mm256_set1_ps(m)))));
+    }
+    if constexpr (kRest == 4) {
+      x = _mm512_castps512_ps128(exp512(_mm512_zextps128_ps512(_mm_sub_ps(x, _mm_set1_ps(m)))));
+    }
   }
   float max() const {
     __m128 m = x;

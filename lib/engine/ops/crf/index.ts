@@ -1,1 +1,1 @@
-export {};
+export * from './dense_crf.js';
