@@ -1,0 +1,39 @@
+// Copies of one head into the layouts of the products (Kernels in attention.h), from any strides and float dtype.
+#pragma once
+
+#include "native/cpu/attention/attention.h"
+
+namespace wm {
+namespace attention {
+
+// One head of a [B, A, N, d] tensor: element (i, c) at offset + i * row + c * column.
+struct HeadView {
+  const void *data;
+  DType dtype;
+  int64_t offset, row, column;
+};
+
+inline HeadView head_view(const TensorView &t, int64_t b, int64_t head) {
+  return {t.data, t.dtype, b * t.stride[0] + head * t.stride[1], t.stride[2], t.stride[3]};
+}
+
+// Inner dimensions of products are even with bf16 operands (pairs).
+template <class Op>
+constexpr int64_t padded_depth(int64_t k) {
+  return sizeof(Op) == 2 ? k + (k & 1) : k;
+}
+
+// Rows [i0, i0 + rows) as [rows, padded_depth(d)].
+template <class T, class Op>
+void pack_rows(const Kernels<T, Op> &loops, const HeadView &x, int64_t i0, int64_t rows, int64_t d, Op *dst);
+
+// The transposed head as a panel operand: K = d, N = tokens rounded up to lanes (the rest zero).
+template <class T, class Op>
+void pack_transposed(const Kernels<T, Op> &loops, const HeadView &x, int64_t tokens, int64_t d, Op *dst);
+
+// Rows [i0, i0 + rows) as a panel operand: K = rows, N = d rounded up to lanes (the rest zero).
+template <class T, class Op>
+void pack_panels(const Kernels<T, Op> &loops, const HeadView &x, int64_t i0, int64_t rows, int64_t d, Op *dst);
+
+}  // namespace attention
+}  // namespace wm
