@@ -1,0 +1,255 @@
+// Driver of the GEMM family: cuts the product into chunks of tiles, packs what is not packed, runs the micro-kernel.
+// A chunk is a run of A panels times a run of B panels. Its A panels stay in the second cache level while B panels
+// stream through; K blocks are the outer loop, their sums are carried in an f32 scratch.
+#include "native/cpu/math/gemm.h"
+
+#include <algorithm>
+
+#include "native/core/arena.h"
+
+namespace wm {
+
+namespace {
+
+// Rows of A a chunk keeps: 192 x 768 f32 is 576 KiB, beside one B panel of 144 KiB in a second level of 1 MiB.
+constexpr int64_t kChunkRows = 192;
+// Columns a chunk covers where it must carry sums from one K block to the next.
+constexpr int64_t kChunkColumnsCarried = 1536;
+// Up to this size A is packed once for all chunks; above, each chunk of rows packs its own and covers all columns.
+constexpr int64_t kSharedABytes = int64_t{8} << 20;
+// Chunks wanted, enough to balance 16 threads, as long as each has this many tiles of 768 k.
+constexpr int64_t kChunksWanted = 64;
+constexpr int64_t kMinChunkTiles = 6;
+
+constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+// Scratch of one chunk, from the arena because OpCall::workspace is not for use inside a parallel region.
+class Scratch {
+ public:
+  explicit Scratch(int64_t elements) : bytes_(static_cast<size_t>(elements) * 4) {
+    if (bytes_ != 0) data_ = Arena::instance().allocate(bytes_);
+  }
+  ~Scratch() {
+    if (data_ != nullptr) Arena::instance().release(data_, bytes_);
+  }
+  Scratch(const Scratch &) = delete;
+  Scratch &operator=(const Scratch &) = delete;
+  uint32_t *data() const { return static_cast<uint32_t *>(data_); }
+
+ private:
+  size_t bytes_;
+  void *data_ = nullptr;
+};
+
+class GemmRun {
+ public:
+  GemmRun(OpCall &call, const GemmArgs &args);
+  void run();
+
+ private:
+  void choose_chunks();
+  void pack_a_shared();
+  void pack_b_shared();
+  void pack_a_panel(int64_t batch, int64_t tile, int64_t k0, int64_t kc, uint32_t *panel, uint32_t *pairs) const;
+  const uint32_t *b_panel(int64_t batch, int64_t panel, int64_t k0, int64_t kc, uint32_t *scratch) const;
+  void run_chunk(int64_t chunk) const;
+  void finish_tile(int64_t batch, int64_t tile, int64_t panel, const float *sums, const float *partial,
+                   int64_t partial_stride) const;
+
+  int64_t units(int64_t k) const { return dot_pairs_ ? (k + 1) / 2 : k; }
+  // One A panel of a K block; eight elements of room for the packing code.
+  int64_t a_panel_elements(int64_t kc) const { return units(kc) * kernels_.tile_rows + 8; }
+  int64_t offset(const int64_t *offsets, int64_t batch) const { return offsets == nullptr ? 0 : offsets[batch]; }
+
+  OpCall &call_;
+  const GemmArgs &args_;
+  const GemmKernels &kernels_;
+  bool dot_pairs_;        // the tier multiplies pairs itself
+  int64_t tiles_, panels_, k_blocks_;
+  int64_t chunk_tiles_ = 1, chunk_panels_ = 1;
+  int64_t row_chunks_ = 1, column_chunks_ = 1;
+  int64_t a_batches_;     // different A matrices
+  uint32_t *a_shared_ = nullptr;
+  const uint32_t *b_shared_ = nullptr;
+  bool b_shared_pairs_ = false;
+};
+
+GemmRun::GemmRun(OpCall &call, const GemmArgs &args)
+    : call_(call), args_(args), kernels_(gemm_kernels()), dot_pairs_(args.pairs && kernels_.tile_pairs != nullptr),
+      tiles_(ceil_div(args.m, kernels_.tile_rows)), panels_(ceil_div(args.n, kernels_.tile_cols)),
+      k_blocks_(std::max<int64_t>(1, ceil_div(args.k, kGemmBlockK))),
+      a_batches_(args.a.offsets == nullptr ? 1 : args.batch) {}
+
+void GemmRun::choose_chunks() {
+  const int64_t max_tiles = kChunkRows / kernels_.tile_rows;
+  row_chunks_ = ceil_div(tiles_, max_tiles);
+  chunk_tiles_ = ceil_div(tiles_, row_chunks_);
+  chunk_panels_ = panels_;
+  if (k_blocks_ > 1) chunk_panels_ = std::min(panels_, ceil_div(kChunkColumnsCarried, kernels_.tile_cols));
+  const int64_t a_bytes = a_batches_ * tiles_ * kernels_.tile_rows * units(args_.k) * 4;
+  const bool shared = a_bytes <= kSharedABytes;
+  // One row of tiles is bound by the reading of B, which costs about as much as a second row would.
+  const int64_t tile_k = std::max<int64_t>(args_.k, 1);
+  const auto chunks = [&] { return args_.batch * row_chunks_ * ceil_div(panels_, chunk_panels_); };
+  const auto weight = [&](int64_t tiles, int64_t panels) { return std::max<int64_t>(tiles, 2) * panels * tile_k / 768; };
+  while (shared && chunks() < kChunksWanted && chunk_panels_ > 1 &&
+         weight(chunk_tiles_, chunk_panels_ / 2) >= kMinChunkTiles) {
+    chunk_panels_ = ceil_div(chunk_panels_, 2);
+  }
+  while (chunks() < kChunksWanted && chunk_tiles_ > 8 && weight(chunk_tiles_ / 2, chunk_panels_) >= kMinChunkTiles) {
+    chunk_tiles_ = ceil_div(chunk_tiles_, 2);
+    row_chunks_ = ceil_div(tiles_, chunk_tiles_);
+  }
+  column_chunks_ = ceil_div(panels_, chunk_panels_);
+  if (shared && column_chunks_ > 1) pack_a_shared();
+  if (args_.b.packed) {
+    b_shared_ = static_cast<const uint32_t *>(args_.b.data);
+    b_shared_pairs_ = args_.pairs;
+  } else if (row_chunks_ > 1 && (args_.b.offsets == nullptr || args_.batch == 1)) {
+    pack_b_shared();
+  }
+}
+
+void GemmRun::pack_a_panel(int64_t batch, int64_t tile, int64_t k0, int64_t kc, uint32_t *panel,
+                           uint32_t *pairs) const {
+  const int width = kernels_.tile_rows;
+  const int rows = static_cast<int>(std::min<int64_t>(width, args_.m - tile * width));
+  const int64_t start = offset(args_.a.offsets, batch);
+  const bool expand = args_.pairs && !dot_pairs_;
+  gemm_pack_panel(kernels_, args_.a, start, tile * width, rows, width, k0, kc, args_.pairs, expand ? pairs : panel);
+  if (expand) gemm_expand_panel(pairs, width, kc, reinterpret_cast<float *>(panel));
+}
+
+// Layout: [a_batches][K block][tile][units][tile_rows] with eight elements of room after each panel.
+void GemmRun::pack_a_shared() {
+  const int64_t per_batch = tiles_ * (units(args_.k) * kernels_.tile_rows + 8 * k_blocks_);
+  a_shared_ = call_.workspace<uint32_t>(a_batches_ * per_batch);
+  call_.parallel(a_batches_ * tiles_, 4, [&](int64_t begin, int64_t end) {
+    const Scratch pairs(args_.pairs && !dot_pairs_ ? a_panel_elements(kGemmBlockK) : 0);
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t batch = i / tiles_, tile = i % tiles_;
+      uint32_t *block = a_shared_ + batch * per_batch;
+      for (int64_t k0 = 0; k0 < args_.k; k0 += kGemmBlockK) {
+        const int64_t kc = std::min(kGemmBlockK, args_.k - k0);
+        pack_a_panel(batch, tile, k0, kc, block + tile * a_panel_elements(kc), pairs.data());
+        block += tiles_ * a_panel_elements(kc);
+      }
+    }
+  });
+}
+
+void GemmRun::pack_b_shared() {
+  const int64_t per_panel = (dot_pairs_ || args_.pairs ? (args_.k + 1) / 2 : args_.k) * kernels_.tile_cols;
+  uint32_t *panels = call_.workspace<uint32_t>(panels_ * per_panel + 8);
+  gemm_pack_all(call_, args_.b, args_.n, args_.k, args_.pairs, panels);
+  b_shared_ = panels;
+  b_shared_pairs_ = args_.pairs;
+}
+
+const uint32_t *GemmRun::b_panel(int64_t batch, int64_t panel, int64_t k0, int64_t kc, uint32_t *scratch) const {
+  const int width = kernels_.tile_cols;
+  const bool expand = args_.pairs && !dot_pairs_;
+  const uint32_t *source = nullptr;
+  uint32_t *packed = expand ? scratch + units(kGemmBlockK) * width : scratch;
+  if (b_shared_ != nullptr) {
+    const int64_t per_panel = (b_shared_pairs_ ? (args_.k + 1) / 2 : args_.k) * width;
+    source = b_shared_ + panel * per_panel + (b_shared_pairs_ ? k0 / 2 : k0) * width;
+  } else {
+    const int rows = static_cast<int>(std::min<int64_t>(width, args_.n - panel * width));
+    gemm_pack_panel(kernels_, args_.b, offset(args_.b.offsets, batch), panel * width, rows, width, k0, kc, args_.pairs,
+                    packed);
+    source = packed;
+  }
+  if (!expand) return source;
+  gemm_expand_panel(source, width, kc, reinterpret_cast<float *>(scratch));
+  return scratch;
+}
+
+void GemmRun::finish_tile(int64_t batch, int64_t tile, int64_t panel, const float *sums, const float *partial,
+                          int64_t partial_stride) const {
+  const int64_t row = tile * kernels_.tile_rows, col = panel * kernels_.tile_cols;
+  const int64_t at = (batch * args_.m + row) * args_.n + col;
+  TileOutput o;
+  o.rows = static_cast<int>(std::min<int64_t>(kernels_.tile_rows, args_.m - row));
+  o.cols = static_cast<int>(std::min<int64_t>(kernels_.tile_cols, args_.n - col));
+  o.scale = static_cast<float>(args_.scale);
+  o.activation = args_.activation;
+  o.partial = partial;
+  o.partial_stride = partial_stride;
+  o.column_scale = args_.column_scale ? args_.column_scale + batch * args_.n + col : nullptr;
+  o.bias = args_.bias ? args_.bias + col : nullptr;
+  o.residual_bf16 = args_.residual_dtype == DType::bf16;
+  o.residual = args_.residual ? static_cast<const char *>(args_.residual) + at * (o.residual_bf16 ? 2 : 4) : nullptr;
+  o.residual_stride = o.out_stride = args_.n;
+  o.out_bf16 = args_.out_dtype == DType::bf16;
+  o.out = static_cast<char *>(args_.out) + at * (o.out_bf16 ? 2 : 4);
+  kernels_.finish(sums, o);
+}
+
+void GemmRun::run_chunk(int64_t chunk) const {
+  const int64_t batch = chunk / (row_chunks_ * column_chunks_);
+  const int64_t tile0 = chunk / column_chunks_ % row_chunks_ * chunk_tiles_;
+  const int64_t panel0 = chunk % column_chunks_ * chunk_panels_;
+  const int64_t tile1 = std::min(tiles_, tile0 + chunk_tiles_), panel1 = std::min(panels_, panel0 + chunk_panels_);
+  const int mr = kernels_.tile_rows, nr = kernels_.tile_cols;
+  const bool expand = args_.pairs && !dot_pairs_;
+  const int64_t kc_max = std::min(kGemmBlockK, args_.k);
+  const Scratch a_own(a_shared_ ? 0 : (tile1 - tile0) * a_panel_elements(kc_max));
+  const Scratch a_pairs(expand && !a_shared_ ? a_panel_elements(kc_max) : 0);
+  const Scratch b_own(b_shared_ && !expand ? 0 : (expand ? 2 : 1) * units(kGemmBlockK) * nr + 8);
+  const int64_t partial_stride = (panel1 - panel0) * nr;
+  const Scratch carried(k_blocks_ > 1 ? (tile1 - tile0) * mr * partial_stride : 0);
+  float *partial = reinterpret_cast<float *>(carried.data());
+  const int64_t a_batch = a_batches_ == 1 ? 0 : batch;
+  const uint32_t *a_shared = a_shared_ ? a_shared_ + a_batch * tiles_ * (units(args_.k) * mr + 8 * k_blocks_) : nullptr;
+  alignas(64) float sums[kMaxTileRows * kMaxTileCols];
+
+  for (int64_t block = 0; block < k_blocks_; ++block) {
+    const int64_t k0 = block * kGemmBlockK, kc = std::min(kGemmBlockK, args_.k - k0);
+    const int64_t a_stride = a_panel_elements(kc);
+    const uint32_t *a = a_own.data();
+    if (a_shared != nullptr) {
+      a = a_shared + tile0 * a_stride;
+      a_shared += tiles_ * a_stride;
+    } else {
+      for (int64_t t = tile0; t < tile1; ++t) {
+        pack_a_panel(batch, t, k0, kc, a_own.data() + (t - tile0) * a_stride, a_pairs.data());
+      }
+    }
+    for (int64_t p = panel0; p < panel1; ++p) {
+      const uint32_t *b = b_panel(batch, p, k0, kc, b_own.data());
+      const int cols = static_cast<int>(std::min<int64_t>(nr, args_.n - p * nr));
+      for (int64_t t = tile0; t < tile1; ++t) {
+        const int rows = static_cast<int>(std::min<int64_t>(mr, args_.m - t * mr));
+        const uint32_t *a_panel = a + (t - tile0) * a_stride;
+        if (dot_pairs_) {
+          kernels_.tile_pairs(rows, cols, units(kc), a_panel, b, sums);
+        } else {
+          kernels_.tile_f32(rows, cols, kc, reinterpret_cast<const float *>(a_panel), reinterpret_cast<const float *>(b), sums);
+        }
+        float *at = partial ? partial + (t - tile0) * mr * partial_stride + (p - panel0) * nr : nullptr;
+        if (block + 1 < k_blocks_) {
+          kernels_.accumulate(sums, rows, cols, at, partial_stride, block == 0);
+        } else {
+          finish_tile(batch, t, p, sums, at, partial_stride);
+        }
+      }
+    }
+  }
+}
+
+void GemmRun::run() {
+  choose_chunks();
+  call_.parallel(args_.batch * row_chunks_ * column_chunks_, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t chunk = begin; chunk < end; ++chunk) run_chunk(chunk);
+  });
+}
+
+}  // namespace
+
+void gemm(OpCall &call, const GemmArgs &args) {
+  if (args.m == 0 || args.n == 0 || args.batch == 0) return;
+  GemmRun(call, args).run();
+}
+
+}  // namespace wm

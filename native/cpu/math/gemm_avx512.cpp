@@ -1,0 +1,156 @@
+// GEMM micro-kernel for AVX-512: 8 rows by 48 columns, 24 accumulators, three loads of B and eight broadcasts of A for
+// 24 multiply-adds a step. Packing is shared with AVX2: it is bound by memory.
+#include <immintrin.h>
+
+#include "native/cpu/math/gemm_kernels.h"
+#include "native/cpu/math/gemm_tile_avx512.h"
+#include "native/cpu/simd/vmath_avx512.h"
+
+namespace wm {
+
+namespace {
+
+template <int kRows, int kVectors>
+void tile_f32(int64_t k, const float *a, const float *b, float *tile) {
+  __m512 sum[kRows][kVectors];
+#pragma GCC unroll 8
+  for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 3
+    for (int v = 0; v < kVectors; ++v) sum[r][v] = _mm512_setzero_ps();
+  }
+  for (int64_t i = 0; i < k; ++i) {
+    __m512 columns[kVectors];
+#pragma GCC unroll 3
+    for (int v = 0; v < kVectors; ++v) {
+      columns[v] = _mm512_loadu_ps(b + 16 * v);
+      _mm_prefetch(reinterpret_cast<const char *>(b + 16 * v) + kPrefetchBytes, _MM_HINT_T0);
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) {
+      const __m512 row = _mm512_set1_ps(a[r]);
+#pragma GCC unroll 3
+      for (int v = 0; v < kVectors; ++v) sum[r][v] = _mm512_fmadd_ps(row, columns[v], sum[r][v]);
+    }
+    a += kPanelRows;
+    b += kPanelCols;
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 3
+    for (int v = 0; v < kVectors; ++v) _mm512_storeu_ps(tile + r * kPanelCols + 16 * v, sum[r][v]);
+  }
+}
+
+template <int kRows>
+void tile_f32_rows(int vectors, int64_t k, const float *a, const float *b, float *tile) {
+  if (vectors == 3) return tile_f32<kRows, 3>(k, a, b, tile);
+  if (vectors == 2) return tile_f32<kRows, 2>(k, a, b, tile);
+  tile_f32<kRows, 1>(k, a, b, tile);
+}
+
+void tile_f32_any(int rows, int cols, int64_t k, const float *a, const float *b, float *tile) {
+  const int vectors = (cols + 15) / 16;
+  switch (rows) {
+    case 1: return tile_f32_rows<1>(vectors, k, a, b, tile);
+    case 2: return tile_f32_rows<2>(vectors, k, a, b, tile);
+    case 3: return tile_f32_rows<3>(vectors, k, a, b, tile);
+    case 4: return tile_f32_rows<4>(vectors, k, a, b, tile);
+    case 5: return tile_f32_rows<5>(vectors, k, a, b, tile);
+    case 6: return tile_f32_rows<6>(vectors, k, a, b, tile);
+    case 7: return tile_f32_rows<7>(vectors, k, a, b, tile);
+    default: return tile_f32_rows<8>(vectors, k, a, b, tile);
+  }
+}
+
+void accumulate(const float *tile, int rows, int cols, float *partial, int64_t partial_stride, bool first) {
+  for (int r = 0; r < rows; ++r) {
+    // Partial rows are padded to whole vectors, so no mask is needed.
+    for (int c = 0; c < cols; c += 16) {
+      __m512 x = _mm512_loadu_ps(tile + r * kPanelCols + c);
+      float *at = partial + r * partial_stride + c;
+      if (!first) x = _mm512_add_ps(_mm512_loadu_ps(at), x);
+      _mm512_storeu_ps(at, x);
+    }
+  }
+}
+
+inline __m512 load_bf16(const uint16_t *p, __mmask16 mask) {
+  const __m256i half = _mm256_maskz_loadu_epi16(mask, p);
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16));
+}
+
+// Round to nearest even; NaN becomes quiet.
+inline void store_bf16(uint16_t *p, __mmask16 mask, __m512 x) {
+  const __m512i bits = _mm512_castps_si512(x);
+  const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+  __m512i rounded = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+  const __mmask16 nan = _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q);
+  rounded = _mm512_mask_or_epi32(rounded, nan, bits, _mm512_set1_epi32(0x400000));
+  _mm256_mask_storeu_epi16(p, mask, _mm512_cvtepi32_epi16(_mm512_srli_epi32(rounded, 16)));
+}
+
+template <Activation kActivation>
+inline __m512 activate(__m512 x) {
+  switch (kActivation) {
+    case Activation::quick_gelu: return quick_gelu512(x);
+    case Activation::gelu: return gelu512(x);
+    case Activation::relu: return _mm512_max_ps(_mm512_setzero_ps(), x);
+    case Activation::gelu_tanh: return gelu_tanh512(x);
+    default: return x;
+  }
+}
+
+template <Activation kActivation>
+void finish(const float *tile, const TileOutput &o) {
+  const __m512 scale = _mm512_set1_ps(o.scale);
+  for (int c = 0; c < o.cols; c += 16) {
+    const int left = o.cols - c;
+    const __mmask16 mask = left >= 16 ? static_cast<__mmask16>(0xffff) : static_cast<__mmask16>((1u << left) - 1u);
+    const __m512 factor =
+        o.column_scale ? _mm512_mul_ps(scale, _mm512_maskz_loadu_ps(mask, o.column_scale + c)) : scale;
+    const __m512 bias = o.bias ? _mm512_maskz_loadu_ps(mask, o.bias + c) : _mm512_setzero_ps();
+    for (int r = 0; r < o.rows; ++r) {
+      __m512 x = _mm512_loadu_ps(tile + r * kPanelCols + c);
+      if (o.partial) x = _mm512_add_ps(_mm512_loadu_ps(o.partial + r * o.partial_stride + c), x);
+      x = activate<kActivation>(_mm512_fmadd_ps(x, factor, bias));
+      if (o.residual) {
+        const int64_t at = r * o.residual_stride + c;
+        x = _mm512_add_ps(x, o.residual_bf16 ? load_bf16(static_cast<const uint16_t *>(o.residual) + at, mask)
+                                             : _mm512_maskz_loadu_ps(mask, static_cast<const float *>(o.residual) + at));
+      }
+      const int64_t at = r * o.out_stride + c;
+      if (o.out_bf16) {
+        store_bf16(static_cast<uint16_t *>(o.out) + at, mask, x);
+      } else {
+        _mm512_mask_storeu_ps(static_cast<float *>(o.out) + at, mask, x);
+      }
+    }
+  }
+}
+
+void finish_any(const float *tile, const TileOutput &o) {
+  switch (o.activation) {
+    case Activation::none: return finish<Activation::none>(tile, o);
+    case Activation::quick_gelu: return finish<Activation::quick_gelu>(tile, o);
+    case Activation::gelu: return finish<Activation::gelu>(tile, o);
+    case Activation::relu: return finish<Activation::relu>(tile, o);
+    case Activation::gelu_tanh: return finish<Activation::gelu_tanh>(tile, o);
+  }
+}
+
+}  // namespace
+
+const GemmKernels &gemm_kernels_avx512() {
+  static const GemmKernels table = [] {
+    GemmKernels t = gemm_kernels_avx2();
+    t.tile_rows = kPanelRows;
+    t.tile_cols = kPanelCols;
+    t.tile_f32 = tile_f32_any;
+    t.accumulate = accumulate;
+    t.finish = finish_any;
+    return t;
+  }();
+  return table;
+}
+
+}  // namespace wm

@@ -1,0 +1,77 @@
+// GEMM micro-kernel for the AVX-512 bf16 dot product: the tile of gemm_avx512.cpp, two k a step. Each lane adds the
+// product of the second element of a pair, then that of the first, in f32.
+#include <immintrin.h>
+
+#include "native/cpu/math/gemm_kernels.h"
+#include "native/cpu/math/gemm_tile_avx512.h"
+
+namespace wm {
+
+namespace {
+
+inline __m512bh as_pairs(__m512i x) { return reinterpret_cast<__m512bh>(x); }
+
+template <int kRows, int kVectors>
+void tile_pairs(int64_t pairs, const uint32_t *a, const uint32_t *b, float *tile) {
+  __m512 sum[kRows][kVectors];
+#pragma GCC unroll 8
+  for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 3
+    for (int v = 0; v < kVectors; ++v) sum[r][v] = _mm512_setzero_ps();
+  }
+  for (int64_t i = 0; i < pairs; ++i) {
+    __m512bh columns[kVectors];
+#pragma GCC unroll 3
+    for (int v = 0; v < kVectors; ++v) {
+      columns[v] = as_pairs(_mm512_loadu_si512(b + 16 * v));
+      _mm_prefetch(reinterpret_cast<const char *>(b + 16 * v) + kPrefetchBytes, _MM_HINT_T0);
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) {
+      const __m512bh row = as_pairs(_mm512_set1_epi32(static_cast<int>(a[r])));
+#pragma GCC unroll 3
+      for (int v = 0; v < kVectors; ++v) sum[r][v] = _mm512_dpbf16_ps(sum[r][v], row, columns[v]);
+    }
+    a += kPanelRows;
+    b += kPanelCols;
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 3
+    for (int v = 0; v < kVectors; ++v) _mm512_storeu_ps(tile + r * kPanelCols + 16 * v, sum[r][v]);
+  }
+}
+
+template <int kRows>
+void tile_pairs_rows(int vectors, int64_t pairs, const uint32_t *a, const uint32_t *b, float *tile) {
+  if (vectors == 3) return tile_pairs<kRows, 3>(pairs, a, b, tile);
+  if (vectors == 2) return tile_pairs<kRows, 2>(pairs, a, b, tile);
+  tile_pairs<kRows, 1>(pairs, a, b, tile);
+}
+
+void tile_pairs_any(int rows, int cols, int64_t pairs, const uint32_t *a, const uint32_t *b, float *tile) {
+  const int vectors = (cols + 15) / 16;
+  switch (rows) {
+    case 1: return tile_pairs_rows<1>(vectors, pairs, a, b, tile);
+    case 2: return tile_pairs_rows<2>(vectors, pairs, a, b, tile);
+    case 3: return tile_pairs_rows<3>(vectors, pairs, a, b, tile);
+    case 4: return tile_pairs_rows<4>(vectors, pairs, a, b, tile);
+    case 5: return tile_pairs_rows<5>(vectors, pairs, a, b, tile);
+    case 6: return tile_pairs_rows<6>(vectors, pairs, a, b, tile);
+    case 7: return tile_pairs_rows<7>(vectors, pairs, a, b, tile);
+    default: return tile_pairs_rows<8>(vectors, pairs, a, b, tile);
+  }
+}
+
+}  // namespace
+
+const GemmKernels &gemm_kernels_avx512bf16() {
+  static const GemmKernels table = [] {
+    GemmKernels t = gemm_kernels_avx512();
+    t.tile_pairs = tile_pairs_any;
+    return t;
+  }();
+  return table;
+}
+
+}  // namespace wm

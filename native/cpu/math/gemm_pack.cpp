@@ -1,0 +1,119 @@
+// Packing of matrix operands into panels: vector code where k is consecutive, portable loops elsewhere.
+#include <algorithm>
+
+#include "native/cpu/math/gemm.h"
+
+namespace wm {
+
+namespace {
+
+template <class Source>
+void pack_f32(const Source *src, int64_t row_stride, int64_t k_stride, int rows, int width, int64_t k, float *panel) {
+  for (int64_t i = 0; i < k; ++i) {
+    float *to = panel + i * width;
+    const Source *from = src + i * k_stride;
+    if (row_stride == 1) {
+      for (int r = 0; r < rows; ++r) to[r] = to_float(from[r]);
+    } else {
+      for (int r = 0; r < rows; ++r) to[r] = to_float(from[r * row_stride]);
+    }
+    for (int r = rows; r < width; ++r) to[r] = 0.0f;
+  }
+}
+
+inline uint32_t bf16_bits(bf16 x) { return x.bits; }
+inline uint32_t bf16_bits(float x) { return to_bf16(x).bits; }
+inline uint32_t bf16_bits(f16 x) { return to_bf16(to_float(x)).bits; }
+
+template <class Source>
+void pack_pairs(const Source *src, int64_t row_stride, int64_t k_stride, int rows, int width, int64_t k,
+                uint32_t *panel) {
+  for (int64_t i = 0; i < k; i += 2) {
+    uint32_t *to = panel + i / 2 * width;
+    const Source *first = src + i * k_stride;
+    if (i + 1 == k) {
+      for (int r = 0; r < rows; ++r) to[r] = bf16_bits(first[r * row_stride]);
+    } else if (row_stride == 1) {
+      const Source *second = first + k_stride;
+      for (int r = 0; r < rows; ++r) to[r] = bf16_bits(first[r]) | bf16_bits(second[r]) << 16;
+    } else {
+      const Source *second = first + k_stride;
+      for (int r = 0; r < rows; ++r) {
+        to[r] = bf16_bits(first[r * row_stride]) | bf16_bits(second[r * row_stride]) << 16;
+      }
+    }
+    for (int r = rows; r < width; ++r) to[r] = 0;
+  }
+}
+
+template <class Source>
+void pack_portable(const Source *src, const GemmOperand &source, int rows, int width, int64_t k, bool pairs,
+                   void *panel) {
+  if (pairs) {
+    pack_pairs(src, source.row_stride, source.k_stride, rows, width, k, static_cast<uint32_t *>(panel));
+  } else {
+    pack_f32(src, source.row_stride, source.k_stride, rows, width, k, static_cast<float *>(panel));
+  }
+}
+
+}  // namespace
+
+void gemm_pack_panel(const GemmKernels &kernels, const GemmOperand &source, int64_t offset, int64_t row, int rows,
+                     int width, int64_t k0, int64_t k, bool pairs, void *panel) {
+  const int64_t start = offset + row * source.row_stride + k0 * source.k_stride;
+  const bool vector = kernels.pack_f32_from_f32 != nullptr && source.k_stride == 1;
+  switch (source.dtype) {
+    case DType::f32: {
+      const float *src = static_cast<const float *>(source.data) + start;
+      if (!vector) return pack_portable(src, source, rows, width, k, pairs, panel);
+      if (pairs) {
+        return kernels.pack_pairs_from_f32(src, source.row_stride, rows, width, k, static_cast<uint32_t *>(panel));
+      }
+      return kernels.pack_f32_from_f32(src, source.row_stride, rows, width, k, static_cast<float *>(panel));
+    }
+    case DType::bf16: {
+      const bf16 *src = static_cast<const bf16 *>(source.data) + start;
+      if (!vector) return pack_portable(src, source, rows, width, k, pairs, panel);
+      if (pairs) {
+        return kernels.pack_pairs_from_bf16(src, source.row_stride, rows, width, k, static_cast<uint32_t *>(panel));
+      }
+      return kernels.pack_f32_from_bf16(src, source.row_stride, rows, width, k, static_cast<float *>(panel));
+    }
+    case DType::f16:
+      return pack_portable(static_cast<const f16 *>(source.data) + start, source, rows, width, k, pairs, panel);
+    default: fail(Status::internal, "gemm: cannot pack %s", dtype_name(source.dtype));
+  }
+}
+
+void gemm_expand_panel(const uint32_t *pairs, int width, int64_t k, float *panel) {
+  for (int64_t i = 0; i < k; ++i) {
+    const uint32_t *from = pairs + i / 2 * width;
+    float *to = panel + i * width;
+    if (i % 2 == 0) {
+      for (int r = 0; r < width; ++r) to[r] = float_from_bits(from[r] << 16);
+    } else {
+      for (int r = 0; r < width; ++r) to[r] = float_from_bits(from[r] & 0xffff0000u);
+    }
+  }
+}
+
+int64_t gemm_packed_bytes(int64_t n, int64_t k, bool pairs) {
+  const int64_t columns = (n + kPackedColumns - 1) / kPackedColumns * kPackedColumns;
+  return columns * (pairs ? (k + 1) / 2 : k) * 4;
+}
+
+void gemm_pack_all(OpCall &call, const GemmOperand &b, int64_t n, int64_t k, bool pairs, void *out) {
+  const GemmKernels &kernels = gemm_kernels();
+  const int width = kernels.tile_cols;
+  const int64_t panels = (n + width - 1) / width;
+  const int64_t units = pairs ? (k + 1) / 2 : k;
+  call.parallel(panels, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t p = begin; p < end; ++p) {
+      const int rows = static_cast<int>(std::min<int64_t>(width, n - p * width));
+      gemm_pack_panel(kernels, b, 0, p * width, rows, width, 0, k, pairs,
+                      static_cast<uint32_t *>(out) + p * units * width);
+    }
+  });
+}
+
+}  // namespace wm

@@ -1,0 +1,84 @@
+// GEMM table in plain C++: 4 rows by 16 columns, the columns left to the compiler's vectoriser.
+#include <cmath>
+
+#include "native/core/cpu_info.h"
+#include "native/cpu/math/gemm_kernels.h"
+
+namespace wm {
+
+namespace {
+
+constexpr int kPanelRows = 4;
+constexpr int kPanelCols = 16;
+
+void tile_f32(int rows, int, int64_t k, const float *a, const float *b, float *tile) {
+  for (int i = 0; i < rows * kPanelCols; ++i) tile[i] = 0.0f;
+  for (int64_t i = 0; i < k; ++i) {
+    for (int r = 0; r < rows; ++r) {
+      const float x = a[i * kPanelRows + r];
+      for (int c = 0; c < kPanelCols; ++c) tile[r * kPanelCols + c] += x * b[i * kPanelCols + c];
+    }
+  }
+}
+
+void accumulate(const float *tile, int rows, int cols, float *partial, int64_t partial_stride, bool first) {
+  for (int r = 0; r < rows; ++r) {
+    for (int c = 0; c < cols; ++c) {
+      float &at = partial[r * partial_stride + c];
+      at = first ? tile[r * kPanelCols + c] : at + tile[r * kPanelCols + c];
+    }
+  }
+}
+
+float activate(Activation activation, float x) {
+  switch (activation) {
+    case Activation::quick_gelu: return x / (1.0f + std::exp(-1.702f * x));
+    case Activation::gelu: return 0.5f * x * std::erfc(-0.70710678f * x);
+    case Activation::relu: return x < 0.0f ? 0.0f : x;
+    case Activation::gelu_tanh: return x / (1.0f + std::exp(-x * (1.59576912f + 0.0713548163f * x * x)));
+    default: return x;
+  }
+}
+
+void finish(const float *tile, const TileOutput &o) {
+  for (int r = 0; r < o.rows; ++r) {
+    for (int c = 0; c < o.cols; ++c) {
+      float x = tile[r * kPanelCols + c];
+      if (o.partial) x += o.partial[r * o.partial_stride + c];
+      x *= o.column_scale ? o.scale * o.column_scale[c] : o.scale;
+      if (o.bias) x += o.bias[c];
+      x = activate(o.activation, x);
+      const int64_t from = r * o.residual_stride + c;
+      if (o.residual && o.residual_bf16) x += to_float(static_cast<const bf16 *>(o.residual)[from]);
+      if (o.residual && !o.residual_bf16) x += static_cast<const float *>(o.residual)[from];
+      const int64_t at = r * o.out_stride + c;
+      if (o.out_bf16) {
+        static_cast<bf16 *>(o.out)[at] = to_bf16(x);
+      } else {
+        static_cast<float *>(o.out)[at] = x;
+      }
+    }
+  }
+}
+
+}  // namespace
+
+const GemmKernels &gemm_kernels_scalar() {
+  static const GemmKernels table = {kPanelRows, kPanelCols, tile_f32, nullptr, accumulate,
+                                    finish,     nullptr,    nullptr,  nullptr, nullptr};
+  return table;
+}
+
+const GemmKernels &gemm_kernels() {
+#if defined(__x86_64__)
+  switch (cpu_isa()) {
+    case Isa::avx512bf16: return gemm_kernels_avx512bf16();
+    case Isa::avx512: return gemm_kernels_avx512();
+    case Isa::avx2: return gemm_kernels_avx2();
+    case Isa::scalar: break;
+  }
+#endif
+  return gemm_kernels_scalar();
+}
+
+}  // namespace wm

@@ -1,0 +1,32 @@
+#include <immintrin.h>
+
+#include "native/cpu/simd/peak.h"
+
+namespace wm {
+
+namespace {
+
+// More chains than latency times units, and few enough to stay in registers.
+constexpr int kChains = 24;
+
+float burst(long rounds) {
+  __m512 x[kChains];
+#pragma GCC unroll 32
+  for (int i = 0; i < kChains; ++i) x[i] = _mm512_set1_ps(static_cast<float>(i));
+  // 0x3f80 is 1.0 in bf16.
+  const __m512bh one = reinterpret_cast<__m512bh>(_mm512_set1_epi16(0x3f80));
+  for (long r = 0; r < rounds; ++r) {
+#pragma GCC unroll 32
+    for (int i = 0; i < kChains; ++i) x[i] = _mm512_dpbf16_ps(x[i], one, one);
+  }
+  __m512 sum = x[0];
+#pragma GCC unroll 32
+  for (int i = 1; i < kChains; ++i) sum = _mm512_add_ps(sum, x[i]);
+  return _mm512_cvtss_f32(sum);
+}
+
+}  // namespace
+
+PeakBurstInfo peak_burst_avx512bf16() { return {burst, 4.0 * 16 * kChains}; }
+
+}  // namespace wm
