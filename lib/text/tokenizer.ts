@@ -67,8 +67,8 @@ export class Tokenizer {
   encode(text: string, options?: EncodeOptions): number[];
   encode(texts: readonly string[], options?: EncodeOptions): number[][];
   encode(input: string | readonly string[], options: EncodeOptions = {}): number[] | number[][] {
-    if (typeof input !== 'string') return this.encodeBatch(input, options).ids;
-    return this.encodeBatch([input], options).ids[0] as number[];
+    if (Array.isArray(input)) return this.encodeBatch(input as readonly string[], options).ids;
+    return this.encodeBatch([input as string], options).ids[0] as number[];
   }
 
   /** As `encode`, with a warning for each text that was cut. */

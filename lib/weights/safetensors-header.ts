@@ -180,8 +180,11 @@ const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 /** A cursor over the header's bytes that knows JSON blanks, strings and unsigned integers. */
 class Scanner {
   private at_ = 0;
+  private readonly bytes: Buffer;
 
-  constructor(private readonly path: string, private readonly bytes: Uint8Array) {}
+  constructor(private readonly path: string, bytes: Uint8Array) {
+    this.bytes = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  }
 
   fail(text: string, tensor?: string, details: Record<string, unknown> = {}): never {
     throw weightsError(this.path, `the header ${text.startsWith('tensor ') ? 'is wrong: ' : ''}${text}`, { offset: 8 + this.at_, ...(tensor === undefined ? {} : { tensor }), ...details });
@@ -218,20 +221,21 @@ class Scanner {
     this.expect('"');
     const start = this.at_;
     let escaped = false;
+    let highest = 0;
     for (; ; this.at_++) {
       const c = this.bytes[this.at_];
       if (c === 0x22) break;
       if (c === undefined) this.fail('ends inside a string');
       if ((c as number) < 0x20) this.fail(`holds the control character ${c} inside a string`);
+      highest |= c as number;
       if (c === 0x5c) {
         escaped = true;
         this.at_++;
       }
       if (this.at_ - start > limit) this.fail(`holds a name or word of more than ${limit} bytes`, undefined, { limit });
     }
-    const text = this.decode(this.bytes.subarray(start, this.at_), escaped);
-    this.at_++;
-    return text;
+    const end = this.at_++;
+    return escaped || highest >= 0x80 ? this.decode(this.bytes.subarray(start, end), escaped) : this.bytes.toString('latin1', start, end);
   }
 
   private decode(raw: Uint8Array, escaped: boolean): string {
@@ -262,7 +266,7 @@ class Scanner {
     this.blank();
     const start = this.at_;
     while (this.at_ < this.bytes.length && !numberEnd.has(this.bytes[this.at_] as number) && this.at_ - start < 32) this.at_++;
-    const text = String.fromCharCode(...this.bytes.subarray(start, this.at_));
+    const text = this.bytes.toString('latin1', start, this.at_);
     const value = Number(text);
     if (/^(0|[1-9][0-9]*)$/.test(text) && value <= Number.MAX_SAFE_INTEGER) return value;
     return this.fail(`tensor ${show(tensor)} has ${show(text)} in ${key}, where a whole number from 0 to ${Number.MAX_SAFE_INTEGER} must stand`, tensor, { value: text, limit: Number.MAX_SAFE_INTEGER });

@@ -121,7 +121,7 @@ async function inSlices<T>(parser: Generator<void, T>, signal?: AbortSignal): Pr
 
 /** Host array of a tensor's bytes; `bytes` is used in place where its alignment allows. @throws E_WEIGHTS for I64 beyond i32 */
 export function decodeTensor(bytes: Uint8Array, dtype: SafetensorsDtype, what: string): TypedArray {
-  const aligned = bytes.byteOffset % elementBytes(dtype) === 0 ? bytes : bytes.slice();
+  const aligned = bytes.byteOffset % elementBytes(dtype) === 0 ? bytes : new Uint8Array(bytes);
   const buffer = aligned.buffer as ArrayBuffer;
   if (dtype !== 'I64') return viewAs(engineDtype(dtype), buffer, aligned.byteOffset, aligned.byteLength / elementBytes(dtype));
   const wide = new BigInt64Array(buffer, aligned.byteOffset, aligned.byteLength / 8);

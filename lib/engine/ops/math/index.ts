@@ -1,4 +1,5 @@
 export { add } from './add.js';
+export { firstNonFinite } from './first_non_finite.js';
 export { sumTo } from './sum_to.js';
 export { type Activation, activations } from './activation.js';
 export { activationBwd } from './activation_bwd.js';
