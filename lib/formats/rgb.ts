@@ -1,0 +1,76 @@
+/**
+ * `rgb`: one colour a label. The legend in the text chunk maps colours back to labels; a file of another tool is
+ * read with the legend given. Labels that would share a colour get neighbouring ones, so that reading is exact.
+ */
+import { packColour, paletteFor, vocColour, type Colour } from '../image/palette.js';
+import { readPng, writePng } from '../image/png.js';
+import { WordmaskError } from '../util/errors.js';
+import { inSlices } from '../util/slices.js';
+import { checkResult, fileBytes, fromText, isColour, labelArray, labelCount, nothingOf, textOf, type LabelFormat, type LegendEntry } from './format.js';
+
+const black: Colour = [0, 0, 0];
+const vocVoid = vocColour(255);
+
+export const rgb: LabelFormat = {
+  name: 'rgb',
+  extension: '.png',
+  async write(result, options = {}) {
+    checkResult(result);
+    const { width, height, labels, legend } = result;
+    const nothing = freeNothing(legend);
+    const colours = paletteFor(legend.map(({ color }) => color), { unique: true, reserved: [nothing] });
+    const byIndex = new Map(legend.map(({ index }, i) => [index, colours[i] as Colour]));
+    byIndex.set(nothingOf(labels), nothing);
+    const data = new Uint8Array(labels.length * 3);
+    await inSlices(labels.length, 1 << 18, (begin, end) => {
+      for (let i = begin; i < end; i++) {
+        const colour = byIndex.get(labels[i] as number);
+        if (!colour) throw new WordmaskError('E_USAGE', `label ${labels[i]} at pixel ${i} is not in the legend`);
+        [data[3 * i], data[3 * i + 1], data[3 * i + 2]] = colour;
+      }
+    }, options.signal);
+    const text = textOf(result, { colors: colours, nothing });
+    return writePng({ width, height, kind: 'rgb', data }, { text, filter: 'none', signal: options.signal });
+  },
+  async read(input, options = {}) {
+    const image = await readPng(fileBytes(input, '.png', 'rgb'), { signal: options.signal });
+    if ((image.kind !== 'rgb' && image.kind !== 'rgba') || image.bitDepth !== 8) throw new WordmaskError('E_IMAGE_FORMAT', `an rgb label map is an 8-bit RGB PNG, this one is ${image.kind} with ${image.bitDepth} bits`);
+    const { legend: stored, provenance, extra } = fromText(image.text);
+    const legend = options.legend ?? stored;
+    if (!legend) throw new WordmaskError('E_USAGE', 'this rgb label map carries no legend: pass one with a color for each label');
+    const byColour = colourTable(legend, options.legend ? undefined : extra);
+    const labels = labelArray(labelCount(legend), image.width * image.height);
+    const { data, channels } = image;
+    await inSlices(labels.length, 1 << 18, (begin, end) => {
+      for (let i = begin; i < end; i++) {
+        const at = i * channels;
+        const index = byColour.get((data[at] as number) + 256 * (data[at + 1] as number) + 65536 * (data[at + 2] as number));
+        if (index === undefined) throw new WordmaskError('E_USAGE', `colour ${data.slice(at, at + 3).join(', ')} at pixel ${i} belongs to no label of the legend`);
+        if (index >= 0) labels[i] = index;
+      }
+    }, options.signal);
+    return { width: image.width, height: image.height, labels, legend, ...(provenance && { provenance }) };
+  },
+};
+
+/** Black, or white where a label has black itself. */
+function freeNothing(legend: readonly LegendEntry[]): Colour {
+  const taken = new Set(legend.flatMap(({ color }) => (color ? [packColour(color)] : [])));
+  return taken.has(0) && !taken.has(0xffffff) ? [255, 255, 255] : black;
+}
+
+/** From packed colour to label, -1 for nothing. */
+function colourTable(legend: readonly LegendEntry[], stored: Record<string, unknown> | undefined): Map<number, number> {
+  const colours = Array.isArray(stored?.['colors']) && stored['colors'].length === legend.length ? (stored['colors'] as unknown[]) : legend.map(({ color }) => color);
+  const nothing = isColour(stored?.['nothing']) ? stored['nothing'] : freeNothing(legend);
+  const table = new Map<number, number>([[packColour(nothing), -1]]);
+  legend.forEach(({ index, name }, i) => {
+    const colour = colours[i];
+    if (!isColour(colour)) throw new WordmaskError('E_USAGE', `label ${JSON.stringify(name)} has no color, so an rgb map cannot be read with this legend`);
+    if (table.has(packColour(colour)) && packColour(colour) !== packColour(nothing)) throw new WordmaskError('E_USAGE', `label ${JSON.stringify(name)} shares its color ${colour.join(', ')} with another, so an rgb map cannot be read with this legend`);
+    table.set(packColour(colour), index);
+  });
+  // VOC's void colour, as coloured truth of other tools has it, unless a label claims it.
+  if (!table.has(packColour(vocVoid))) table.set(packColour(vocVoid), -1);
+  return table;
+}
