@@ -38,7 +38,7 @@ export const rgb: LabelFormat = {
     const { legend: stored, provenance, extra } = fromText(image.text);
     const legend = options.legend ?? stored;
     if (!legend) throw new WordmaskError('E_USAGE', 'this rgb label map carries no legend: pass one with a color for each label');
-    const byColour = colourTable(legend, options.legend ? undefined : extra);
+    const byColour = colourTable(legend, stored ?? [], extra);
     const labels = labelArray(labelCount(legend), image.width * image.height);
     const { data, channels } = image;
     await inSlices(labels.length, 1 << 18, (begin, end) => {
@@ -59,18 +59,19 @@ function freeNothing(legend: readonly LegendEntry[]): Colour {
   return taken.has(0) && !taken.has(0xffffff) ? [255, 255, 255] : black;
 }
 
-/** From packed colour to label, -1 for nothing. */
-function colourTable(legend: readonly LegendEntry[], stored: Record<string, unknown> | undefined): Map<number, number> {
-  const colours = Array.isArray(stored?.['colors']) && stored['colors'].length === legend.length ? (stored['colors'] as unknown[]) : legend.map(({ color }) => color);
-  const nothing = isColour(stored?.['nothing']) ? stored['nothing'] : freeNothing(legend);
-  const table = new Map<number, number>([[packColour(nothing), -1]]);
-  legend.forEach(({ index, name }, i) => {
-    const colour = colours[i];
+/** From packed colour to label, -1 for nothing. The colours that the file says it used come before those of the legend. */
+function colourTable(legend: readonly LegendEntry[], stored: readonly LegendEntry[], extra: Record<string, unknown>): Map<number, number> {
+  const used = Array.isArray(extra['colors']) ? (extra['colors'] as unknown[]) : [];
+  const usedFor = new Map(stored.map(({ index }, i) => [index, used[i]]));
+  const nothing = packColour(isColour(extra['nothing']) ? extra['nothing'] : freeNothing(legend));
+  const table = new Map<number, number>();
+  for (const { index, name, color } of legend) {
+    const colour = usedFor.get(index) ?? color;
     if (!isColour(colour)) throw new WordmaskError('E_USAGE', `label ${JSON.stringify(name)} has no color, so an rgb map cannot be read with this legend`);
-    if (table.has(packColour(colour)) && packColour(colour) !== packColour(nothing)) throw new WordmaskError('E_USAGE', `label ${JSON.stringify(name)} shares its color ${colour.join(', ')} with another, so an rgb map cannot be read with this legend`);
+    if (table.has(packColour(colour))) throw new WordmaskError('E_USAGE', `label ${JSON.stringify(name)} shares its color ${colour.join(', ')} with another, so an rgb map cannot be read with this legend`);
     table.set(packColour(colour), index);
-  });
+  }
   // VOC's void colour, as coloured truth of other tools has it, unless a label claims it.
-  if (!table.has(packColour(vocVoid))) table.set(packColour(vocVoid), -1);
+  for (const value of [nothing, packColour(vocVoid)]) if (!table.has(value)) table.set(value, -1);
   return table;
 }
