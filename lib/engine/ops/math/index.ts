@@ -3,6 +3,7 @@ export { firstNonFinite } from './first_non_finite.js';
 export { sumTo } from './sum_to.js';
 export { type Activation, activations } from './activation.js';
 export { activationBwd } from './activation_bwd.js';
+export { cosineLogits } from './cosine_logits.js';
 export { type LinearOptions, linear } from './linear.js';
 export { type LinearPackedOptions, linearPacked } from './linear_packed.js';
 export { matmul } from './matmul.js';
