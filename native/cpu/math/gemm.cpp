@@ -101,7 +101,7 @@ void GemmRun::choose_chunks() {
     row_chunks_ = ceil_div(tiles_, chunk_tiles_);
   }
   column_chunks_ = ceil_div(panels_, chunk_panels_);
-  if (shared && column_chunks_ > 1) pack_a_shared();
+  if (shared && (column_chunks_ > 1 || (args_.batch > 1 && a_batches_ == 1))) pack_a_shared();
   if (args_.b.packed) {
     b_shared_ = static_cast<const uint32_t *>(args_.b.data);
     b_shared_pairs_ = args_.pairs;
