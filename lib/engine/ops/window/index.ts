@@ -1,1 +1,6 @@
+export * from './class_probabilities.js';
+export * from './score_finish.js';
+export * from './score_update.js';
+export * from './window_merge.js';
 export * from './window_patches.js';
+export * from './window_upsample.js';

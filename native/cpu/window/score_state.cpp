@@ -1,0 +1,85 @@
+#include "native/cpu/window/score_state.h"
+
+#include <cmath>
+
+namespace wm {
+
+namespace {
+
+// Inserts x of class `label` into the list of n pixels. What is pushed down replaces the class's old entry, if it had one.
+void topk_row(float *best, float *labels, int64_t plane, int64_t topk, const float *x, float label, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) {
+    float value = x[i], held = label;
+    bool inserted = false;
+    for (int64_t k = 0; k < topk; ++k) {
+      float &entry = best[k * plane + i];
+      float &owner = labels[k * plane + i];
+      const bool same = owner == label;
+      if (inserted || value > entry || (value == entry && label < owner)) {
+        const float old_entry = entry, old_owner = owner;
+        entry = value;
+        owner = held;
+        value = old_entry;
+        held = old_owner;
+        inserted = true;
+      }
+      if (same) break;
+    }
+  }
+}
+
+}  // namespace
+
+ScoreSettings score_settings(const OpCall &call, int first_attr) {
+  ScoreSettings s{};
+  s.scale = static_cast<float>(call.attr(first_attr));
+  s.planes = {call.attr_flag(first_attr + 1), call.attr_flag(first_attr + 2), call.attr_flag(first_attr + 3)};
+  s.topk = call.attr_int(first_attr + 4);
+  if (!(s.scale > 0) || !std::isfinite(s.scale)) {
+    call.reject("scale must be positive and finite, got %g", static_cast<double>(s.scale));
+  }
+  if (s.planes.moment && !s.planes.sum) call.reject("the moment needs the sum");
+  if (s.topk < 0 || s.topk > kMaxTopk) {
+    call.reject("topk must be 0..%lld, got %lld", static_cast<long long>(kMaxTopk), static_cast<long long>(s.topk));
+  }
+  return s;
+}
+
+ScoreState::ScoreState(const OpCall &call, const TensorView &state, const ScoreSettings &settings)
+    : data_(state.as<float>()), settings_(settings) {
+  if (state.dtype != DType::f32 || state.ndim != 3 || state.dim(0) != kScorePlanes + 2 * settings.topk) {
+    call.reject("the state must be f32 [%lld, rows, W]", static_cast<long long>(kScorePlanes + 2 * settings.topk));
+  }
+  rows_ = state.dim(1);
+  width_ = state.dim(2);
+  plane_ = rows_ * width_;
+}
+
+void ScoreState::take(int64_t row, int64_t column, int64_t n, const float *const *logits, const int32_t *labels,
+                      int64_t count) const {
+  float *p = data_ + row * width_ + column;
+  merge_kernels().score_row({p, p + plane_, p + 2 * plane_, p + 3 * plane_, p + 4 * plane_, p + 5 * plane_}, logits,
+                            labels, count, settings_.scale, settings_.planes, n);
+  if (settings_.topk == 0) return;
+  float *best = p + kScorePlanes * plane_;
+  for (int64_t k = 0; k < count; ++k) {
+    if (labels[k] < 0) continue;
+    topk_row(best, best + settings_.topk * plane_, plane_, settings_.topk, logits[k], static_cast<float>(labels[k]), n);
+  }
+}
+
+const int32_t *checked_query_class(const OpCall &call, const TensorView &query_class, int64_t queries) {
+  if (query_class.dtype != DType::i32 || query_class.ndim != 1 || query_class.dim(0) != queries) {
+    call.reject("query_class must be i32 [%lld]", static_cast<long long>(queries));
+  }
+  const int32_t *labels = query_class.as<int32_t>();
+  for (int64_t s = 0; s < queries; ++s) {
+    // f32 holds whole numbers up to 2^24.
+    if (labels[s] < -1 || labels[s] > (1 << 24)) {
+      call.reject("query_class[%lld] must be -1..2^24, got %d", static_cast<long long>(s), labels[s]);
+    }
+  }
+  return labels;
+}
+
+}  // namespace wm
