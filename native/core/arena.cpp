@@ -6,6 +6,15 @@
 
 #include "native/core/status.h"
 
+// Under AddressSanitizer the rounding of a block and blocks kept for reuse are out of bounds, so that a kernel that
+// leaves its scratch memory is seen.
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#else
+#define ASAN_POISON_MEMORY_REGION(data, bytes) ((void)(data), (void)(bytes))
+#define ASAN_UNPOISON_MEMORY_REGION(data, bytes) ((void)(data), (void)(bytes))
+#endif
+
 namespace wm {
 
 namespace {
@@ -23,6 +32,7 @@ void *system_allocate(size_t bytes) {
 }
 
 void system_release(void *data, size_t bytes) {
+  ASAN_UNPOISON_MEMORY_REGION(data, bytes);
   if (bytes < kMapThreshold) std::free(data);
   else munmap(data, bytes);
 }
@@ -66,6 +76,8 @@ void *Arena::allocate(size_t bytes) {
   }
   live_ += rounded;
   if (live_ > peak_) peak_ = live_;
+  ASAN_UNPOISON_MEMORY_REGION(data, rounded);
+  ASAN_POISON_MEMORY_REGION(static_cast<char *>(data) + bytes, rounded - bytes);
   return data;
 }
 
@@ -78,6 +90,7 @@ void Arena::release(void *data, size_t bytes) {
     system_release(data, rounded);
     return;
   }
+  ASAN_POISON_MEMORY_REGION(data, rounded);
   free_[rounded].push_back(data);
   cached_ += rounded;
 }

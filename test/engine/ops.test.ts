@@ -2,12 +2,14 @@
  * Every op card, every sample: kernel against reference, strided inputs, thread counts, gradients against central
  * differences of the reference in f64. Arguments (or WORDMASK_OPS) name the ops to run alone.
  */
+import { fileURLToPath } from 'node:url';
 import t, { type Test } from 'tap';
 import {
   type Attrs, type DType, type OpCard, type RefArray, type Sample, Tensor, backward, getThreads, isFloat, numel, opCards, requireGrad, run, scope,
   setThreads, sumTo, sync,
 } from '#lib/engine/index.js';
 import { addon } from '#lib/binding/addon.js';
+import { type OpCase, writeCases } from '../helpers/case-writer.js';
 import { fromHost, makeInput, relL2, seeded, toHost } from '../helpers/samples.js';
 
 const defaults: Partial<Record<DType, number>> = { f32: 1e-5, f64: 1e-12, bf16: 4e-3, f16: 1e-3 };
@@ -15,6 +17,7 @@ const only = (process.env.WORDMASK_OPS ?? process.argv.slice(2).join(',')).split
 
 interface Prepared {
   refs: (RefArray | undefined)[];
+  made: (ReturnType<typeof makeInput> | undefined)[];
   make(strided: boolean): (Tensor | undefined)[];
 }
 
@@ -22,6 +25,7 @@ function prepare(card: OpCard, sample: Sample, float: DType): Prepared {
   const made = sample.inputs.map((input, i) => input && makeInput(`${card.name}/${sample.name}/${i}`, input, float));
   return {
     refs: made.map((m) => m?.ref),
+    made,
     make: (strided) => made.map((m) => m && (strided ? stridedTensor(m.ref, m.dtype) : Tensor.from(m.host, m.ref.shape, m.dtype))),
   };
 }
@@ -59,15 +63,34 @@ async function outputsOf(card: OpCard, inputs: (Tensor | undefined)[], attrs: Pa
   );
 }
 
+function limitOf(card: OpCard, float: DType, output: DType): number {
+  if (!isFloat(output)) return 0;
+  // A narrower output dtype than the inputs' has that dtype's rounding.
+  const type = (defaults[output] as number) > (defaults[float] as number) ? output : float;
+  return card.tolerance?.[type] ?? defaults[type] ?? 0;
+}
+
+/** The sample for the native runner, which the sanitizer builds use. */
+function nativeCase(card: OpCard, sample: Sample, float: DType, made: Prepared['made'], outputs: { dtype: DType }[], expected: readonly RefArray[]): OpCase {
+  return {
+    title: `${card.name} ${sample.name} ${float}`,
+    op: card.name,
+    attrs: Object.values({ ...card.attrs, ...sample.attrs }).map(Number),
+    inputs: made.map((m) => m && { dtype: m.dtype, shape: m.ref.shape, data: m.host }),
+    outputs: expected.map(({ shape, data }, i) => {
+      const { dtype } = outputs[i] as { dtype: DType };
+      return { dtype, shape, tolerance: limitOf(card, float, dtype), expected: data };
+    }),
+  };
+}
+
 function check(t: Test, card: OpCard, label: string, float: DType, actual: { dtype: DType; shape: readonly number[]; values: Float64Array }[], expected: readonly RefArray[]): void {
   t.equal(actual.length, expected.length, `${label}: number of outputs`);
   actual.forEach((output, i) => {
     const want = expected[i] as RefArray;
     t.same(output.shape, want.shape, `${label}: shape of output ${i}`);
     const error = relL2(output.values, want.data);
-    // A narrower output dtype than the inputs' has that dtype's rounding.
-    const type = isFloat(output.dtype) && (defaults[output.dtype] as number) > (defaults[float] as number) ? output.dtype : float;
-    const limit = isFloat(output.dtype) ? (card.tolerance?.[type] ?? defaults[type] ?? 0) : 0;
+    const limit = limitOf(card, float, output.dtype);
     t.ok(error <= limit, `${label}: output ${i} relL2 ${error.toExponential(2)} <= ${limit}`);
   });
 }
@@ -120,14 +143,16 @@ for (const card of [...opCards().values()] as OpCard[]) {
   if (card.composite || (only.length > 0 && !only.includes(card.name))) continue;
   t.test(card.name, async (t) => {
     t.ok(card.samples.length > 0, 'has samples');
+    const cases: OpCase[] = [];
     for (const sample of card.samples) {
       const attrs = { ...card.attrs, ...sample.attrs } as Attrs;
       for (const float of sample.dtypes ?? (['f32', 'f64'] as DType[])) {
         await scope(async () => {
-          const { refs, make } = prepare(card, sample, float);
+          const { refs, made, make } = prepare(card, sample, float);
           const expected = card.reference(refs, attrs);
           setThreads(2);
           const plain = await outputsOf(card, make(false), sample.attrs ?? {});
+          cases.push(nativeCase(card, sample, float, made, plain, expected));
           check(t, card, `${sample.name} ${float}`, float, plain, expected);
           if (!card.inPlace) check(t, card, `${sample.name} ${float} strided`, float, await outputsOf(card, make(true), sample.attrs ?? {}), expected);
           for (const threads of [1, 3]) {
@@ -139,6 +164,7 @@ for (const card of [...opCards().values()] as OpCard[]) {
       }
       if (card.grad && sample.grad !== false && (sample.dtypes ?? ['f64']).includes('f64')) await scope(() => checkGradients(t, card, sample));
     }
+    writeCases(fileURLToPath(new URL(`../../../cases/${card.name}.bin`, import.meta.url)), cases);
     setThreads(2);
     await sync();
   });

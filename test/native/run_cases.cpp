@@ -151,7 +151,7 @@ std::string compare(const Output &output, const TensorView &result) {
     difference += (value - expected) * (value - expected);
     scale += expected * expected;
   }
-  const double relative = difference == 0 ? 0 : std::sqrt(difference / scale);
+  const double relative = std::sqrt(scale == 0 ? difference : difference / scale);
   if (relative <= output.tolerance) return "";
   return "relative L2 " + std::to_string(relative) + " over " + std::to_string(output.tolerance);
 }
