@@ -85,7 +85,7 @@ export function repairText(text: string): string {
 /** CLIP's cleaning: repair, unescape twice, collapse blanks, lower case. */
 export function cleanClip(text: string): string {
   const plain = /^[\x20-\x25\x27-\x7e]*$/.test(text) ? text : unescapeHtml(unescapeHtml(repairText(text)));
-  return plain.replace(/\s+/gu, ' ').trim().toLowerCase();
+  return plain.replace(/\p{White_Space}+/gu, ' ').trim().toLowerCase();
 }
 
 /** True when every surrogate has its partner, i.e. the text can be written as UTF-8. */

@@ -1,13 +1,16 @@
-/** How each tokenizer cuts cleaned text into words before word pieces or byte pairs are looked up. */
+/**
+ * How each tokenizer cuts cleaned text into words before word pieces or byte pairs are looked up. Blanks are Unicode's
+ * White_Space as in the published tokenizers; JavaScript's own \s differs (U+0085, U+FEFF).
+ */
 
 /** CLIP: contractions, runs of letters, single digits, runs of other characters. Special tokens are not in it on purpose. */
 export function splitClip(cleaned: string): string[] {
-  return cleaned.match(/'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+/gu) ?? [];
+  return cleaned.match(/'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\p{White_Space}\p{L}\p{N}]+/gu) ?? [];
 }
 
 /** GPT-2 and RoBERTa: a word keeps the blank in front of it; nothing is cleaned. */
 export function splitGpt2(text: string): string[] {
-  return text.match(/'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+/gu) ?? [];
+  return text.match(/'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\p{White_Space}\p{L}\p{N}]+|\p{White_Space}+(?!\P{White_Space})|\p{White_Space}+/gu) ?? [];
 }
 
 const asciiPunctuation = /[!-/:-@[-`{-~]/u;
@@ -22,7 +25,8 @@ export function splitBert(text: string, lowerCase: boolean): string[] {
     if (blank || /\s/u.test(c)) clean += ' ';
     else clean += han.test(c) ? ` ${c} ` : c;
   }
-  if (lowerCase) clean = clean.toLowerCase().normalize('NFD').replace(/\p{Mn}/gu, '');
+  // Letter by letter: a sigma at the end of a word stays the common one, as in the published tokenizer.
+  if (lowerCase) clean = Array.from(clean, (c) => c.toLowerCase()).join('').normalize('NFD').replace(/\p{Mn}/gu, '');
   const words: string[] = [];
   for (const word of clean.split(' ')) {
     let run = '';
