@@ -6,7 +6,7 @@ import { gunzip } from 'node:zlib';
 import { WordmaskError, show } from '../util/errors.js';
 import { readFileLimited } from '../util/files.js';
 import { parseJsonStrict } from '../util/json.js';
-import { turn } from '../util/turn.js';
+import { Slices } from '../util/slices.js';
 import { Bpe, byteOrder } from './bpe.js';
 import { cleanClip } from './clean.js';
 import { hubTokenizer } from './hub-tokenizer.js';
@@ -35,7 +35,7 @@ export async function loadTokenizer(folder: string, options: LoadOptions = {}): 
   if (await exists(join(folder, 'tokenizer.json'))) {
     const path = join(folder, 'tokenizer.json');
     const json = parseJsonStrict(await read(path, options), { code: 'E_TOKENIZER', what: path });
-    await turn(options.signal);
+    await new Slices(options.signal).pause();
     return hubTokenizer(path, json, config);
   }
   if (await exists(join(folder, 'vocab.json'))) return fromVocabAndMerges(folder, config, options);
@@ -75,7 +75,7 @@ async function fromVocabAndMerges(folder: string, config: TokenizerConfig, optio
   const mergesPath = join(folder, 'merges.txt');
   const vocabulary = idTable(vocabPath, parseJsonStrict(await read(vocabPath, options), { code: 'E_TOKENIZER', what: vocabPath }));
   const merges = mergeLines(mergesPath, (await read(mergesPath, options)).toString('utf8'));
-  await turn(options.signal);
+  await new Slices(options.signal).pause();
   if (vocabulary.has(start) && vocabulary.has(end)) return clipTokenizer(vocabulary, merges, config.padToken ?? end);
   if (vocabulary.has('<s>') && vocabulary.has('</s>')) return robertaTokenizer(vocabPath, vocabulary, merges, config);
   throw tokenizerError(vocabPath, 'is the vocabulary of no known tokenizer: CLIP has <|startoftext|> and <|endoftext|>, RoBERTa has <s> and </s>');
@@ -86,11 +86,11 @@ async function fromClipTable(path: string, options: LoadOptions): Promise<Tokeni
   const raw = await read(path, options);
   const text = path.endsWith('.gz') ? await unzip(path, raw) : raw;
   const merges = mergeLines(path, text.toString('utf8')).slice(0, clipMerges);
-  await turn(options.signal);
+  await new Slices(options.signal).pause();
   const symbols = [...byteOrder, ...byteOrder.map((c) => `${c}</w>`), ...merges.map((pair) => pair.replace(' ', '')), start, end];
   const vocabulary = new Map<string, number>();
   symbols.forEach((symbol, id) => vocabulary.set(symbol, id));
-  await turn(options.signal);
+  await new Slices(options.signal).pause();
   return clipTokenizer(vocabulary, merges, undefined);
 }
 

@@ -4,7 +4,7 @@ import type { DType, TypedArray } from '../engine/dtype.js';
 import { viewAs } from '../engine/dtype.js';
 import { WordmaskError, show } from '../util/errors.js';
 import { guardDisk, openRegular, readFully, writeFileAtomic } from '../util/files.js';
-import { turn } from '../util/turn.js';
+import { Slices } from '../util/slices.js';
 import { type SafetensorsDtype, type SafetensorsHeader, type TensorEntry, elementBytes, headerLength, parseHeader, weightsError } from './safetensors-header.js';
 
 export { type SafetensorsDtype, type TensorEntry, elementBytes, safetensorsDtypes, safetensorsLimits } from './safetensors-header.js';
@@ -107,15 +107,12 @@ export function parseSafetensors(bytes: Uint8Array, name = 'safetensors'): Safet
   }
 }
 
-/** Runs a parser to its end, letting the event loop turn every 10 ms. */
+/** Runs a parser to its end, letting the event loop turn now and then. */
 async function inSlices<T>(parser: Generator<void, T>, signal?: AbortSignal): Promise<T> {
-  for (let since = performance.now(); ;) {
+  for (const slices = new Slices(signal); ;) {
     const step = parser.next();
     if (step.done) return step.value;
-    if (performance.now() - since > 10) {
-      await turn(signal);
-      since = performance.now();
-    }
+    if (slices.due) await slices.pause();
   }
 }
 
