@@ -1,0 +1,2 @@
+/** `wordmask/eval`: metrics and reports. */
+export * from '../eval/metrics/index.js';

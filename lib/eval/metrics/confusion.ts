@@ -1,0 +1,83 @@
+/**
+ * The confusion matrix of label maps (evaluation.md section 6): rows are labels, columns predictions, the last column
+ * predictions outside the classes, which count against the label only. Counts are exact below 2^53.
+ */
+import { show, WordmaskError } from '../../util/errors.js';
+import { classTest, flatMap, mapPair, type ClassOptions, type IntegerArray, type LabelMap } from './maps.js';
+
+export interface ConfusionMatrix {
+  /** [C, C + 1] row by row. */
+  data: Float64Array;
+  shape: [number, number];
+}
+
+/** Counts one pair of maps. Throws E_USAGE for maps of different size or labels that are neither class nor ignored. */
+export function confusion(pred: LabelMap, label: LabelMap, options: ClassOptions): ConfusionMatrix {
+  return new Confusion(options).add(pred, label).matrix();
+}
+
+/** Sums confusion matrices over a data set; shards add up to exactly what one pass gives. */
+export class Confusion {
+  readonly #options: ClassOptions;
+  readonly #classOf: (value: number) => number;
+  readonly #counts: Float64Array;
+  /** One pair is counted apart first: an error in the middle must leave the sums as they were. */
+  readonly #pair: Float64Array;
+
+  constructor(options: ClassOptions) {
+    this.#options = options;
+    this.#classOf = classTest(options);
+    this.#counts = new Float64Array(options.numClasses * (options.numClasses + 1));
+    this.#pair = new Float64Array(this.#counts.length);
+  }
+
+  add(pred: LabelMap, label: LabelMap): this {
+    const maps = mapPair(pred, label);
+    const { numClasses } = this.#options;
+    const [p, l] = [maps.pred.data, maps.label.data];
+    const counts = this.#pair.fill(0);
+    for (let i = 0; i < l.length; ) {
+      const [value, guess] = [l[i] as number, p[i] as number];
+      const begin = i;
+      while (i < l.length && l[i] === value && p[i] === guess) i++;
+      const row = this.#classOf(value);
+      if (row < 0) continue;
+      const column = guess >= 0 && guess < numClasses ? guess : numClasses;
+      const cell = row * (numClasses + 1) + column;
+      counts[cell] = (counts[cell] as number) + i - begin;
+    }
+    return this.#addCounts(counts);
+  }
+
+  merge(other: Confusion | ConfusionMatrix): this {
+    const { data, shape } = other instanceof Confusion ? other.matrix() : other;
+    const { numClasses } = this.#options;
+    if (shape[0] !== numClasses || shape[1] !== numClasses + 1) throw new WordmaskError('E_USAGE', `only counts of the same ${numClasses} classes can be merged, got shape ${show(shape)}`);
+    return this.#addCounts(data);
+  }
+
+  #addCounts(counts: Float64Array): this {
+    for (let cell = 0; cell < counts.length; cell++) this.#counts[cell] = (this.#counts[cell] as number) + (counts[cell] as number);
+    return this;
+  }
+
+  matrix(): ConfusionMatrix {
+    const { numClasses } = this.#options;
+    return { data: this.#counts.slice(), shape: [numClasses, numClasses + 1] };
+  }
+}
+
+/**
+ * Data sets whose label 0 means "other": 0 becomes ignored, every other label one less. Ignored (the highest value of
+ * an unsigned type, else 255) stays ignored. Returns a new array of the same type.
+ */
+export function reduceZeroLabel<T extends LabelMap>(labels: T): T {
+  const { data, shape } = flatMap(labels, 'labels');
+  const ignored = data instanceof Uint16Array ? 65_535 : data instanceof Uint32Array ? 2 ** 32 - 1 : 255;
+  const out = (Array.isArray(data) ? data.slice() : (data as IntegerArray).slice()) as IntegerArray;
+  for (let i = 0; i < out.length; i++) {
+    const value = data[i] as number;
+    out[i] = value === 0 || value === ignored ? ignored : value - 1;
+  }
+  return (shape ? { data: out, shape: [...shape] } : out) as unknown as T;
+}
