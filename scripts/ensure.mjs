@@ -42,7 +42,9 @@ function packagesInstalled() {
   return Object.entries(wanted).every(([path, entry]) => {
     if (path === '') return true;
     const found = installed[path];
-    return found === undefined ? entry.optional === true || entry.devOptional === true : found.version === entry.version;
+    return found === undefined
+      ? entry.optional === true || entry.devOptional === true
+      : found.version === entry.version;
   });
 }
 
@@ -63,7 +65,10 @@ function ensureNative() {
   inputs.push(...['CMakeLists.txt', 'scripts/build-native.mjs'].map((name) => join(root, name)));
   whenStale('native', inputs, existsSync(join(root, 'build', 'Release', 'wordmask.node')), () => {
     const args = fresh ? ['--CDWORDMASK_CUDA=OFF'] : [];
-    step(`building the native part${fresh ? ' (CPU)' : ''}`, process.execPath, [join(root, 'scripts', 'build-native.mjs'), ...args]);
+    step(`building the native part${fresh ? ' (CPU)' : ''}`, process.execPath, [
+      join(root, 'scripts', 'build-native.mjs'),
+      ...args,
+    ]);
   });
 }
 
@@ -71,11 +76,19 @@ function ensureNative() {
 function ensureTypeScript(name, project, folders, outputs) {
   const inputs = folders.flatMap((folder) => files(folder, (file) => file.endsWith('.ts')));
   if (inputs.length === 0) return;
-  inputs.push(join(root, 'tsconfig.json'), join(root, project), join(root, 'node_modules', 'typescript', 'package.json'));
+  inputs.push(
+    join(root, 'tsconfig.json'),
+    join(root, project),
+    join(root, 'node_modules', 'typescript', 'package.json'),
+  );
   const built = Object.values(outputs).some((output) => existsSync(join(root, output)));
   whenStale(name, inputs, built, () => {
     for (const [folder, output] of Object.entries(outputs)) prune(folder, output);
-    step(`compiling ${name}`, process.execPath, [join(root, 'node_modules', 'typescript', 'bin', 'tsc'), '-p', project]);
+    step(`compiling ${name}`, process.execPath, [
+      join(root, 'node_modules', 'typescript', 'bin', 'tsc'),
+      '-p',
+      project,
+    ]);
   });
 }
 
@@ -110,5 +123,8 @@ ensureNative();
 ensureTypeScript('library', 'tsconfig.json', ['lib'], { lib: 'dist' });
 if (withTests) {
   // The tests are checked against the library's declarations, so a changed library makes them stale as well.
-  ensureTypeScript('tests', 'tsconfig.test.json', ['lib', 'test', 'bench'], { test: 'build/ts/test', bench: 'build/ts/bench' });
+  ensureTypeScript('tests', 'tsconfig.test.json', ['lib', 'test', 'bench'], {
+    test: 'build/ts/test',
+    bench: 'build/ts/bench',
+  });
 }

@@ -27,7 +27,8 @@ const keptStderr = 20_000;
 const runsAlone = (file) => file.endsWith('.alone.test.js') || file.startsWith('leak/');
 
 function testFiles() {
-  if (!existsSync(compiled)) throw new Error('no compiled tests: run `npm test`, or `node scripts/ensure.mjs tests` first');
+  if (!existsSync(compiled))
+    throw new Error('no compiled tests: run `npm test`, or `node scripts/ensure.mjs tests` first');
   return readdirSync(compiled, { recursive: true })
     .map((file) => file.replaceAll('\\', '/'))
     .filter((file) => file.endsWith('.test.js'))
@@ -92,7 +93,9 @@ function runFile(file) {
     const tally = new Tally(parser);
     const env = { ...process.env, TAP_BAIL: '0', ...(quick ? { WORDMASK_QUICK: '1' } : {}) };
     const child = spawn(process.execPath, ['--enable-source-maps', join(compiled, file)], {
-      cwd: root, env, stdio: ['ignore', 'pipe', 'pipe'],
+      cwd: root,
+      env,
+      stdio: ['ignore', 'pipe', 'pipe'],
     });
     let stderr = '';
     let timedOut = false;
@@ -132,7 +135,9 @@ function report({ file, tally, stderr, seconds }) {
   const counts = [`${tally.passed} passed`];
   if (tally.failed > 0) counts.push(`${tally.failed} failed`);
   if (tally.skipped > 0) counts.push(`${tally.skipped} skipped`);
-  console.log(`${tally.failed > 0 ? 'FAIL' : 'ok  '} test/${file.replace(/\.js$/, '.ts')}  ${counts.join(', ')}  (${seconds.toFixed(1)} s)`);
+  console.log(
+    `${tally.failed > 0 ? 'FAIL' : 'ok  '} test/${file.replace(/\.js$/, '.ts')}  ${counts.join(', ')}  (${seconds.toFixed(1)} s)`,
+  );
   for (const [reason, count] of tally.skips) console.log(`     skipped ${count}: ${reason}`);
   for (const { title, diag } of tally.failures) {
     console.log(`     not ok: ${title}`);
@@ -150,7 +155,10 @@ function formatDiag({ stack, source, diff, ...rest }) {
 }
 
 function indent(text) {
-  return text.split('\n').map((line) => `       ${line}`).join('\n');
+  return text
+    .split('\n')
+    .map((line) => `       ${line}`)
+    .join('\n');
 }
 
 /** Runs the files, `width` at a time, reporting each as it ends. */
@@ -168,8 +176,14 @@ async function runAll(files, width, totals) {
 
 const files = testFiles();
 const totals = { passed: 0, failed: 0, skipped: 0 };
-await runAll(files.filter((file) => !runsAlone(file)), Math.max(1, jobs), totals);
+await runAll(
+  files.filter((file) => !runsAlone(file)),
+  Math.max(1, jobs),
+  totals,
+);
 if (!quick) await runAll(files.filter(runsAlone), 1, totals);
 if (totals.passed + totals.failed + totals.skipped === 0) console.log('no test ran');
-console.log(`${totals.passed} passed, ${totals.failed} failed${totals.skipped > 0 ? `, ${totals.skipped} skipped` : ''}`);
+console.log(
+  `${totals.passed} passed, ${totals.failed} failed${totals.skipped > 0 ? `, ${totals.skipped} skipped` : ''}`,
+);
 process.exitCode = totals.failed > 0 || totals.passed + totals.skipped === 0 ? 1 : 0;

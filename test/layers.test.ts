@@ -37,7 +37,12 @@ const everything = Object.keys(rows).filter((layer) => layer !== 'binding');
 const allowed = new Map<string, ReadonlySet<string>>([
   ...Object.entries(rows).map(([layer, row]): [string, Set<string>] => [
     layer,
-    new Set([layer, ...row, ...(layer === 'util' ? [] : ['util']), ...(tensorLayers.includes(layer) ? ['engine'] : [])]),
+    new Set([
+      layer,
+      ...row,
+      ...(layer === 'util' ? [] : ['util']),
+      ...(tensorLayers.includes(layer) ? ['engine'] : []),
+    ]),
   ]),
   ['server', new Set([...everything, 'server'])],
   ['cli', new Set([...everything, 'server', 'cli'])],
@@ -82,7 +87,8 @@ function importsOf(source: ts.SourceFile): string[] {
     else if (ts.isImportTypeNode(node) && ts.isLiteralTypeNode(node.argument)) add(node.argument.literal);
     else if (ts.isCallExpression(node)) {
       const callee = node.expression;
-      if (callee.kind === ts.SyntaxKind.ImportKeyword || (ts.isIdentifier(callee) && callee.text === 'require')) add(node.arguments[0]);
+      if (callee.kind === ts.SyntaxKind.ImportKeyword || (ts.isIdentifier(callee) && callee.text === 'require'))
+        add(node.arguments[0]);
     }
     ts.forEachChild(node, visit);
   };
@@ -104,15 +110,24 @@ function badEdge(file: string, specifier: string): string | undefined {
   const [toLayer = '', toUnit = ''] = to.split('/');
   if (!allowed.get(layer)?.has(toLayer)) return `${file} imports ${specifier}: ${layer} may not import ${toLayer}`;
   const name = (part: string): string => basename(basename(part, '.ts'), '.js');
-  const sideways = layer === toLayer && separateUnits.has(layer) && name(unit) !== name(toUnit) && name(unit) !== 'index';
+  const sideways =
+    layer === toLayer && separateUnits.has(layer) && name(unit) !== name(toUnit) && name(unit) !== 'index';
   return sideways ? `${file} imports ${specifier}: sideways inside ${layer}` : undefined;
 }
 
 t.test('imports go downwards', async (t) => {
   const layers = new Set(typescript.map((file) => file.split('/')[1] ?? ''));
-  t.same([...layers].filter((layer) => !allowed.has(layer)), [], 'every folder of lib is a layer of the table');
+  t.same(
+    [...layers].filter((layer) => !allowed.has(layer)),
+    [],
+    'every folder of lib is a layer of the table',
+  );
   const edges = typescript.flatMap((file) => importsOf(parse(file)).map((specifier) => badEdge(file, specifier)));
-  t.same(edges.filter((edge) => edge !== undefined), [], `${edges.length} imports follow the table`);
+  t.same(
+    edges.filter((edge) => edge !== undefined),
+    [],
+    `${edges.length} imports follow the table`,
+  );
 });
 
 t.test('the check sees what it forbids', async (t) => {
@@ -123,7 +138,11 @@ t.test('the check sees what it forbids', async (t) => {
   t.match(badEdge('lib/data/a.ts', './b.js'), /sideways/);
   t.equal(badEdge('lib/systems/a/x.ts', './y.js'), undefined);
   t.equal(badEdge('lib/systems/a/x.ts', '../../backbones/clip/model.js'), undefined);
-  const source = ts.createSourceFile('x.ts', "import type A from './a.js'; export * from './b.js'; let c: import('./c.js').C; import('./d.js');", 99);
+  const source = ts.createSourceFile(
+    'x.ts',
+    "import type A from './a.js'; export * from './b.js'; let c: import('./c.js').C; import('./d.js');",
+    99,
+  );
   t.same(importsOf(source), ['./a.js', './b.js', './c.js', './d.js']);
 });
 
@@ -146,8 +165,12 @@ t.test('native includes go downwards', async (t) => {
 });
 
 t.test('every card is exported', async (t) => {
-  const cards = typescript.filter((file) => /^lib\/engine\/ops\/\w+\/\w+\.ts$/.test(file) && /\bdefineOp\(/.test(read(file)));
-  const missing = cards.filter((file) => !read(posix.join(dirname(file), 'index.ts')).includes(`./${basename(file, '.ts')}.js`));
+  const cards = typescript.filter(
+    (file) => /^lib\/engine\/ops\/\w+\/\w+\.ts$/.test(file) && /\bdefineOp\(/.test(read(file)),
+  );
+  const missing = cards.filter(
+    (file) => !read(posix.join(dirname(file), 'index.ts')).includes(`./${basename(file, '.ts')}.js`),
+  );
   t.same(missing, [], `${cards.length} op files are in the index of their group`);
 });
 
@@ -158,7 +181,8 @@ function longFunctions(source: ts.SourceFile): string[] {
     if (ts.isFunctionLike(node) && 'body' in node && node.body !== undefined) {
       const start = source.getLineAndCharacterOfPosition(node.getStart()).line;
       const lines = source.getLineAndCharacterOfPosition(node.getEnd()).line - start + 1;
-      if (lines > maxFunctionLines) long.push(`${source.fileName}:${start + 1} ${node.name?.getText() ?? 'function'} (${lines} lines)`);
+      if (lines > maxFunctionLines)
+        long.push(`${source.fileName}:${start + 1} ${node.name?.getText() ?? 'function'} (${lines} lines)`);
     }
     ts.forEachChild(node, visit);
   };
@@ -168,18 +192,30 @@ function longFunctions(source: ts.SourceFile): string[] {
 
 t.test('files and functions stay short', async (t) => {
   const lines = (file: string): number => read(file).split('\n').length - 1;
-  const long = [...typescript, ...native].filter((file) => lines(file) > maxFileLines).map((file) => `${file} (${lines(file)} lines)`);
+  const long = [...typescript, ...native]
+    .filter((file) => lines(file) > maxFileLines)
+    .map((file) => `${file} (${lines(file)} lines)`);
   t.same(long, [], `no file is longer than ${maxFileLines} lines`);
-  t.same(typescript.flatMap((file) => longFunctions(parse(file))), [], `no function is longer than ${maxFunctionLines} lines`);
+  t.same(
+    typescript.flatMap((file) => longFunctions(parse(file))),
+    [],
+    `no function is longer than ${maxFunctionLines} lines`,
+  );
 });
 
 t.test('nothing is left lying about', async (t) => {
   // Spelled in parts: this file is searched as well.
   const left = new RegExp(`\\b(${['TO' + 'DO', 'FIX' + 'ME', 'XX' + 'X', 'HA' + 'CK'].join('|')})\\b`);
-  const machinePath = new RegExp(`(?<![\\w.~-])/(${['wo' + 'rk', 'ho' + 'me', 'ro' + 'ot', 'Us' + 'ers'].join('|')})/\\w`);
-  const others = ['test', 'bench', 'scripts', 'include', 'examples', 'docs', 'cmake'].flatMap((folder) => sources(folder, /\.(ts|mjs|js|cpp|h|cmake|md|py)$/));
+  const machinePath = new RegExp(
+    `(?<![\\w.~-])/(${['wo' + 'rk', 'ho' + 'me', 'ro' + 'ot', 'Us' + 'ers'].join('|')})/\\w`,
+  );
+  const others = ['test', 'bench', 'scripts', 'include', 'examples', 'docs', 'cmake'].flatMap((folder) =>
+    sources(folder, /\.(ts|mjs|js|cpp|h|cmake|md|py)$/),
+  );
   const bad = [...typescript, ...native, ...others].flatMap((file) =>
-    read(file).split('\n').flatMap((line, i) => (left.test(line) || machinePath.test(line) ? [`${file}:${i + 1} ${line.trim()}`] : [])),
+    read(file)
+      .split('\n')
+      .flatMap((line, i) => (left.test(line) || machinePath.test(line) ? [`${file}:${i + 1} ${line.trim()}`] : [])),
   );
   t.same(bad, [], 'no unfinished work, no paths of one machine');
 });

@@ -74,4 +74,10 @@ inline bf16 from_float<bf16>(float x) { return to_bf16(x); }
 template <>
 inline f16 from_float<f16>(float x) { return to_f16(x); }
 
+// For kernels whose arithmetic type is that of to_float: double stays double.
+template <class T>
+inline T from_float(double x) { return from_float<T>(static_cast<float>(x)); }
+template <>
+inline double from_float<double>(double x) { return x; }
+
 }  // namespace wm
