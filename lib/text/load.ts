@@ -73,9 +73,13 @@ async function tokenizerConfig(folder: string, options: LoadOptions): Promise<To
 async function fromVocabAndMerges(folder: string, config: TokenizerConfig, options: LoadOptions): Promise<Tokenizer> {
   const vocabPath = join(folder, 'vocab.json');
   const mergesPath = join(folder, 'merges.txt');
-  const vocabulary = idTable(vocabPath, parseJsonStrict(await read(vocabPath, options), { code: 'E_TOKENIZER', what: vocabPath }));
+  // Tables of 50,000 entries are built in a few ms each; the event loop turns between them.
+  const slices = new Slices(options.signal);
+  const json = parseJsonStrict(await read(vocabPath, options), { code: 'E_TOKENIZER', what: vocabPath });
+  await slices.pause();
+  const vocabulary = idTable(vocabPath, json);
   const merges = mergeLines(mergesPath, (await read(mergesPath, options)).toString('utf8'));
-  await new Slices(options.signal).pause();
+  await slices.pause();
   if (vocabulary.has(start) && vocabulary.has(end)) return clipTokenizer(vocabulary, merges, config.padToken ?? end);
   if (vocabulary.has('<s>') && vocabulary.has('</s>')) return robertaTokenizer(vocabPath, vocabulary, merges, config);
   throw tokenizerError(vocabPath, 'is the vocabulary of no known tokenizer: CLIP has <|startoftext|> and <|endoftext|>, RoBERTa has <s> and </s>');
@@ -155,7 +159,8 @@ export function idTable(path: string, value: unknown): Map<string, number> {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) throw tokenizerError(path, 'is not an object of symbol to id');
   const table = new Map<string, number>();
   const seen = new Set<number>();
-  for (const [symbol, id] of Object.entries(value as Record<string, unknown>)) {
+  for (const symbol of Object.keys(value)) {
+    const id = (value as Record<string, unknown>)[symbol];
     if (!Number.isInteger(id) || (id as number) < 0 || (id as number) >= maxId) throw tokenizerError(path, `gives ${show(symbol)} the id ${show(id)}; ids are whole numbers from 0 to ${maxId - 1}`);
     if (seen.has(id as number)) throw tokenizerError(path, `gives the id ${id as number} to two symbols, one of them ${show(symbol)}`);
     seen.add(id as number);
