@@ -1,5 +1,5 @@
 /** One file from a hub into the cache's blobs: resumed where a part is there, hashed while it comes, named when it is whole. */
-import { type Hash, createHash } from 'node:crypto';
+import { createHash, type Hash } from 'node:crypto';
 import { type FileHandle, mkdir, open, rename, stat, unlink } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { WordmaskError } from '../util/errors.js';
@@ -63,7 +63,11 @@ async function fetchRest(file: RemoteFile, partial: string, options: DownloadOpt
     if (done < file.size || file.size === 0) done = await receive(file, handle, hash, done, options);
     if (hash.copy().digest('hex') !== file.hash) {
       await unlink(partial).catch(() => undefined);
-      throw new WordmaskError('E_HASH', `${file.path} from ${options.url} is not what the hub announced (hash ${file.hash}); the download was deleted: try again`, { details: { file: file.path, url: options.url, expected: file.hash } });
+      throw new WordmaskError(
+        'E_HASH',
+        `${file.path} from ${options.url} is not what the hub announced (hash ${file.hash}); the download was deleted: try again`,
+        { details: { file: file.path, url: options.url, expected: file.hash } },
+      );
     }
     await guardDisk('write', partial, () => handle.sync());
   } finally {
@@ -80,7 +84,7 @@ async function hashExisting(handle: FileHandle, file: RemoteFile, hash: Hash, si
   const { size } = await handle.stat();
   if (size > file.size) return -1;
   const piece = Buffer.allocUnsafe(Math.min(stepBytes, Math.max(size, 1)));
-  for (let position = 0; position < size;) {
+  for (let position = 0; position < size; ) {
     signal?.throwIfAborted();
     const { bytesRead } = await handle.read(piece, 0, piece.length, position);
     if (bytesRead === 0) break;
@@ -90,7 +94,13 @@ async function hashExisting(handle: FileHandle, file: RemoteFile, hash: Hash, si
   return size;
 }
 
-async function receive(file: RemoteFile, handle: FileHandle, hash: Hash, from: number, options: DownloadOptions): Promise<number> {
+async function receive(
+  file: RemoteFile,
+  handle: FileHandle,
+  hash: Hash,
+  from: number,
+  options: DownloadOptions,
+): Promise<number> {
   const response = await request(file, from, options);
   let done = from;
   // A server without ranges sends the whole file again: what is there already is skipped.
@@ -100,7 +110,8 @@ async function receive(file: RemoteFile, handle: FileHandle, hash: Hash, from: n
       const bytes = chunk as Uint8Array;
       const fresh = bytes.subarray(Math.min(skip, bytes.length));
       skip -= bytes.length - fresh.length;
-      if (done + fresh.length > file.size) throw networkError(file, options.url, `sends more than the announced ${file.size} bytes`, undefined, true);
+      if (done + fresh.length > file.size)
+        throw networkError(file, options.url, `sends more than the announced ${file.size} bytes`, undefined, true);
       await guardDisk('write', file.path, () => handle.appendFile(fresh));
       hash.update(fresh);
       done += fresh.length;
@@ -119,7 +130,10 @@ async function request(file: RemoteFile, from: number, { url, fetch, signal }: D
   let response: Response;
   try {
     // Compressed transfer would make byte ranges and sizes mean something else.
-    response = await fetch(url, { signal, headers: { 'accept-encoding': 'identity', ...(from > 0 ? { range: `bytes=${from}-` } : {}) } });
+    response = await fetch(url, {
+      signal,
+      headers: { 'accept-encoding': 'identity', ...(from > 0 ? { range: `bytes=${from}-` } : {}) },
+    });
   } catch (error) {
     signal?.throwIfAborted();
     throw networkError(file, url, 'cannot be reached', error);
@@ -128,15 +142,31 @@ async function request(file: RemoteFile, from: number, { url, fetch, signal }: D
     const start = /^bytes (\d+)-/.exec(response.headers.get('content-range') ?? '')?.[1];
     if (Number(start) === from) return response;
     await response.body?.cancel();
-    throw networkError(file, url, `answers with the range ${response.headers.get('content-range')}, asked for ${from}-`, undefined, true);
+    throw networkError(
+      file,
+      url,
+      `answers with the range ${response.headers.get('content-range')}, asked for ${from}-`,
+      undefined,
+      true,
+    );
   }
   if (response.status === 200) return response;
   await response.body?.cancel();
-  throw networkError(file, url, `answers ${response.status}`, undefined, response.status < 500 && response.status !== 429);
+  throw networkError(
+    file,
+    url,
+    `answers ${response.status}`,
+    undefined,
+    response.status < 500 && response.status !== 429,
+  );
 }
 
 function networkError(file: RemoteFile, url: string, text: string, cause?: unknown, permanent = false): WordmaskError {
-  return new WordmaskError('E_NETWORK', `${url} ${text}; what was received of ${file.path} is kept, the next pull continues`, { cause, details: { url, file: file.path, permanent }, retryable: !permanent });
+  return new WordmaskError(
+    'E_NETWORK',
+    `${url} ${text}; what was received of ${file.path} is kept, the next pull continues`,
+    { cause, details: { url, file: file.path, permanent }, retryable: !permanent },
+  );
 }
 
 async function pause(ms: number, signal?: AbortSignal): Promise<void> {
@@ -156,5 +186,8 @@ async function pause(ms: number, signal?: AbortSignal): Promise<void> {
 
 /** True when a file of the announced size is there. Content is checked when it is downloaded, and by `models verify`. */
 export async function hasBlob(path: string, size: number): Promise<boolean> {
-  return stat(path).then((info) => info.isFile() && info.size === size, () => false);
+  return stat(path).then(
+    (info) => info.isFile() && info.size === size,
+    () => false,
+  );
 }

@@ -2,11 +2,11 @@
 import { createHash } from 'node:crypto';
 import { open, readdir, realpath, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
-import { refusePickle } from '../weights/pickle.js';
-import { WordmaskError, show } from '../util/errors.js';
+import { show, WordmaskError } from '../util/errors.js';
 import { guardDisk, sha256File } from '../util/files.js';
+import { refusePickle } from '../weights/pickle.js';
 import { insideRoot } from './hub-cache.js';
-import { type ModelManifest, formatError, readManifest, readModelJson } from './manifest.js';
+import { formatError, type ModelManifest, readManifest, readModelJson } from './manifest.js';
 
 export interface ModelFolder {
   readonly path: string;
@@ -41,30 +41,57 @@ export async function readModelFolder(path: string, options: FolderOptions = {})
   signal?.throwIfAborted();
   const folder = resolve(path);
   const info = await stat(folder).catch(() => undefined);
-  if (!info) throw new WordmaskError('E_MODEL_NOT_FOUND', `there is no model folder ${folder}: check the path`, { details: { folder } });
-  if (!info.isDirectory()) throw new WordmaskError('E_MODEL_NOT_FOUND', `${folder} is a file; a model is a folder with config.json and *.safetensors`, { details: { folder } });
+  if (!info)
+    throw new WordmaskError('E_MODEL_NOT_FOUND', `there is no model folder ${folder}: check the path`, {
+      details: { folder },
+    });
+  if (!info.isDirectory())
+    throw new WordmaskError(
+      'E_MODEL_NOT_FOUND',
+      `${folder} is a file; a model is a folder with config.json and *.safetensors`,
+      { details: { folder } },
+    );
   const root = options.root ?? linkRoot(folder);
   const files = new Set(await guardDisk('read', folder, () => readdir(folder)));
-  const manifest: ModelManifest = files.has('wordmask.json') ? await readManifest(await insideRoot(root, join(folder, 'wordmask.json')), signal) : { format: 1 };
+  const manifest: ModelManifest = files.has('wordmask.json')
+    ? await readManifest(await insideRoot(root, join(folder, 'wordmask.json')), signal)
+    : { format: 1 };
   const encoder = manifest.encoders?.['image-text'] ?? Object.values(manifest.encoders ?? {})[0];
   const configName = encoder?.config ?? 'config.json';
-  if (encoder?.config === undefined && !files.has('config.json')) throw formatError(folder, `holds no config.json${files.has('wordmask.json') ? '' : ' and no wordmask.json'}: it is no model folder`);
+  if (encoder?.config === undefined && !files.has('config.json'))
+    throw formatError(
+      folder,
+      `holds no config.json${files.has('wordmask.json') ? '' : ' and no wordmask.json'}: it is no model folder`,
+    );
   const configFile = await insideRoot(root, join(folder, configName));
   const config = await readModelJson(configFile, signal);
-  const weights = encoder?.weights ?? await findWeights(folder, files, options);
+  const weights = encoder?.weights ?? (await findWeights(folder, files, options));
   await insideRoot(root, join(folder, weights));
   // Shards and tokenizer files are opened by name later: their links are followed now.
   for (const name of files) if (modelFile.test(name)) await insideRoot(root, join(folder, name));
   const tokenizer = encoder?.tokenizer === undefined ? folder : await insideRoot(root, join(folder, encoder.tokenizer));
-  return { path: folder, root, manifest, modelType: modelTypeOf(configFile, config), configFile, config, weights: join(folder, weights), tokenizer };
+  return {
+    path: folder,
+    root,
+    manifest,
+    modelType: modelTypeOf(configFile, config),
+    configFile,
+    config,
+    weights: join(folder, weights),
+    tokenizer,
+  };
 }
 
-const modelFile = /\.safetensors$|^(tokenizer|tokenizer_config|vocab|special_tokens_map|preprocessor_config)\.json$|^(merges|vocab|bpe_simple_vocab_16e6)\.txt(\.gz)?$/;
+const modelFile =
+  /\.safetensors$|^(tokenizer|tokenizer_config|vocab|special_tokens_map|preprocessor_config)\.json$|^(merges|vocab|bpe_simple_vocab_16e6)\.txt(\.gz)?$/;
 
 /** A snapshot's links lead to the blobs beside it; everything else has to stay in its own folder. */
 function linkRoot(folder: string): string {
   const snapshots = dirname(folder);
-  const isSnapshot = basename(snapshots) === 'snapshots' && /^[0-9a-f]{40}$/.test(basename(folder)) && basename(dirname(snapshots)).startsWith('models--');
+  const isSnapshot =
+    basename(snapshots) === 'snapshots' &&
+    /^[0-9a-f]{40}$/.test(basename(folder)) &&
+    basename(dirname(snapshots)).startsWith('models--');
   return isSnapshot ? dirname(snapshots) : folder;
 }
 
@@ -78,7 +105,11 @@ async function findWeights(folder: string, files: ReadonlySet<string>, options: 
   for (const name of ['model.safetensors', 'model.safetensors.index.json']) if (files.has(name)) return name;
   const single = [...files].filter((name) => name.endsWith('.safetensors'));
   if (single.length === 1) return single[0] as string;
-  if (single.length > 1) throw formatError(folder, `holds several weights (${single.slice(0, 8).join(', ')}) and no model.safetensors: name one in wordmask.json`);
+  if (single.length > 1)
+    throw formatError(
+      folder,
+      `holds several weights (${single.slice(0, 8).join(', ')}) and no model.safetensors: name one in wordmask.json`,
+    );
   const pickle = [...files].find((name) => /\.(bin|pt|pth|ckpt)$/.test(name));
   if (pickle !== undefined) await refusePickle(join(folder, pickle), options);
   throw formatError(folder, 'holds no *.safetensors file: use a model that has one');
@@ -103,9 +134,13 @@ export interface VerifyOptions {
  */
 export async function verifyFolder(path: string, options: VerifyOptions = {}): Promise<FileCheck[]> {
   const folder = resolve(path);
-  const listed = await stat(join(folder, 'wordmask.json')).then(() => readManifest(join(folder, 'wordmask.json'), options.signal), () => undefined);
+  const listed = await stat(join(folder, 'wordmask.json')).then(
+    () => readManifest(join(folder, 'wordmask.json'), options.signal),
+    () => undefined,
+  );
   const present = (await guardDisk('read', folder, () => readdir(folder, { recursive: true, withFileTypes: true })))
-    .filter((entry) => !entry.isDirectory()).map((entry) => join(entry.parentPath, entry.name).slice(folder.length + 1));
+    .filter((entry) => !entry.isDirectory())
+    .map((entry) => join(entry.parentPath, entry.name).slice(folder.length + 1));
   const names = new Set([...Object.keys(listed?.files ?? {}), ...present.filter((name) => name !== 'wordmask.json')]);
   const checks: FileCheck[] = [];
   for (const file of [...names].sort()) {
@@ -114,15 +149,24 @@ export async function verifyFolder(path: string, options: VerifyOptions = {}): P
   return checks;
 }
 
-async function verifyFile(path: string, file: string, listed: { sha256: string; bytes: number } | undefined, options: VerifyOptions): Promise<FileCheck> {
+async function verifyFile(
+  path: string,
+  file: string,
+  listed: { sha256: string; bytes: number } | undefined,
+  options: VerifyOptions,
+): Promise<FileCheck> {
   const real = await realpath(path).catch(() => undefined);
   if (real === undefined) return { file, status: 'missing', expected: listed?.sha256 };
   const { size } = await stat(real);
   const onProgress = (done: number, total: number): void => options.onProgress?.(file, done, total);
   const blob = basename(dirname(real)) === 'blobs' ? basename(real) : undefined;
   const expected = listed?.sha256 ?? blob;
-  if (expected === undefined || !/^([0-9a-f]{40}|[0-9a-f]{64})$/.test(expected)) return { file, status: 'unknown', bytes: size };
-  const found = expected.length === 64 ? await sha256File(real, { signal: options.signal, onProgress }) : await gitBlobHash(real, size, options.signal);
+  if (expected === undefined || !/^([0-9a-f]{40}|[0-9a-f]{64})$/.test(expected))
+    return { file, status: 'unknown', bytes: size };
+  const found =
+    expected.length === 64
+      ? await sha256File(real, { signal: options.signal, onProgress })
+      : await gitBlobHash(real, size, options.signal);
   const same = found === expected && (listed === undefined || listed.bytes === size);
   return { file, status: same ? 'ok' : 'differs', bytes: size, expected, found };
 }
@@ -133,7 +177,7 @@ async function gitBlobHash(path: string, size: number, signal?: AbortSignal): Pr
   const handle = await open(path, 'r');
   try {
     const piece = Buffer.allocUnsafe(1 << 20);
-    for (let position = 0; ;) {
+    for (let position = 0; ; ) {
       signal?.throwIfAborted();
       const { bytesRead } = await handle.read(piece, 0, piece.length, position);
       if (bytesRead === 0) return hash.digest('hex');
@@ -149,6 +193,12 @@ async function gitBlobHash(path: string, size: number, signal?: AbortSignal): Pr
 export function assertVerified(path: string, checks: readonly FileCheck[]): void {
   const bad = checks.filter(({ status }) => status === 'differs' || status === 'missing');
   if (bad.length === 0) return;
-  const text = bad.map(({ file, status, expected, found }) => (status === 'missing' ? `${file} is missing` : `${file} has ${found}, must have ${expected}`)).join('; ');
-  throw new WordmaskError('E_HASH', `${path}: ${text}. Fetch the model again`, { details: { folder: path, files: bad } });
+  const text = bad
+    .map(({ file, status, expected, found }) =>
+      status === 'missing' ? `${file} is missing` : `${file} has ${found}, must have ${expected}`,
+    )
+    .join('; ');
+  throw new WordmaskError('E_HASH', `${path}: ${text}. Fetch the model again`, {
+    details: { folder: path, files: bad },
+  });
 }

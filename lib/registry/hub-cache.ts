@@ -2,10 +2,10 @@
  * The cache that Hugging Face's libraries share: `models--ORG--NAME/{refs,snapshots,blobs}`. A snapshot is a folder named by
  * its commit; its files are links to blobs. Read without any library; links may not lead out of the cache.
  */
-import { readFile, readdir, realpath, rm, stat } from 'node:fs/promises';
+import { readdir, readFile, realpath, rm, stat } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join, resolve, sep } from 'node:path';
-import { WordmaskError, show } from '../util/errors.js';
+import { show, WordmaskError } from '../util/errors.js';
 import { errnoOf, guardDisk } from '../util/files.js';
 import { checkRevision, parseHubId } from './names.js';
 
@@ -49,14 +49,21 @@ export async function findSnapshot(id: string, options: FindOptions = {}): Promi
   const model = join(cache, hubModelFolder(id));
   const revision = checkRevision(options.revision ?? 'main');
   const looked: string[] = [];
-  const commit = commitPattern.test(revision) ? revision : await readRef(model, revision, looked) ?? (options.revision === undefined ? await onlySnapshot(model) : undefined);
+  const commit = commitPattern.test(revision)
+    ? revision
+    : ((await readRef(model, revision, looked)) ??
+      (options.revision === undefined ? await onlySnapshot(model) : undefined));
   if (commit !== undefined) {
     const folder = join(model, 'snapshots', commit);
     looked.push(folder);
     if (await isFolder(folder)) return { id, commit, folder, root: await realpath(cache) };
   }
   const name = options.revision === undefined ? id : `${id}@${options.revision}`;
-  throw new WordmaskError('E_MODEL_NOT_FOUND', `the model ${show(name)} is not in the cache (looked for ${looked.join(' and ')}); fetch it with: wordmask models pull ${name}`, { details: { value: name, looked } });
+  throw new WordmaskError(
+    'E_MODEL_NOT_FOUND',
+    `the model ${show(name)} is not in the cache (looked for ${looked.join(' and ')}); fetch it with: wordmask models pull ${name}`,
+    { details: { value: name, looked } },
+  );
 }
 
 async function readRef(model: string, revision: string, looked: string[]): Promise<string | undefined> {
@@ -68,18 +75,28 @@ async function readRef(model: string, revision: string, looked: string[]): Promi
 }
 
 async function onlySnapshot(model: string): Promise<string | undefined> {
-  const names = (await readdir(join(model, 'snapshots')).catch(() => [] as string[])).filter((name) => commitPattern.test(name));
+  const names = (await readdir(join(model, 'snapshots')).catch(() => [] as string[])).filter((name) =>
+    commitPattern.test(name),
+  );
   return names.length === 1 ? names[0] : undefined;
 }
 
 async function isFolder(path: string): Promise<boolean> {
-  return stat(path).then((info) => info.isDirectory(), () => false);
+  return stat(path).then(
+    (info) => info.isDirectory(),
+    () => false,
+  );
 }
 
 export interface CachedModel {
   readonly id: string;
   readonly folder: string;
-  readonly snapshots: readonly { readonly commit: string; readonly refs: readonly string[]; readonly folder: string; readonly bytes: number }[];
+  readonly snapshots: readonly {
+    readonly commit: string;
+    readonly refs: readonly string[];
+    readonly folder: string;
+    readonly bytes: number;
+  }[];
 }
 
 /** All models in the cache, sorted by id. An absent cache has none. */
@@ -90,11 +107,20 @@ export async function listCachedModels(cacheDir: string = hubCacheFolder()): Pro
     if (!match) continue;
     const folder = join(cacheDir, name);
     const refs = await listRefs(join(folder, 'refs'));
-    const commits = (await readdir(join(folder, 'snapshots')).catch(() => [] as string[])).filter((commit) => commitPattern.test(commit)).sort();
-    const snapshots = await Promise.all(commits.map(async (commit) => {
-      const path = join(folder, 'snapshots', commit);
-      return { commit, folder: path, refs: refs.filter(([, target]) => target === commit).map(([ref]) => ref), bytes: await folderBytes(path) };
-    }));
+    const commits = (await readdir(join(folder, 'snapshots')).catch(() => [] as string[]))
+      .filter((commit) => commitPattern.test(commit))
+      .sort();
+    const snapshots = await Promise.all(
+      commits.map(async (commit) => {
+        const path = join(folder, 'snapshots', commit);
+        return {
+          commit,
+          folder: path,
+          refs: refs.filter(([, target]) => target === commit).map(([ref]) => ref),
+          bytes: await folderBytes(path),
+        };
+      }),
+    );
     if (snapshots.length > 0) models.push({ id: `${match[1]}/${match[2]}`, folder, snapshots });
   }
   return models;
@@ -106,7 +132,10 @@ async function listRefs(folder: string): Promise<[ref: string, commit: string][]
   for (const entry of entries) {
     if (!entry.isFile()) continue;
     const path = join(entry.parentPath, entry.name);
-    refs.push([path.slice(folder.length + 1).replaceAll(sep, '/'), (await readFile(path, 'utf8').catch(() => '')).trim()]);
+    refs.push([
+      path.slice(folder.length + 1).replaceAll(sep, '/'),
+      (await readFile(path, 'utf8').catch(() => '')).trim(),
+    ]);
   }
   return refs;
 }
@@ -123,7 +152,10 @@ async function folderBytes(folder: string): Promise<number> {
 /** Deletes a model with all its snapshots from the cache. @throws E_MODEL_NOT_FOUND, E_DISK */
 export async function removeCachedModel(id: string, cacheDir: string = hubCacheFolder()): Promise<void> {
   const folder = join(cacheDir, hubModelFolder(id));
-  if (!(await isFolder(folder))) throw new WordmaskError('E_MODEL_NOT_FOUND', `the model ${show(id)} is not in the cache (looked for ${folder})`, { details: { value: id, looked: [folder] } });
+  if (!(await isFolder(folder)))
+    throw new WordmaskError('E_MODEL_NOT_FOUND', `the model ${show(id)} is not in the cache (looked for ${folder})`, {
+      details: { value: id, looked: [folder] },
+    });
   await guardDisk('delete', folder, () => rm(folder, { recursive: true }));
 }
 
@@ -137,9 +169,17 @@ export async function insideRoot(root: string, path: string): Promise<string> {
     real = await realpath(path);
   } catch (cause) {
     const missing = errnoOf(cause) === 'ENOENT' || errnoOf(cause) === 'ENOTDIR';
-    throw new WordmaskError('E_MODEL_FORMAT', `${path} ${missing ? 'is missing: fetch the model again' : 'cannot be followed: check its links'}`, { cause, details: { file: path } });
+    throw new WordmaskError(
+      'E_MODEL_FORMAT',
+      `${path} ${missing ? 'is missing: fetch the model again' : 'cannot be followed: check its links'}`,
+      { cause, details: { file: path } },
+    );
   }
   const realRoot = await realpath(root);
   if (real === realRoot || real.startsWith(realRoot.endsWith(sep) ? realRoot : realRoot + sep)) return real;
-  throw new WordmaskError('E_MODEL_FORMAT', `${path} leads out of ${root} (to ${real}): a model's files must lie in its own folder`, { details: { file: path, value: real, limit: root } });
+  throw new WordmaskError(
+    'E_MODEL_FORMAT',
+    `${path} leads out of ${root} (to ${real}): a model's files must lie in its own folder`,
+    { details: { file: path, value: real, limit: root } },
+  );
 }

@@ -24,13 +24,18 @@ export interface FoundModel extends ModelFolder {
  * @param weights a path or a hub id; built-in ones are resolved by the caller
  * @throws E_MODEL_NOT_FOUND saying where it was looked for and how to fetch it; as `readModelFolder` and, with `download`, `pullModel`
  */
-export async function findModel(weights: Exclude<Weights, { kind: 'builtin' }>, options: ResolveOptions = {}): Promise<FoundModel> {
+export async function findModel(
+  weights: Exclude<Weights, { kind: 'builtin' }>,
+  options: ResolveOptions = {},
+): Promise<FoundModel> {
   const folderOptions: FolderOptions = { signal: options.signal };
   if (weights.kind === 'path') return readModelFolder(weights.path, folderOptions);
   const revision = weights.revision ?? options.revision;
   const place = { revision, cacheDir: options.cacheDir };
   const { folder, root, id, commit } = options.download
-    ? await findSnapshot(weights.id, place).catch(() => pullModel(weights.id, { ...place, signal: options.signal, onProgress: options.onProgress }))
+    ? await findSnapshot(weights.id, place).catch(() =>
+        pullModel(weights.id, { ...place, signal: options.signal, onProgress: options.onProgress }),
+      )
     : await findSnapshot(weights.id, place);
-  return { ...await readModelFolder(folder, { ...folderOptions, root }), hub: { id, commit } };
+  return { ...(await readModelFolder(folder, { ...folderOptions, root })), hub: { id, commit } };
 }

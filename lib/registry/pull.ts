@@ -4,10 +4,10 @@
  */
 import { copyFile, lstat, mkdir, rename, symlink } from 'node:fs/promises';
 import { dirname, join, relative, resolve } from 'node:path';
-import { WordmaskError, show } from '../util/errors.js';
+import { show, WordmaskError } from '../util/errors.js';
 import { errnoOf, guardDisk, writeFileAtomic } from '../util/files.js';
-import { type RemoteFile, downloadFile, hasBlob } from './download.js';
-import { type Snapshot, hubCacheFolder, hubModelFolder } from './hub-cache.js';
+import { downloadFile, hasBlob, type RemoteFile } from './download.js';
+import { hubCacheFolder, hubModelFolder, type Snapshot } from './hub-cache.js';
 import { checkRevision, parseHubId } from './names.js';
 
 export interface PullProgress {
@@ -43,15 +43,32 @@ export interface Pulled extends Snapshot {
   readonly fetched: number;
 }
 
-const wanted = /^(config|wordmask|preprocessor_config|tokenizer|tokenizer_config|special_tokens_map|added_tokens|vocab)\.json$|^(merges|vocab|bpe_simple_vocab_16e6)\.txt(\.gz)?$|^[\w.-]+\.safetensors(\.index\.json)?$|^LICEN[CS]E/i;
+const wanted =
+  /^(config|wordmask|preprocessor_config|tokenizer|tokenizer_config|special_tokens_map|added_tokens|vocab)\.json$|^(merges|vocab|bpe_simple_vocab_16e6)\.txt(\.gz)?$|^[\w.-]+\.safetensors(\.index\.json)?$|^LICEN[CS]E/i;
 const maxFiles = 10_000;
 const maxBytes = 2 ** 40;
 
 /** What is used of @huggingface/hub; declared here so that the package builds without it. */
 interface Hub {
-  modelInfo(params: { name: string; revision: string; hubUrl: string; additionalFields: ['sha']; fetch: typeof fetch }): Promise<{ sha?: unknown }>;
-  listFiles(params: { repo: { type: 'model'; name: string }; revision: string; recursive: true; hubUrl: string; fetch: typeof fetch }): AsyncIterable<{
-    type: string; path: string; size: number; oid?: string; lfs?: { oid: string; size: number };
+  modelInfo(params: {
+    name: string;
+    revision: string;
+    hubUrl: string;
+    additionalFields: ['sha'];
+    fetch: typeof fetch;
+  }): Promise<{ sha?: unknown }>;
+  listFiles(params: {
+    repo: { type: 'model'; name: string };
+    revision: string;
+    recursive: true;
+    hubUrl: string;
+    fetch: typeof fetch;
+  }): AsyncIterable<{
+    type: string;
+    path: string;
+    size: number;
+    oid?: string;
+    lfs?: { oid: string; size: number };
   }>;
 }
 
@@ -66,7 +83,11 @@ export async function pullModel(id: string, options: PullOptions = {}): Promise<
   const named = parseHubId(id);
   const revision = checkRevision(options.revision ?? named.revision ?? 'main');
   if (/^(1|true|yes|on)$/i.test(env.HF_HUB_OFFLINE ?? '')) {
-    throw new WordmaskError('E_OFFLINE', `HF_HUB_OFFLINE is set, so ${show(named.id)} is not fetched: unset it, or copy the model into the cache`, { details: { value: named.id } });
+    throw new WordmaskError(
+      'E_OFFLINE',
+      `HF_HUB_OFFLINE is set, so ${show(named.id)} is not fetched: unset it, or copy the model into the cache`,
+      { details: { value: named.id } },
+    );
   }
   const endpoint = checkEndpoint(options.endpoint ?? env.HF_ENDPOINT ?? 'https://huggingface.co');
   const request = authorised(endpoint, options.token ?? env.HF_TOKEN, signal);
@@ -79,10 +100,17 @@ export async function pullModel(id: string, options: PullOptions = {}): Promise<
   let fetched = 0;
   for (const [index, file] of files.entries()) {
     const blob = join(model, 'blobs', file.hash);
-    const report = (done: number): void => options.onProgress?.({ file: file.path, index: index + 1, files: files.length, done: before + done, total });
+    const report = (done: number): void =>
+      options.onProgress?.({ file: file.path, index: index + 1, files: files.length, done: before + done, total });
     if (!(await hasBlob(blob, file.size))) {
       const path = file.path.split('/').map(encodeURIComponent).join('/');
-      await downloadFile(file, blob, { url: `${endpoint}/${named.id}/resolve/${commit}/${path}`, fetch: request, signal, retryDelayMs: options.retryDelayMs, onProgress: report });
+      await downloadFile(file, blob, {
+        url: `${endpoint}/${named.id}/resolve/${commit}/${path}`,
+        fetch: request,
+        signal,
+        retryDelayMs: options.retryDelayMs,
+        onProgress: report,
+      });
       fetched += file.size;
     }
     await link(blob, join(folder, file.path));
@@ -100,7 +128,9 @@ function checkEndpoint(text: string): string {
   } catch {
     // reported below
   }
-  throw new WordmaskError('E_OPTION', `the hub's address must be an http(s) URL, got ${show(text)}`, { details: { option: 'endpoint', value: text } });
+  throw new WordmaskError('E_OPTION', `the hub's address must be an http(s) URL, got ${show(text)}`, {
+    details: { option: 'endpoint', value: text },
+  });
 }
 
 /** fetch with the caller's signal, and the token for the hub's own origin only. */
@@ -117,22 +147,46 @@ function authorised(endpoint: string, token: string | undefined, signal?: AbortS
 async function loadHub(): Promise<Hub> {
   const name: string = '@huggingface/hub';
   try {
-    return await import(name) as Hub;
+    return (await import(name)) as Hub;
   } catch (cause) {
-    throw new WordmaskError('E_USAGE', 'fetching models needs the optional package @huggingface/hub: npm install @huggingface/hub', { cause });
+    throw new WordmaskError(
+      'E_USAGE',
+      'fetching models needs the optional package @huggingface/hub: npm install @huggingface/hub',
+      { cause },
+    );
   }
 }
 
-async function listRemote(hub: Hub, id: string, revision: string, endpoint: string, request: typeof fetch, options: PullOptions): Promise<{ commit: string; files: RemoteFile[] }> {
+async function listRemote(
+  hub: Hub,
+  id: string,
+  revision: string,
+  endpoint: string,
+  request: typeof fetch,
+  options: PullOptions,
+): Promise<{ commit: string; files: RemoteFile[] }> {
   const files: RemoteFile[] = [];
   let commit: unknown;
   try {
-    const info = await hub.modelInfo({ name: id, revision, hubUrl: endpoint, additionalFields: ['sha'], fetch: request });
+    const info = await hub.modelInfo({
+      name: id,
+      revision,
+      hubUrl: endpoint,
+      additionalFields: ['sha'],
+      fetch: request,
+    });
     commit = info.sha;
-    if (typeof commit !== 'string' || !/^[0-9a-f]{40}$/.test(commit)) throw new TypeError(`the hub gives the commit ${show(commit)}`);
+    if (typeof commit !== 'string' || !/^[0-9a-f]{40}$/.test(commit))
+      throw new TypeError(`the hub gives the commit ${show(commit)}`);
     const select = options.files ?? ((path: string) => wanted.test(path));
     let seen = 0;
-    for await (const entry of hub.listFiles({ repo: { type: 'model', name: id }, revision: commit, recursive: true, hubUrl: endpoint, fetch: request })) {
+    for await (const entry of hub.listFiles({
+      repo: { type: 'model', name: id },
+      revision: commit,
+      recursive: true,
+      hubUrl: endpoint,
+      fetch: request,
+    })) {
       if (++seen > maxFiles) throw new TypeError(`the hub lists more than ${maxFiles} files`);
       if (entry.type === 'file' && select(entry.path)) files.push(remoteFile(entry));
     }
@@ -141,35 +195,69 @@ async function listRemote(hub: Hub, id: string, revision: string, endpoint: stri
     throw hubError(error, id, revision, endpoint);
   }
   if (!files.some(({ path }) => path.endsWith('.safetensors')) && options.files === undefined) {
-    throw new WordmaskError('E_MODEL_FORMAT', `${show(id)} at ${show(revision)} has no *.safetensors file, and other weights are not read: choose another model, or a revision that has one (ORG/NAME@REVISION)`, { details: { value: id, revision } });
+    throw new WordmaskError(
+      'E_MODEL_FORMAT',
+      `${show(id)} at ${show(revision)} has no *.safetensors file, and other weights are not read: choose another model, or a revision that has one (ORG/NAME@REVISION)`,
+      { details: { value: id, revision } },
+    );
   }
   const bytes = files.reduce((sum, { size }) => sum + size, 0);
-  if (bytes > maxBytes) throw new WordmaskError('E_MODEL_FORMAT', `${show(id)} has ${bytes} bytes, the limit is ${maxBytes}`, { details: { value: bytes, limit: maxBytes } });
+  if (bytes > maxBytes)
+    throw new WordmaskError('E_MODEL_FORMAT', `${show(id)} has ${bytes} bytes, the limit is ${maxBytes}`, {
+      details: { value: bytes, limit: maxBytes },
+    });
   return { commit: commit as string, files };
 }
 
 /** What the hub lists is checked before it becomes a path or a size of ours. */
-function remoteFile(entry: { path: string; size: number; oid?: string; lfs?: { oid: string; size: number } }): RemoteFile {
+function remoteFile(entry: {
+  path: string;
+  size: number;
+  oid?: string;
+  lfs?: { oid: string; size: number };
+}): RemoteFile {
   const size = entry.lfs?.size ?? entry.size;
   const hash = entry.lfs?.oid ?? entry.oid ?? '';
-  const plain = /^[^/\\\p{Cc}:]+(\/[^/\\\p{Cc}:]+){0,8}$/u.test(entry.path) && !entry.path.split('/').some((part) => part === '..' || part === '.');
+  const plain =
+    /^[^/\\\p{Cc}:]+(\/[^/\\\p{Cc}:]+){0,8}$/u.test(entry.path) &&
+    !entry.path.split('/').some((part) => part === '..' || part === '.');
   if (!plain || entry.path.length > 512) throw new TypeError(`the hub lists a file with the path ${show(entry.path)}`);
-  if (!Number.isSafeInteger(size) || size < 0 || !/^([0-9a-f]{40}|[0-9a-f]{64})$/.test(hash)) throw new TypeError(`the hub lists ${show(entry.path)} with size ${show(size)} and hash ${show(hash)}`);
+  if (!Number.isSafeInteger(size) || size < 0 || !/^([0-9a-f]{40}|[0-9a-f]{64})$/.test(hash))
+    throw new TypeError(`the hub lists ${show(entry.path)} with size ${show(size)} and hash ${show(hash)}`);
   return { path: entry.path, size, hash };
 }
 
 function hubError(error: unknown, id: string, revision: string, endpoint: string): WordmaskError {
   const status = (error as { statusCode?: unknown }).statusCode;
   const details = { value: id, revision, endpoint, status };
-  if (status === 404) return new WordmaskError('E_MODEL_NOT_FOUND', `${endpoint} has no model ${show(id)} at ${show(revision)}: check both names (a private model looks the same without HF_TOKEN)`, { cause: error, details });
-  if (status === 401 || status === 403) return new WordmaskError('E_NETWORK', `${endpoint} refuses ${show(id)} (${status}): accept its terms there and set HF_TOKEN`, { cause: error, details, retryable: false });
+  if (status === 404)
+    return new WordmaskError(
+      'E_MODEL_NOT_FOUND',
+      `${endpoint} has no model ${show(id)} at ${show(revision)}: check both names (a private model looks the same without HF_TOKEN)`,
+      { cause: error, details },
+    );
+  if (status === 401 || status === 403)
+    return new WordmaskError(
+      'E_NETWORK',
+      `${endpoint} refuses ${show(id)} (${status}): accept its terms there and set HF_TOKEN`,
+      { cause: error, details, retryable: false },
+    );
   if (error instanceof WordmaskError) return error;
-  return new WordmaskError('E_NETWORK', `${endpoint} cannot be used: ${(error as Error).message}`, { cause: (error as Error).cause ?? error, details });
+  return new WordmaskError('E_NETWORK', `${endpoint} cannot be used: ${(error as Error).message}`, {
+    cause: (error as Error).cause ?? error,
+    details,
+  });
 }
 
 /** Relative links, as the hub's own libraries make them; a copy where links are not possible. */
 async function link(blob: string, path: string): Promise<void> {
-  if (await lstat(path).then(() => true, () => false)) return;
+  if (
+    await lstat(path).then(
+      () => true,
+      () => false,
+    )
+  )
+    return;
   await guardDisk('write', path, async () => {
     await mkdir(dirname(path), { recursive: true });
     try {
