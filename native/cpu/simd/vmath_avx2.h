@@ -1,6 +1,6 @@
 // Elementary functions on 8 f32 lanes. Include it only from a file compiled for AVX2 and FMA (*_avx2.cpp): everything
 // is in an anonymous namespace, so no other file can pick up code of this instruction set at link time.
-// Relative error at most 2e-7 (checked over all f32 in test/native). NaN stays NaN. Results too small for a normal
+// Relative error at most 2e-7 (test/native/vmath_test.cpp). NaN stays NaN. Results too small for a normal
 // f32 become 0.
 #pragma once
 
