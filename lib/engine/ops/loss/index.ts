@@ -1,1 +1,1 @@
-export {};
+export { crossEntropy } from './cross_entropy.js';

@@ -1,4 +1,5 @@
 export * from './class_probabilities.js';
+export { patchify } from './patchify.js';
 export * from './score_finish.js';
 export * from './score_update.js';
 export * from './window_merge.js';

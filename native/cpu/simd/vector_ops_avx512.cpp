@@ -1,0 +1,122 @@
+// The AVX-512 tables of vector_ops.h: 16 f32 lanes, masks for ragged ends.
+#if defined(__AVX512F__)
+// GCC 12 takes the don't-care operand inside its own intrinsics for an uninitialised variable (GCC bug 105593).
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#include "native/cpu/simd/vector_ops.h"
+#include "native/cpu/simd/vmath_avx512.h"
+
+namespace wm {
+
+namespace {
+
+struct Vector512 {
+  using Scalar = float;
+  using F = __m512;
+  static constexpr int64_t kWidth = 16;
+
+  static __mmask16 first(int64_t n) { return static_cast<__mmask16>((1u << n) - 1u); }
+  static F load(const float *x) { return _mm512_loadu_ps(x); }
+  static F load_part(const float *x, int64_t n) { return _mm512_maskz_loadu_ps(first(n), x); }
+  static void store(float *x, F v) { _mm512_storeu_ps(x, v); }
+  static void store_part(float *x, int64_t n, F v) { _mm512_mask_storeu_ps(x, first(n), v); }
+  static F keep_part(F x, int64_t n, float fill) {
+    return n == kWidth ? x : _mm512_mask_blend_ps(first(n), _mm512_set1_ps(fill), x);
+  }
+
+  static F set(float x) { return _mm512_set1_ps(x); }
+  static F add(F a, F b) { return _mm512_add_ps(a, b); }
+  static F sub(F a, F b) { return _mm512_sub_ps(a, b); }
+  static F mul(F a, F b) { return _mm512_mul_ps(a, b); }
+  static F div(F a, F b) { return _mm512_div_ps(a, b); }
+  static F fma(F a, F b, F c) { return _mm512_fmadd_ps(a, b, c); }
+  // The instructions return b when either side is NaN, so only a NaN in a needs care.
+  static F max(F a, F b) { return _mm512_mask_mov_ps(_mm512_max_ps(a, b), _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q), a); }
+  static F min(F a, F b) { return _mm512_mask_mov_ps(_mm512_min_ps(a, b), _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q), a); }
+  static F relu(F x) { return _mm512_max_ps(_mm512_setzero_ps(), x); }
+  static F neg(F x) { return _mm512_xor_ps(x, _mm512_set1_ps(-0.0f)); }
+  static F abs(F x) { return _mm512_abs_ps(x); }
+  static F sqrt(F x) { return _mm512_sqrt_ps(x); }
+  static F exp(F x) { return exp512(x); }
+  static F log(F x) { return log512(x); }
+  static F sigmoid(F x) { return sigmoid512(x); }
+  static F tanh(F x) { return tanh512(x); }
+  static F gelu(F x) { return gelu512(x); }
+  static F gelu_tanh(F x) { return gelu_tanh512(x); }
+  static F quick_gelu(F x) { return quick_gelu512(x); }
+  static F normal_cdf(F x) {
+    const F half = set(0.5f);
+    return _mm512_fmadd_ps(half, erf512(_mm512_mul_ps(x, set(0.70710678f))), half);
+  }
+  static F is_positive(F x) {
+    return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x, _mm512_setzero_ps(), _CMP_GT_OQ), set(1.0f));
+  }
+  static F sign(F x) {
+    const __mmask16 negative = _mm512_cmp_ps_mask(x, _mm512_setzero_ps(), _CMP_LT_OQ);
+    return _mm512_mask_mov_ps(is_positive(x), negative, set(-1.0f));
+  }
+  static F is_between(F x, F a, F b) {
+    const __mmask16 above = _mm512_cmp_ps_mask(x, a, _CMP_GE_OQ);
+    return _mm512_maskz_mov_ps(_mm512_mask_cmp_ps_mask(above, x, b, _CMP_LE_OQ), set(1.0f));
+  }
+  static float sum_lanes(F x) { return _mm512_reduce_add_ps(x); }
+  template <class Merge>
+  static float fold_lanes(F x, Merge merge) {
+    x = merge(x, _mm512_shuffle_f32x4(x, x, 0x4e));
+    x = merge(x, _mm512_shuffle_f32x4(x, x, 0xb1));
+    x = merge(x, _mm512_permute_ps(x, 0x4e));
+    x = merge(x, _mm512_permute_ps(x, 0xb1));
+    return _mm512_cvtss_f32(x);
+  }
+  static float max_lanes(F x) { return fold_lanes(x, [](F a, F b) { return max(a, b); }); }
+  static float min_lanes(F x) { return fold_lanes(x, [](F a, F b) { return min(a, b); }); }
+};
+
+#include "native/cpu/simd/vector_ops_impl.h"
+
+__mmask16 lanes_left(int64_t n) { return n >= 16 ? static_cast<__mmask16>(0xffff) : Vector512::first(n); }
+
+void bf16_to_f32(const uint16_t *x, float *y, int64_t n) {
+  for (int64_t i = 0; i < n; i += 16) {
+    const __mmask16 lanes = lanes_left(n - i);
+    const __m512i wide = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(lanes, x + i));
+    _mm512_mask_storeu_epi32(y + i, lanes, _mm512_slli_epi32(wide, 16));
+  }
+}
+
+void f32_to_bf16(const float *x, uint16_t *y, int64_t n) {
+  const __m512i bias = _mm512_set1_epi32(0x7fff), one = _mm512_set1_epi32(1), quiet = _mm512_set1_epi32(0x40);
+  for (int64_t i = 0; i < n; i += 16) {
+    const __mmask16 lanes = lanes_left(n - i);
+    const __m512 v = _mm512_maskz_loadu_ps(lanes, x + i);
+    const __m512i u = _mm512_castps_si512(v), high = _mm512_srli_epi32(u, 16);
+    const __m512i rounded = _mm512_srli_epi32(
+        _mm512_add_epi32(u, _mm512_add_epi32(bias, _mm512_and_si512(high, one))), 16);
+    const __mmask16 nan = _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q);
+    const __m512i bits = _mm512_mask_or_epi32(rounded, nan, high, quiet);
+    _mm256_mask_storeu_epi16(y + i, lanes, _mm512_cvtepi32_epi16(bits));
+  }
+}
+
+void f16_to_f32(const uint16_t *x, float *y, int64_t n) {
+  for (int64_t i = 0; i < n; i += 16) {
+    const __mmask16 lanes = lanes_left(n - i);
+    _mm512_mask_storeu_ps(y + i, lanes, _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(lanes, x + i)));
+  }
+}
+
+void f32_to_f16(const float *x, uint16_t *y, int64_t n) {
+  for (int64_t i = 0; i < n; i += 16) {
+    const __mmask16 lanes = lanes_left(n - i);
+    const __m512 v = _mm512_maskz_loadu_ps(lanes, x + i);
+    _mm256_mask_storeu_epi16(y + i, lanes, _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+  }
+}
+
+}  // namespace
+
+const VectorOps<float> kVectorOpsAvx512 = make_vector_ops<Vector512>();
+const ConvertOps kConvertAvx512 = {bf16_to_f32, f32_to_bf16, f16_to_f32, f32_to_f16};
+
+}  // namespace wm
+#endif
