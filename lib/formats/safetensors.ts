@@ -2,7 +2,8 @@
  * `safetensors`: all planes of a result in full precision, legend and provenance as metadata. The format has no
  * unsigned type above 8 bits, so wider labels go as I32 with -1 for nothing.
  */
-import { decodeTensor, parseSafetensors, writeSafetensors, type TensorToWrite } from '../weights/safetensors.js';
+import { decodeTensor, parseSafetensors } from '../weights/safetensors.js';
+import { type TensorToWrite, writeSafetensors } from '../weights/safetensors-writer.js';
 import { show, WordmaskError } from '../util/errors.js';
 import { inSlices } from '../util/slices.js';
 import { checkResult, fileBytes, fromText, nothingOf, textOf, type LabelFormat, type LabelResult, type Plane } from './format.js';

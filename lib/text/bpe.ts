@@ -34,7 +34,11 @@ export class Bpe {
    * @param merges pairs "left right" in order of rank
    * @param suffix appended to the last symbol of each word (`</w>` in CLIP, empty in GPT-2)
    */
-  constructor(private readonly vocabulary: ReadonlyMap<string, number>, merges: readonly string[], private readonly suffix: string) {
+  constructor(
+    private readonly vocabulary: ReadonlyMap<string, number>,
+    merges: readonly string[],
+    private readonly suffix: string,
+  ) {
     const ranks = new Map<string, number>();
     merges.forEach((pair, rank) => ranks.set(pair, rank));
     this.ranks = ranks;
@@ -55,7 +59,11 @@ export class Bpe {
   private id(symbol: string): number {
     const id = this.vocabulary.get(symbol);
     if (id !== undefined) return id;
-    throw new WordmaskError('E_TOKENIZER', `the vocabulary has no entry for the symbol ${JSON.stringify(symbol)} that the merges make: the tokenizer's files do not belong together`, { details: { symbol } });
+    throw new WordmaskError(
+      'E_TOKENIZER',
+      `the vocabulary has no entry for the symbol ${JSON.stringify(symbol)} that the merges make: the tokenizer's files do not belong together`,
+      { details: { symbol } },
+    );
   }
 
   private symbols(word: string): string[] {
@@ -77,7 +85,7 @@ export class Bpe {
     const gone = new Uint8Array(count);
     const heap = new PairHeap();
     const offer = (left: number): void => {
-      const right = left < 0 ? -1 : next[left] as number;
+      const right = left < 0 ? -1 : (next[left] as number);
       if (right < 0) return;
       const rank = this.rank(symbols[left] as string, symbols[right] as string);
       if (rank !== Infinity) heap.push({ rank, left, text: symbols[left] as string, right: symbols[right] as string });

@@ -8,7 +8,7 @@ import { readAssetJson } from '../util/assets.js';
 
 /** What a browser takes the numbers 0x80..0x9F of a character reference (or stray C1 characters) for: Windows-1252. */
 const windows1252 = '€\x81‚ƒ„…†‡ˆ‰Š‹Œ\x8dŽ\x8f\x90‘’“”•–—˜™š›œ\x9džŸ';
-const maxRounds = 8;  // nested "&amp;amp;…" is unescaped this often at most, so that the work stays linear
+const maxRounds = 8; // nested "&amp;amp;…" is unescaped this often at most, so that the work stays linear
 
 let entityTable: ReadonlyMap<string, string> | undefined;
 
@@ -70,22 +70,28 @@ function repairOnce(line: string, unescape: boolean): string {
 /** Repairs a text line by line until nothing changes. A "<" says that the text is HTML already: then nothing is unescaped from there on. */
 export function repairText(text: string): string {
   let unescape = true;
-  return text.split(/(?<=\n)/u).map((line) => {
-    if (line.includes('<')) unescape = false;
-    let current = line;
-    for (let round = 0; round < maxRounds; round++) {
-      const next = repairOnce(current, unescape);
-      if (next === current) break;
-      current = next;
-    }
-    return current;
-  }).join('');
+  return text
+    .split(/(?<=\n)/u)
+    .map((line) => {
+      if (line.includes('<')) unescape = false;
+      let current = line;
+      for (let round = 0; round < maxRounds; round++) {
+        const next = repairOnce(current, unescape);
+        if (next === current) break;
+        current = next;
+      }
+      return current;
+    })
+    .join('');
 }
 
 /** CLIP's cleaning: repair, unescape twice, collapse blanks, lower case. */
 export function cleanClip(text: string): string {
   const plain = /^[\x20-\x25\x27-\x7e]*$/.test(text) ? text : unescapeHtml(unescapeHtml(repairText(text)));
-  return plain.replace(/\p{White_Space}+/gu, ' ').trim().toLowerCase();
+  return plain
+    .replace(/\p{White_Space}+/gu, ' ')
+    .trim()
+    .toLowerCase();
 }
 
 /** True when every surrogate has its partner, i.e. the text can be written as UTF-8. */

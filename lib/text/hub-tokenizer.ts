@@ -2,10 +2,10 @@
  * tokenizer.json through @huggingface/tokenizers. That library turns the text of a special token into the token wherever it
  * stands, so it gets the file without added tokens and without post-processor: the frame is ours, and text stays text.
  */
-import { WordmaskError, show } from '../util/errors.js';
+import { show, WordmaskError } from '../util/errors.js';
 import { cleanClip } from './clean.js';
-import { Tokenizer, type TokenizerKind } from './tokenizer.js';
 import type { TokenizerConfig } from './load.js';
+import { Tokenizer, type TokenizerKind } from './tokenizer.js';
 
 interface TokenizerJson {
   added_tokens?: unknown;
@@ -35,10 +35,15 @@ export async function hubTokenizer(path: string, json: unknown, config: Tokenize
   const sotId = id(sot);
   const eotId = id(eot);
   const encodeText = (text: string): readonly number[] => {
-    const ids: readonly unknown[] = library.encode(kind === 'clip' ? cleanClip(text) : text, { add_special_tokens: false }).ids;
+    const ids: readonly unknown[] = library.encode(kind === 'clip' ? cleanClip(text) : text, {
+      add_special_tokens: false,
+    }).ids;
     for (const value of ids) {
       if (!Number.isInteger(value) || value === sotId || value === eotId) {
-        throw fail(path, `gives a part of the text ${show(text)} ${value === undefined ? 'no id' : `the special id ${String(value)}`}`);
+        throw fail(
+          path,
+          `gives a part of the text ${show(text)} ${value === undefined ? 'no id' : `the special id ${String(value)}`}`,
+        );
       }
     }
     return ids as readonly number[];
@@ -46,9 +51,19 @@ export async function hubTokenizer(path: string, json: unknown, config: Tokenize
   let largest = Math.max(sotId, eotId, ...special.values());
   for (const value of library.get_vocab().values()) largest = Math.max(largest, value);
   return new Tokenizer({
-    kind, sotId, eotId, padId: id(config.padToken ?? pad), encodeText,
+    kind,
+    sotId,
+    eotId,
+    padId: id(config.padToken ?? pad),
+    encodeText,
     vocabSize: largest + 1,
-    special: special.size > 0 ? special : new Map([[sot, sotId], [eot, eotId]]),
+    special:
+      special.size > 0
+        ? special
+        : new Map([
+            [sot, sotId],
+            [eot, eotId],
+          ]),
   });
 }
 
@@ -56,15 +71,25 @@ function kindOf(path: string, { model, pre_tokenizer }: TokenizerJson): Tokenize
   if (model?.type === 'WordPiece') return 'bert';
   if (model?.type === 'BPE' && model.end_of_word_suffix === '</w>') return 'clip';
   if (model?.type === 'BPE' && JSON.stringify(pre_tokenizer ?? null).includes('"ByteLevel"')) return 'roberta';
-  throw fail(path, `has a model of type ${show(model?.type)} that is not known: needs CLIP's byte pairs, BERT's word pieces or RoBERTa's byte pairs`);
+  throw fail(
+    path,
+    `has a model of type ${show(model?.type)} that is not known: needs CLIP's byte pairs, BERT's word pieces or RoBERTa's byte pairs`,
+  );
 }
 
 function specialTokens(path: string, file: TokenizerJson): Map<string, number> {
   const special = new Map<string, number>();
   const added = file.added_tokens ?? [];
-  if (!Array.isArray(added) || added.length > 10_000) throw fail(path, 'has added_tokens that are not a list of at most 10000');
+  if (!Array.isArray(added) || added.length > 10_000)
+    throw fail(path, 'has added_tokens that are not a list of at most 10000');
   for (const token of added as { id?: unknown; content?: unknown }[]) {
-    if (typeof token?.content !== 'string' || token.content === '' || !Number.isInteger(token.id) || (token.id as number) < 0) throw fail(path, `has the added token ${show(token)} without content or id`);
+    if (
+      typeof token?.content !== 'string' ||
+      token.content === '' ||
+      !Number.isInteger(token.id) ||
+      (token.id as number) < 0
+    )
+      throw fail(path, `has the added token ${show(token)} without content or id`);
     special.set(token.content, token.id as number);
   }
   return special;
@@ -74,10 +99,18 @@ async function build(path: string, file: TokenizerJson) {
   const { Tokenizer: Library } = await import('@huggingface/tokenizers');
   try {
     // Some exports list the special tokens in CLIP's pattern as well.
-    const preTokenizer: unknown = JSON.parse(JSON.stringify(file.pre_tokenizer ?? null).replace(/<\\\\\|(start|end)oftext\\\\\|>\|/g, ''));
-    return new Library({ normalizer: null, decoder: null, ...file, pre_tokenizer: preTokenizer, added_tokens: [], post_processor: null }, {});
+    const preTokenizer: unknown = JSON.parse(
+      JSON.stringify(file.pre_tokenizer ?? null).replace(/<\\\\\|(start|end)oftext\\\\\|>\|/g, ''),
+    );
+    return new Library(
+      { normalizer: null, decoder: null, ...file, pre_tokenizer: preTokenizer, added_tokens: [], post_processor: null },
+      {},
+    );
   } catch (cause) {
-    throw new WordmaskError('E_TOKENIZER', `${path} has a part that is not known: ${(cause as Error).message}`, { cause, details: { file: path } });
+    throw new WordmaskError('E_TOKENIZER', `${path} has a part that is not known: ${(cause as Error).message}`, {
+      cause,
+      details: { file: path },
+    });
   }
 }
 

@@ -3,7 +3,7 @@ import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { gunzip } from 'node:zlib';
-import { WordmaskError, show } from '../util/errors.js';
+import { show, WordmaskError } from '../util/errors.js';
 import { readFileLimited } from '../util/files.js';
 import { parseJsonStrict } from '../util/json.js';
 import { Slices } from '../util/slices.js';
@@ -43,11 +43,18 @@ export async function loadTokenizer(folder: string, options: LoadOptions = {}): 
     if (await exists(join(folder, name))) return fromClipTable(join(folder, name), options);
   }
   if (await exists(join(folder, 'vocab.txt'))) return fromWordPieces(join(folder, 'vocab.txt'), config, options);
-  throw new WordmaskError('E_TOKENIZER', `${folder} holds no tokenizer: needs tokenizer.json, vocab.json with merges.txt, bpe_simple_vocab_16e6.txt[.gz] or vocab.txt`, { details: { folder } });
+  throw new WordmaskError(
+    'E_TOKENIZER',
+    `${folder} holds no tokenizer: needs tokenizer.json, vocab.json with merges.txt, bpe_simple_vocab_16e6.txt[.gz] or vocab.txt`,
+    { details: { folder } },
+  );
 }
 
 async function exists(path: string): Promise<boolean> {
-  return stat(path).then(() => true, () => false);
+  return stat(path).then(
+    () => true,
+    () => false,
+  );
 }
 
 function read(path: string, options: LoadOptions): Promise<Buffer> {
@@ -67,18 +74,28 @@ async function tokenizerConfig(folder: string, options: LoadOptions): Promise<To
   const config = new Map(Object.entries(value));
   const pad: unknown = config.get('pad_token');
   const content: unknown = typeof pad === 'object' && pad !== null ? (pad as { content?: unknown }).content : pad;
-  return { padToken: typeof content === 'string' ? content : undefined, lowerCase: config.get('do_lower_case') !== false };
+  return {
+    padToken: typeof content === 'string' ? content : undefined,
+    lowerCase: config.get('do_lower_case') !== false,
+  };
 }
 
 async function fromVocabAndMerges(folder: string, config: TokenizerConfig, options: LoadOptions): Promise<Tokenizer> {
   const vocabPath = join(folder, 'vocab.json');
   const mergesPath = join(folder, 'merges.txt');
-  const vocabulary = idTable(vocabPath, parseJsonStrict(await read(vocabPath, options), { code: 'E_TOKENIZER', what: vocabPath }));
+  // Tables of 50,000 entries are built in a few ms each; the event loop turns between them.
+  const slices = new Slices(options.signal);
+  const json = parseJsonStrict(await read(vocabPath, options), { code: 'E_TOKENIZER', what: vocabPath });
+  await slices.pause();
+  const vocabulary = idTable(vocabPath, json);
   const merges = mergeLines(mergesPath, (await read(mergesPath, options)).toString('utf8'));
-  await new Slices(options.signal).pause();
+  await slices.pause();
   if (vocabulary.has(start) && vocabulary.has(end)) return clipTokenizer(vocabulary, merges, config.padToken ?? end);
   if (vocabulary.has('<s>') && vocabulary.has('</s>')) return robertaTokenizer(vocabPath, vocabulary, merges, config);
-  throw tokenizerError(vocabPath, 'is the vocabulary of no known tokenizer: CLIP has <|startoftext|> and <|endoftext|>, RoBERTa has <s> and </s>');
+  throw tokenizerError(
+    vocabPath,
+    'is the vocabulary of no known tokenizer: CLIP has <|startoftext|> and <|endoftext|>, RoBERTa has <s> and </s>',
+  );
 }
 
 /** OpenAI's own file holds merges alone; ids follow: bytes, bytes with word end, merges, special tokens. */
@@ -87,7 +104,13 @@ async function fromClipTable(path: string, options: LoadOptions): Promise<Tokeni
   const text = path.endsWith('.gz') ? await unzip(path, raw) : raw;
   const merges = mergeLines(path, text.toString('utf8')).slice(0, clipMerges);
   await new Slices(options.signal).pause();
-  const symbols = [...byteOrder, ...byteOrder.map((c) => `${c}</w>`), ...merges.map((pair) => pair.replace(' ', '')), start, end];
+  const symbols = [
+    ...byteOrder,
+    ...byteOrder.map((c) => `${c}</w>`),
+    ...merges.map((pair) => pair.replace(' ', '')),
+    start,
+    end,
+  ];
   const vocabulary = new Map<string, number>();
   symbols.forEach((symbol, id) => vocabulary.set(symbol, id));
   await new Slices(options.signal).pause();
@@ -98,12 +121,20 @@ async function unzip(path: string, bytes: Buffer): Promise<Buffer> {
   try {
     return await promisify(gunzip)(bytes, { maxOutputLength: fileLimit });
   } catch (cause) {
-    throw new WordmaskError('E_TOKENIZER', `${path} is no gzip file of at most ${fileLimit} bytes unpacked: ${(cause as Error).message}`, { cause, details: { file: path, limit: fileLimit } });
+    throw new WordmaskError(
+      'E_TOKENIZER',
+      `${path} is no gzip file of at most ${fileLimit} bytes unpacked: ${(cause as Error).message}`,
+      { cause, details: { file: path, limit: fileLimit } },
+    );
   }
 }
 
 /** @param padToken undefined: pad with 0, as OpenAI's own code does */
-function clipTokenizer(vocabulary: ReadonlyMap<string, number>, merges: readonly string[], padToken: string | undefined): Tokenizer {
+function clipTokenizer(
+  vocabulary: ReadonlyMap<string, number>,
+  merges: readonly string[],
+  padToken: string | undefined,
+): Tokenizer {
   const bpe = new Bpe(vocabulary, merges, '</w>');
   const eotId = vocabulary.get(end) as number;
   return new Tokenizer({
@@ -111,13 +142,18 @@ function clipTokenizer(vocabulary: ReadonlyMap<string, number>, merges: readonly
     vocabSize: sizeOf(vocabulary),
     sotId: vocabulary.get(start) as number,
     eotId,
-    padId: padToken === undefined ? 0 : vocabulary.get(padToken) ?? eotId,
+    padId: padToken === undefined ? 0 : (vocabulary.get(padToken) ?? eotId),
     special: pick(vocabulary, [start, end]),
     encodeText: (text) => splitClip(cleanClip(text)).flatMap((word) => bpe.encodeWord(word)),
   });
 }
 
-function robertaTokenizer(path: string, vocabulary: ReadonlyMap<string, number>, merges: readonly string[], config: TokenizerConfig): Tokenizer {
+function robertaTokenizer(
+  path: string,
+  vocabulary: ReadonlyMap<string, number>,
+  merges: readonly string[],
+  config: TokenizerConfig,
+): Tokenizer {
   const bpe = new Bpe(vocabulary, merges, '');
   return new Tokenizer({
     kind: 'roberta',
@@ -135,7 +171,11 @@ async function fromWordPieces(path: string, config: TokenizerConfig, options: Lo
   if (lines.at(-1) === '') lines.pop();
   const vocabulary = new Map<string, number>();
   lines.forEach((line, id) => {
-    if (vocabulary.has(line)) throw tokenizerError(path, `holds ${show(line)} twice, in lines ${(vocabulary.get(line) as number) + 1} and ${id + 1}`);
+    if (vocabulary.has(line))
+      throw tokenizerError(
+        path,
+        `holds ${show(line)} twice, in lines ${(vocabulary.get(line) as number) + 1} and ${id + 1}`,
+      );
     vocabulary.set(line, id);
   });
   const pieces = new WordPiece(vocabulary, needed(path, vocabulary, '[UNK]'));
@@ -152,12 +192,19 @@ async function fromWordPieces(path: string, config: TokenizerConfig, options: Lo
 
 /** symbol -> id of a parsed vocab.json, with ids checked and unique. @throws E_TOKENIZER */
 export function idTable(path: string, value: unknown): Map<string, number> {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw tokenizerError(path, 'is not an object of symbol to id');
+  if (typeof value !== 'object' || value === null || Array.isArray(value))
+    throw tokenizerError(path, 'is not an object of symbol to id');
   const table = new Map<string, number>();
   const seen = new Set<number>();
-  for (const [symbol, id] of Object.entries(value as Record<string, unknown>)) {
-    if (!Number.isInteger(id) || (id as number) < 0 || (id as number) >= maxId) throw tokenizerError(path, `gives ${show(symbol)} the id ${show(id)}; ids are whole numbers from 0 to ${maxId - 1}`);
-    if (seen.has(id as number)) throw tokenizerError(path, `gives the id ${id as number} to two symbols, one of them ${show(symbol)}`);
+  for (const symbol of Object.keys(value)) {
+    const id = (value as Record<string, unknown>)[symbol];
+    if (!Number.isInteger(id) || (id as number) < 0 || (id as number) >= maxId)
+      throw tokenizerError(
+        path,
+        `gives ${show(symbol)} the id ${show(id)}; ids are whole numbers from 0 to ${maxId - 1}`,
+      );
+    if (seen.has(id as number))
+      throw tokenizerError(path, `gives the id ${id as number} to two symbols, one of them ${show(symbol)}`);
     seen.add(id as number);
     table.set(symbol, id as number);
   }
@@ -171,7 +218,11 @@ function mergeLines(path: string, text: string): string[] {
   const merges = lines.filter((line) => line !== '');
   for (const line of merges) {
     const blank = line.indexOf(' ');
-    if (blank < 1 || blank === line.length - 1 || line.indexOf(' ', blank + 1) >= 0) throw tokenizerError(path, `holds the line ${show(line)}, where two symbols with one blank between them must stand`);
+    if (blank < 1 || blank === line.length - 1 || line.indexOf(' ', blank + 1) >= 0)
+      throw tokenizerError(
+        path,
+        `holds the line ${show(line)}, where two symbols with one blank between them must stand`,
+      );
   }
   return merges;
 }
@@ -189,10 +240,12 @@ function needed(path: string, vocabulary: ReadonlyMap<string, number>, symbol: s
 }
 
 function pick(vocabulary: ReadonlyMap<string, number>, names: readonly string[]): Map<string, number> {
-  return new Map(names.flatMap((name) => {
-    const id = vocabulary.get(name);
-    return id === undefined ? [] : [[name, id] as const];
-  }));
+  return new Map(
+    names.flatMap((name) => {
+      const id = vocabulary.get(name);
+      return id === undefined ? [] : [[name, id] as const];
+    }),
+  );
 }
 
 function tokenizerError(path: string, text: string): WordmaskError {

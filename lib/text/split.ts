@@ -10,7 +10,11 @@ export function splitClip(cleaned: string): string[] {
 
 /** GPT-2 and RoBERTa: a word keeps the blank in front of it; nothing is cleaned. */
 export function splitGpt2(text: string): string[] {
-  return text.match(/'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\p{White_Space}\p{L}\p{N}]+|\p{White_Space}+(?!\P{White_Space})|\p{White_Space}+/gu) ?? [];
+  return (
+    text.match(
+      /'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\p{White_Space}\p{L}\p{N}]+|\p{White_Space}+(?!\P{White_Space})|\p{White_Space}+/gu,
+    ) ?? []
+  );
 }
 
 const asciiPunctuation = /[!-/:-@[-`{-~]/u;
@@ -26,7 +30,11 @@ export function splitBert(text: string, lowerCase: boolean): string[] {
     else clean += han.test(c) ? ` ${c} ` : c;
   }
   // Letter by letter: a sigma at the end of a word stays the common one, as in the published tokenizer.
-  if (lowerCase) clean = Array.from(clean, (c) => c.toLowerCase()).join('').normalize('NFD').replace(/\p{Mn}/gu, '');
+  if (lowerCase)
+    clean = Array.from(clean, (c) => c.toLowerCase())
+      .join('')
+      .normalize('NFD')
+      .replace(/\p{Mn}/gu, '');
   const words: string[] = [];
   for (const word of clean.split(' ')) {
     let run = '';

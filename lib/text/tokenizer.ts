@@ -2,7 +2,7 @@
  * What all tokenizers share: the frame of start and end token, cutting, padding, limits, and the guard that keeps a user's
  * text from ever becoming a special token.
  */
-import { WordmaskError, show } from '../util/errors.js';
+import { show, WordmaskError } from '../util/errors.js';
 import { isWellFormed } from './clean.js';
 
 export type TokenizerKind = 'clip' | 'bert' | 'roberta';
@@ -80,7 +80,9 @@ export class Tokenizer {
       const body = this.body(text, options.specialTokens ?? false);
       const framed = [this.sotId, ...body.slice(0, Math.min(body.length, maxLength - 2)), this.eotId];
       if (body.length + 2 > maxLength) {
-        warnings.push(`the text ${show(text)} has ${body.length + 2} tokens and was cut to ${maxLength}: the end of it is not seen`);
+        warnings.push(
+          `the text ${show(text)} has ${body.length + 2} tokens and was cut to ${maxLength}: the end of it is not seen`,
+        );
       }
       while (framed.length < padTo) framed.push(this.padId);
       return framed;
@@ -91,25 +93,40 @@ export class Tokenizer {
   private body(text: string, specialTokens: boolean): readonly number[] {
     checkText(text);
     if (!specialTokens) return this.encodeText(text);
-    const names = [...this.special.keys()].sort((a, b) => b.length - a.length).map((name) => name.replace(/[.*+?^${}()|[\]\\]/g, '\\$&'));
+    const names = [...this.special.keys()]
+      .sort((a, b) => b.length - a.length)
+      .map((name) => name.replace(/[.*+?^${}()|[\]\\]/g, '\\$&'));
     const pieces = names.length > 0 ? text.split(new RegExp(`(${names.join('|')})`, 'u')) : [text];
     return pieces.flatMap((piece) => this.special.get(piece) ?? (piece === '' ? [] : [...this.encodeText(piece)]));
   }
 }
 
 function checkText(text: string): void {
-  if (typeof text !== 'string') throw new WordmaskError('E_USAGE', `encode: a text must be a string, got ${show(text)}`);
+  if (typeof text !== 'string')
+    throw new WordmaskError('E_USAGE', `encode: a text must be a string, got ${show(text)}`);
   const bytes = text.length > textLimit ? text.length : Buffer.byteLength(text);
   if (bytes > textLimit) {
-    throw new WordmaskError('E_LABEL', `the text ${show(text, 40)} has ${bytes} bytes, the limit is ${textLimit}: shorten it`, { details: { value: bytes, limit: textLimit } });
+    throw new WordmaskError(
+      'E_LABEL',
+      `the text ${show(text, 40)} has ${bytes} bytes, the limit is ${textLimit}: shorten it`,
+      { details: { value: bytes, limit: textLimit } },
+    );
   }
   if (!isWellFormed(text)) {
-    throw new WordmaskError('E_LABEL', `the text ${show(text)} holds half of a surrogate pair, which is no character: correct its encoding`, { details: { value: text } });
+    throw new WordmaskError(
+      'E_LABEL',
+      `the text ${show(text)} holds half of a surrogate pair, which is no character: correct its encoding`,
+      { details: { value: text } },
+    );
   }
 }
 
 function checkLength(name: string, value: number | undefined, least: number): number | undefined {
   if (value === undefined) return undefined;
   if (Number.isSafeInteger(value) && value >= least && value <= 65536) return value;
-  throw new WordmaskError('E_OPTION', `encode: ${name} must be a whole number from ${least} to 65536, got ${show(value)}`, { details: { option: name, value } });
+  throw new WordmaskError(
+    'E_OPTION',
+    `encode: ${name} must be a whole number from ${least} to 65536, got ${show(value)}`,
+    { details: { option: name, value } },
+  );
 }

@@ -2,12 +2,12 @@
  * The text of a vocabulary, without features: ordered labels, prompt templates, how prompts of one label join, and what counts
  * as background. Immutable: changes return new ones. The features that an encoder makes of it live in the pipelines.
  */
-import { type ErrorCode, WordmaskError, show } from '../util/errors.js';
+import { type ErrorCode, show, WordmaskError } from '../util/errors.js';
 import { sha256 } from '../util/files.js';
 import { canonicalJson, parseJsonStrict } from '../util/json.js';
 import { nearest } from '../util/nearest.js';
 import { type BackgroundInput, type BackgroundPolicy, parseBackground } from './background.js';
-import { type Label, type LabelInput, type VocabularyLimits, cleanText, defaultLimits, parseLabel } from './label.js';
+import { cleanText, defaultLimits, type Label, type LabelInput, parseLabel, type VocabularyLimits } from './label.js';
 import { classList, templateSet } from './lists.js';
 
 export const vocabularyFormat = 'wordmask-vocabulary/1';
@@ -53,17 +53,34 @@ export class VocabularySpec {
   private readonly limits: Readonly<VocabularyLimits>;
   private cachedHash: string | undefined;
 
-  private constructor(labels: readonly Label[], templates: TemplateChoice | undefined, ensemble: Ensemble, background: BackgroundPolicy, limits: Readonly<VocabularyLimits>) {
+  private constructor(
+    labels: readonly Label[],
+    templates: TemplateChoice | undefined,
+    ensemble: Ensemble,
+    background: BackgroundPolicy,
+    limits: Readonly<VocabularyLimits>,
+  ) {
     checkList(labels, limits);
     this.labels = Object.freeze([...labels]);
     this.templates = templates;
     this.ensemble = ensemble;
     this.limits = limits;
     this.backgroundIndex = labels.findIndex((label) => label.background);
-    this.background = background.mode === 'prompts'
-      ? { mode: 'prompts', prompts: [...new Set(background.prompts.map((word) => cleanText(word, 'background.prompts', limits.labelBytes)))] } : background;
+    this.background =
+      background.mode === 'prompts'
+        ? {
+            mode: 'prompts',
+            prompts: [
+              ...new Set(background.prompts.map((word) => cleanText(word, 'background.prompts', limits.labelBytes))),
+            ],
+          }
+        : background;
     const rows = labels.flatMap((label, owner) => label.prompts.map((prompt) => [prompt, owner] as const));
-    if (rows.length === 0) throw new WordmaskError('E_VOCAB', 'the vocabulary has no words: all its labels are background without prompts; add a label');
+    if (rows.length === 0)
+      throw new WordmaskError(
+        'E_VOCAB',
+        'the vocabulary has no words: all its labels are background without prompts; add a label',
+      );
     if (this.background.mode === 'prompts') {
       const owner = this.backgroundIndex >= 0 ? this.backgroundIndex : labels.length;
       rows.push(...this.background.prompts.map((prompt) => [prompt, owner] as const));
@@ -83,8 +100,17 @@ export class VocabularySpec {
     checkCount(labels.length, limits);
     const parsed = labels.map((label, at) => parseLabel(label, at, limits));
     const { ensemble = 'max' } = options;
-    if (ensemble !== 'max' && ensemble !== 'mean') throw new WordmaskError('E_OPTION', `ensemble must be one of max, mean, got ${show(ensemble)}`, { details: { option: 'ensemble', value: ensemble } });
-    return new VocabularySpec(parsed, parseTemplates(options.templates, limits), ensemble, parseBackground(options.background ?? 'auto'), limits);
+    if (ensemble !== 'max' && ensemble !== 'mean')
+      throw new WordmaskError('E_OPTION', `ensemble must be one of max, mean, got ${show(ensemble)}`, {
+        details: { option: 'ensemble', value: ensemble },
+      });
+    return new VocabularySpec(
+      parsed,
+      parseTemplates(options.templates, limits),
+      ensemble,
+      parseBackground(options.background ?? 'auto'),
+      limits,
+    );
   }
 
   /** The labels of a published class list (`voc21`, `coco-stuff`, `ade150-synonyms`, ...). @throws E_OPTION for an unknown name */
@@ -95,7 +121,10 @@ export class VocabularySpec {
   /** Labels at the end. @throws as `create` */
   add(labels: readonly LabelInput[]): VocabularySpec {
     checkCount(this.labels.length + labels.length, this.limits);
-    return this.with([...this.labels, ...labels.map((label, at) => parseLabel(label, this.labels.length + at, this.limits))]);
+    return this.with([
+      ...this.labels,
+      ...labels.map((label, at) => parseLabel(label, this.labels.length + at, this.limits)),
+    ]);
   }
 
   /** Without the named labels. @throws E_OPTION for a name that is not there, E_VOCAB when none stays */
@@ -129,15 +158,27 @@ export class VocabularySpec {
     const wanted = key(String(name));
     const index = this.labels.findIndex((label) => key(label.name) === wanted);
     if (index >= 0) return index;
-    const hint = nearest(String(name), this.labels.map((label) => label.name));
-    throw new WordmaskError('E_OPTION', `the vocabulary has no label ${show(name)}${hint ? `; did you mean ${show(hint)}?` : ''}`, { details: { value: name } });
+    const hint = nearest(
+      String(name),
+      this.labels.map((label) => label.name),
+    );
+    throw new WordmaskError(
+      'E_OPTION',
+      `the vocabulary has no label ${show(name)}${hint ? `; did you mean ${show(hint)}?` : ''}`,
+      { details: { value: name } },
+    );
   }
 
   /** SHA-256 of the content: equal for equal labels, templates and settings, whether a template set came by name or as a list. */
   get hash(): string {
-    this.cachedHash ??= sha256(canonicalJson({
-      labels: this.labels, templates: this.templates?.list ?? null, ensemble: this.ensemble, background: this.background,
-    }));
+    this.cachedHash ??= sha256(
+      canonicalJson({
+        labels: this.labels,
+        templates: this.templates?.list ?? null,
+        ensemble: this.ensemble,
+        background: this.background,
+      }),
+    );
     return this.cachedHash;
   }
 
@@ -146,7 +187,7 @@ export class VocabularySpec {
     return {
       format: vocabularyFormat,
       labels: this.labels.map((label) => ({ ...label })),
-      templates: this.templates ? this.templates.name ?? [...this.templates.list] : null,
+      templates: this.templates ? (this.templates.name ?? [...this.templates.list]) : null,
       ensemble: this.ensemble,
       background: this.background,
       ...(encoder === undefined ? {} : { encoder }),
@@ -158,18 +199,35 @@ export class VocabularySpec {
    * @param what the file, for messages
    * @throws E_VOCAB for another format or unknown keys; as `create`
    */
-  static fromJSON(source: Uint8Array | string | Record<string, unknown>, what = 'vocabulary', limits?: Partial<VocabularyLimits>): VocabularyFile {
-    const value = typeof source === 'string' || source instanceof Uint8Array ? parseJsonStrict(source, { code: 'E_VOCAB', what }) : source;
-    if (typeof value !== 'object' || value === null || Array.isArray(value)) throw fileError(what, 'is not a JSON object');
+  static fromJSON(
+    source: Uint8Array | string | Record<string, unknown>,
+    what = 'vocabulary',
+    limits?: Partial<VocabularyLimits>,
+  ): VocabularyFile {
+    const value =
+      typeof source === 'string' || source instanceof Uint8Array
+        ? parseJsonStrict(source, { code: 'E_VOCAB', what })
+        : source;
+    if (typeof value !== 'object' || value === null || Array.isArray(value))
+      throw fileError(what, 'is not a JSON object');
     const { format, labels, templates, ensemble, background, encoder, ...rest } = value as Record<string, unknown>;
-    if (format !== vocabularyFormat) throw fileError(what, `has the format ${show(format)}, needs ${show(vocabularyFormat)}`);
+    if (format !== vocabularyFormat)
+      throw fileError(what, `has the format ${show(format)}, needs ${show(vocabularyFormat)}`);
     // `wordmask` is the provenance that every written file carries.
     const unknown = Object.keys(rest).filter((name) => name !== 'wordmask');
-    if (unknown.length > 0) throw fileError(what, `has unknown keys: ${unknown.slice(0, 8).map((name) => show(name)).join(', ')}`);
+    if (unknown.length > 0)
+      throw fileError(
+        what,
+        `has unknown keys: ${unknown
+          .slice(0, 8)
+          .map((name) => show(name))
+          .join(', ')}`,
+      );
     if (!Array.isArray(labels)) throw fileError(what, `needs a list of labels, got ${show(labels)}`);
-    if (encoder !== undefined && (typeof encoder !== 'string' || !/^[0-9a-f]{64}$/.test(encoder))) throw fileError(what, `has the encoder hash ${show(encoder)}, needs 64 hexadecimal digits`);
+    if (encoder !== undefined && (typeof encoder !== 'string' || !/^[0-9a-f]{64}$/.test(encoder)))
+      throw fileError(what, `has the encoder hash ${show(encoder)}, needs 64 hexadecimal digits`);
     const spec = VocabularySpec.create(labels as LabelInput[], {
-      templates: templates === null ? undefined : templates as VocabularyOptions['templates'],
+      templates: templates === null ? undefined : (templates as VocabularyOptions['templates']),
       ensemble: ensemble as Ensemble | undefined,
       background: background as BackgroundInput | undefined,
       limits,
@@ -183,13 +241,21 @@ function fileError(what: string, text: string): WordmaskError {
 }
 
 function checkCount(count: number, limits: Readonly<VocabularyLimits>): void {
-  if (count === 0) throw new WordmaskError('E_VOCAB', 'the vocabulary has no labels: give at least one', { details: { value: 0 } });
-  if (count > limits.labels) throw new WordmaskError('E_VOCAB', `the vocabulary has ${count} labels, the limit is ${limits.labels}`, { details: { value: count, limit: limits.labels } });
+  if (count === 0)
+    throw new WordmaskError('E_VOCAB', 'the vocabulary has no labels: give at least one', { details: { value: 0 } });
+  if (count > limits.labels)
+    throw new WordmaskError('E_VOCAB', `the vocabulary has ${count} labels, the limit is ${limits.labels}`, {
+      details: { value: count, limit: limits.labels },
+    });
 }
 
 /** Names that differ in case alone give the same tokens, so the second could never win. */
 function key(name: string): string {
-  return name.normalize('NFC').replace(/\p{White_Space}+/gu, ' ').trim().toLowerCase();
+  return name
+    .normalize('NFC')
+    .replace(/\p{White_Space}+/gu, ' ')
+    .trim()
+    .toLowerCase();
 }
 
 function checkList(labels: readonly Label[], limits: Readonly<VocabularyLimits>): void {
@@ -203,23 +269,46 @@ function checkList(labels: readonly Label[], limits: Readonly<VocabularyLimits>)
   if (twice.size > 0) {
     const names = [...twice];
     const more = names.length > 20 ? `, and ${names.length - 20} more` : '';
-    throw new WordmaskError('E_LABEL', `labels given twice: ${names.slice(0, 20).map((name) => show(name)).join(', ')}${more}; join their words with "|" or leave one out`, { details: { names } });
+    throw new WordmaskError(
+      'E_LABEL',
+      `labels given twice: ${names
+        .slice(0, 20)
+        .map((name) => show(name))
+        .join(', ')}${more}; join their words with "|" or leave one out`,
+      { details: { names } },
+    );
   }
   const backgrounds = labels.filter((label) => label.background);
-  if (backgrounds.length > 1) throw new WordmaskError('E_VOCAB', `more than one label is marked as background: ${backgrounds.slice(0, 20).map((label) => show(label.name)).join(', ')}; mark one`);
+  if (backgrounds.length > 1)
+    throw new WordmaskError(
+      'E_VOCAB',
+      `more than one label is marked as background: ${backgrounds
+        .slice(0, 20)
+        .map((label) => show(label.name))
+        .join(', ')}; mark one`,
+    );
 }
 
 function parseTemplates(input: unknown, limits: Readonly<VocabularyLimits>): TemplateChoice | undefined {
   if (input === undefined) return undefined;
   if (typeof input === 'string') return { name: input, list: templateSet(input) };
-  const option = (text: string, value: unknown, code: ErrorCode = 'E_OPTION'): WordmaskError => new WordmaskError(code, `templates ${text}`, { details: { option: 'templates', value } });
-  if (!Array.isArray(input) || input.length === 0) throw option(`must be the name of a set or a list that is not empty, got ${show(input)}`, input);
-  if (input.length > limits.templates) throw option(`are ${input.length}, the limit is ${limits.templates}`, input.length);
-  return { list: input.map((template, at) => {
-    const text = cleanText(template, `template ${at}`, limits.labelBytes, 'E_OPTION');
-    if (text.split('{}').length !== 2) throw option(`need exactly one {} each, where the word goes: ${show(text)} has ${text.split('{}').length - 1}`, text);
-    return text;
-  }) };
+  const option = (text: string, value: unknown, code: ErrorCode = 'E_OPTION'): WordmaskError =>
+    new WordmaskError(code, `templates ${text}`, { details: { option: 'templates', value } });
+  if (!Array.isArray(input) || input.length === 0)
+    throw option(`must be the name of a set or a list that is not empty, got ${show(input)}`, input);
+  if (input.length > limits.templates)
+    throw option(`are ${input.length}, the limit is ${limits.templates}`, input.length);
+  return {
+    list: input.map((template, at) => {
+      const text = cleanText(template, `template ${at}`, limits.labelBytes, 'E_OPTION');
+      if (text.split('{}').length !== 2)
+        throw option(
+          `need exactly one {} each, where the word goes: ${show(text)} has ${text.split('{}').length - 1}`,
+          text,
+        );
+      return text;
+    }),
+  };
 }
 
 /** The sentence that a template makes of a word; `$` and braces in the word mean nothing. */

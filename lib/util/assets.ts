@@ -18,6 +18,9 @@ export function readAssetJson<T>(name: string): T {
   try {
     return JSON.parse(readFileSync(assetPath(name), 'utf8')) as T;
   } catch (cause) {
-    throw new WordmaskError('E_INTERNAL', `the package's own file assets/${name} cannot be read: reinstall wordmask`, { cause, details: { file: name } });
+    throw new WordmaskError('E_INTERNAL', `the package's own file assets/${name} cannot be read: reinstall wordmask`, {
+      cause,
+      details: { file: name },
+    });
   }
 }

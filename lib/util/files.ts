@@ -94,10 +94,10 @@ function pieces(content: FileContent): Iterable<Bytes> | AsyncIterable<Bytes> {
   return content instanceof Uint8Array ? [content] : content;
 }
 
-const writeStep = 8 << 20;  // an abort is seen between pieces of this size
+const writeStep = 8 << 20; // an abort is seen between pieces of this size
 
 async function writeFully(handle: FileHandle, piece: Bytes, signal?: AbortSignal): Promise<void> {
-  for (let done = 0; done < piece.length;) {
+  for (let done = 0; done < piece.length; ) {
     signal?.throwIfAborted();
     const { bytesWritten } = await handle.write(piece, done, Math.min(writeStep, piece.length - done));
     done += bytesWritten;
@@ -131,7 +131,11 @@ export async function readFileLimited(path: string, options: ReadOptions): Promi
     return await guardDisk('read', path, async () => {
       const { size } = await handle.stat();
       if (size > limit) {
-        throw new WordmaskError(code, `${path} has ${size} bytes, at most ${limit} are read: this is not a file of the expected kind`, { details: { path, value: size, limit } });
+        throw new WordmaskError(
+          code,
+          `${path} has ${size} bytes, at most ${limit} are read: this is not a file of the expected kind`,
+          { details: { path, value: size, limit } },
+        );
       }
       const bytes = Buffer.allocUnsafe(size);
       const read = await readFully(handle, bytes, 0, signal);
@@ -163,7 +167,12 @@ export async function openRegular(path: string, code: ErrorCode = 'E_DISK'): Pro
 const readStep = 8 << 20;
 
 /** Fills `target` from `position` on; returns the bytes read, fewer only at the end of the file. */
-export async function readFully(handle: FileHandle, target: Uint8Array, position: number, signal?: AbortSignal): Promise<number> {
+export async function readFully(
+  handle: FileHandle,
+  target: Uint8Array,
+  position: number,
+  signal?: AbortSignal,
+): Promise<number> {
   let done = 0;
   while (done < target.length) {
     signal?.throwIfAborted();
@@ -188,7 +197,7 @@ export async function sha256File(path: string, options: HashOptions = {}): Promi
       const hash = createHash('sha256');
       const { size } = await handle.stat();
       const piece = Buffer.allocUnsafe(1 << 20);
-      for (let position = 0; ;) {
+      for (let position = 0; ; ) {
         options.signal?.throwIfAborted();
         const { bytesRead } = await handle.read(piece, 0, piece.length, position);
         if (bytesRead === 0) break;

@@ -1,5 +1,5 @@
 /** Strict reading of JSON files: no duplicate keys, bounded depth, well-formed text; and a canonical form for hashes. */
-import { type ErrorCode, WordmaskError, show } from './errors.js';
+import { type ErrorCode, show, WordmaskError } from './errors.js';
 
 export interface JsonOptions {
   code: ErrorCode;
@@ -21,7 +21,10 @@ export function parseJsonStrict(source: Uint8Array | string, options: JsonOption
     const value: unknown = JSON.parse(text);
     if (problem === undefined) return value;
   } catch (cause) {
-    throw new WordmaskError(options.code, `${options.what} is not JSON: ${problem ?? (cause as Error).message}`, { cause, details: { what: options.what } });
+    throw new WordmaskError(options.code, `${options.what} is not JSON: ${problem ?? (cause as Error).message}`, {
+      cause,
+      details: { what: options.what },
+    });
   }
   throw new WordmaskError(options.code, `${options.what}: ${problem}`, { details: { what: options.what } });
 }
@@ -30,7 +33,10 @@ function decodeUtf8(bytes: Uint8Array, options: JsonOptions): string {
   try {
     return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
   } catch (cause) {
-    throw new WordmaskError(options.code, `${options.what} is not UTF-8 text`, { cause, details: { what: options.what } });
+    throw new WordmaskError(options.code, `${options.what} is not UTF-8 text`, {
+      cause,
+      details: { what: options.what },
+    });
   }
 }
 
@@ -39,7 +45,7 @@ function decodeUtf8(bytes: Uint8Array, options: JsonOptions): string {
  * nesting over the limit) in one walk; syntax is left to JSON.parse, so on malformed text its answer does not matter.
  */
 function scan(text: string, maxDepth: number): string | undefined {
-  const keys: (Set<string> | undefined)[] = [];  // one entry an open bracket, undefined for arrays
+  const keys: (Set<string> | undefined)[] = []; // one entry an open bracket, undefined for arrays
   for (let i = 0; i < text.length; i++) {
     const c = text.charCodeAt(i);
     if (c === 0x22) {
@@ -83,7 +89,7 @@ function unescape(quoted: string): string {
   try {
     return JSON.parse(quoted) as string;
   } catch {
-    return quoted;  // malformed: JSON.parse of the whole text will say so
+    return quoted; // malformed: JSON.parse of the whole text will say so
   }
 }
 
@@ -92,7 +98,9 @@ export function canonicalJson(value: unknown): string {
   if (Array.isArray(value)) return `[${value.map((item) => canonicalJson(item ?? null)).join(',')}]`;
   if (typeof value !== 'object' || value === null) return JSON.stringify(value ?? null);
   const record = value as Record<string, unknown>;
-  const parts = Object.keys(record).filter((key) => record[key] !== undefined).sort()
+  const parts = Object.keys(record)
+    .filter((key) => record[key] !== undefined)
+    .sort()
     .map((key) => `${JSON.stringify(key)}:${canonicalJson(record[key])}`);
   return `{${parts.join(',')}}`;
 }

@@ -2,7 +2,7 @@
 import { isFloat } from '../engine/dtype.js';
 import { firstNonFinite } from '../engine/ops/math/first_non_finite.js';
 import type { Tensor } from '../engine/tensor.js';
-import { WordmaskError, show } from '../util/errors.js';
+import { show, WordmaskError } from '../util/errors.js';
 
 const kinds = ['', 'NaN', 'Infinity', '-Infinity'];
 
@@ -13,16 +13,22 @@ const kinds = ['', 'NaN', 'Infinity', '-Infinity'];
  */
 export async function checkFinite(file: string, tensors: Iterable<readonly [string, Tensor]>): Promise<void> {
   // All checks are queued before the first is awaited, so the queue never runs empty.
-  const checks = [...tensors].filter(([, tensor]) => isFloat(tensor.dtype)).map(([name, tensor]) => {
-    const result = firstNonFinite(tensor);
-    return { name, shape: tensor.shape, result, values: result.data() };
-  });
+  const checks = [...tensors]
+    .filter(([, tensor]) => isFloat(tensor.dtype))
+    .map(([name, tensor]) => {
+      const result = firstNonFinite(tensor);
+      return { name, shape: tensor.shape, result, values: result.data() };
+    });
   try {
     for (const { name, shape, values } of checks) {
-      const [at = -1, kind = 0] = await values as Float64Array;
+      const [at = -1, kind = 0] = (await values) as Float64Array;
       if (at < 0) continue;
       const index = unravel(at, shape);
-      throw new WordmaskError('E_WEIGHTS_VALUE', `${file}: tensor ${show(name)} holds ${kinds[kind]} at [${index.join(', ')}]: the file is damaged or its training failed; fetch it again or open it with checkWeights: false`, { details: { file, tensor: name, index, value: kinds[kind] } });
+      throw new WordmaskError(
+        'E_WEIGHTS_VALUE',
+        `${file}: tensor ${show(name)} holds ${kinds[kind]} at [${index.join(', ')}]: the file is damaged or its training failed; fetch it again or open it with checkWeights: false`,
+        { details: { file, tensor: name, index, value: kinds[kind] } },
+      );
     }
   } finally {
     await Promise.allSettled(checks.map(({ values }) => values));

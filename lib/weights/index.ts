@@ -1,10 +1,30 @@
 /** Weights on disk: safetensors files and shards, names, checks, .npy arrays. */
 export { checkFinite } from './check-finite.js';
-export { type Coverage, type CoverageOptions, type KeyPlan, type KeyRule, type Shaped, assertCoverage, coverage, mapKeys } from './keymap.js';
-export { type Npy, type NpyArray, encodeNpy, parseNpy, readNpy, writeNpy } from './npy.js';
+export {
+  assertCoverage,
+  type Coverage,
+  type CoverageOptions,
+  coverage,
+  type KeyPlan,
+  type KeyRule,
+  mapKeys,
+  type Shaped,
+} from './keymap.js';
+export { encodeNpy, type Npy, type NpyArray, parseNpy, readNpy, writeNpy } from './npy.js';
 export { refusePickle } from './pickle.js';
 export {
-  type OpenOptions, type SafetensorsDtype, SafetensorsFile, type TensorEntry, type TensorToWrite, decodeTensor, elementBytes, engineDtype, narrowInt64,
-  openSafetensors, parseSafetensors, safetensorsDtypes, safetensorsLimits, writeSafetensors,
+  decodeTensor,
+  elementBytes,
+  engineDtype,
+  narrowInt64,
+  type OpenOptions,
+  openSafetensors,
+  parseSafetensors,
+  type SafetensorsDtype,
+  SafetensorsFile,
+  safetensorsDtypes,
+  safetensorsLimits,
+  type TensorEntry,
 } from './safetensors.js';
-export { type LocatedTensor, WeightSet, openWeights } from './weight-set.js';
+export { type TensorToWrite, writeSafetensors } from './safetensors-writer.js';
+export { type LocatedTensor, openWeights, WeightSet } from './weight-set.js';

@@ -2,7 +2,7 @@
  * Names of tensors: declarative rules from the names of a checkpoint to those a model asks for, and the full account of what
  * fits. Pure text and shapes: the caller makes the tensors from the plan (a split in rows is a view, a transpose a copy).
  */
-import { WordmaskError, show } from '../util/errors.js';
+import { show, WordmaskError } from '../util/errors.js';
 
 /**
  * One rule. `from` is a whole name in which `*` stands for one part without a dot and `**` for any text; the n-th star of
@@ -41,13 +41,20 @@ export interface KeyPlan extends Shaped {
  * @param file named in errors
  * @throws E_WEIGHTS when two tensors come to one name, or a tensor cannot be split, transposed or reshaped as a rule says
  */
-export function mapKeys(file: string, tensors: Iterable<readonly [string, Shaped]>, rules: readonly KeyRule[]): Map<string, KeyPlan> {
+export function mapKeys(
+  file: string,
+  tensors: Iterable<readonly [string, Shaped]>,
+  rules: readonly KeyRule[],
+): Map<string, KeyPlan> {
   const compiled = rules.map((rule) => ({ rule, pattern: pattern(rule.from) }));
   const plans = new Map<string, KeyPlan>();
   for (const [source, { shape }] of tensors) {
     for (const [target, plan] of applyRules(file, source, shape, compiled)) {
       const other = plans.get(target);
-      if (other) throw fail(file, `the tensors ${show(other.source)} and ${show(source)} both stand for ${show(target)}`, { tensors: [other.source, source] });
+      if (other)
+        throw fail(file, `the tensors ${show(other.source)} and ${show(source)} both stand for ${show(target)}`, {
+          tensors: [other.source, source],
+        });
       plans.set(target, plan);
     }
   }
@@ -64,7 +71,11 @@ function applyRules(file: string, source: string, shape: readonly number[], comp
     const targets = typeof rule.to === 'string' ? [rule.to] : rule.to;
     const rows = shape[0] ?? 0;
     if (targets.length > 1 && (shape.length === 0 || rows % targets.length !== 0)) {
-      throw fail(file, `the tensor ${show(source)} of shape [${shape.join(', ')}] cannot be split into ${targets.length} equal parts`, { tensor: source });
+      throw fail(
+        file,
+        `the tensor ${show(source)} of shape [${shape.join(', ')}] cannot be split into ${targets.length} equal parts`,
+        { tensor: source },
+      );
     }
     const partShape = targets.length > 1 ? [rows / targets.length, ...shape.slice(1)] : shape;
     const result = resultShape(file, source, partShape, rule);
@@ -78,7 +89,10 @@ function applyRules(file: string, source: string, shape: readonly number[], comp
 
 function resultShape(file: string, source: string, shape: readonly number[], rule: KeyRule): readonly number[] {
   if (rule.transpose) {
-    if (shape.length !== 2) throw fail(file, `the tensor ${show(source)} of shape [${shape.join(', ')}] should have two dimensions`, { tensor: source });
+    if (shape.length !== 2)
+      throw fail(file, `the tensor ${show(source)} of shape [${shape.join(', ')}] should have two dimensions`, {
+        tensor: source,
+      });
     return [shape[1] as number, shape[0] as number];
   }
   if (!rule.reshape) return shape;
@@ -86,11 +100,19 @@ function resultShape(file: string, source: string, shape: readonly number[], rul
   const known = rule.reshape.reduce((product, d) => (d === -1 ? product : product * d), 1);
   const result = rule.reshape.map((d) => (d === -1 ? count / known : d));
   if (result.reduce((product, d) => product * d, 1) === count && result.every(Number.isInteger)) return result;
-  throw fail(file, `the tensor ${show(source)} of shape [${shape.join(', ')}] cannot take the shape [${rule.reshape.join(', ')}]`, { tensor: source });
+  throw fail(
+    file,
+    `the tensor ${show(source)} of shape [${shape.join(', ')}] cannot take the shape [${rule.reshape.join(', ')}]`,
+    { tensor: source },
+  );
 }
 
 function pattern(from: string): RegExp {
-  const text = from.split(/(\*\*|\*)/).map((piece) => (piece === '**' ? '(.*)' : piece === '*' ? '([^.]+)' : piece.replace(/[.+?^${}()|[\]\\]/g, '\\$&')));
+  const text = from
+    .split(/(\*\*|\*)/)
+    .map((piece) =>
+      piece === '**' ? '(.*)' : piece === '*' ? '([^.]+)' : piece.replace(/[.+?^${}()|[\]\\]/g, '\\$&'),
+    );
   return new RegExp(`^${text.join('')}$`, 's');
 }
 
@@ -102,7 +124,11 @@ function fill(to: string, match: RegExpExecArray): string {
 export interface Coverage {
   readonly missing: readonly string[];
   readonly unexpected: readonly string[];
-  readonly wrongShape: readonly { readonly name: string; readonly expected: readonly number[]; readonly found: readonly number[] }[];
+  readonly wrongShape: readonly {
+    readonly name: string;
+    readonly expected: readonly number[];
+    readonly found: readonly number[];
+  }[];
 }
 
 export interface CoverageOptions {
@@ -113,7 +139,11 @@ export interface CoverageOptions {
 }
 
 /** Compares what a model wants (name -> shape) with what there is. Names come back sorted. */
-export function coverage(wanted: ReadonlyMap<string, readonly number[]>, found: ReadonlyMap<string, Shaped>, options: CoverageOptions = {}): Coverage {
+export function coverage(
+  wanted: ReadonlyMap<string, readonly number[]>,
+  found: ReadonlyMap<string, Shaped>,
+  options: CoverageOptions = {},
+): Coverage {
   const ignore = (options.ignore ?? []).map(pattern);
   const optional = (options.optional ?? []).map(pattern);
   const missing = [...wanted.keys()].filter((name) => !found.has(name) && !optional.some((p) => p.test(name))).sort();
@@ -121,12 +151,13 @@ export function coverage(wanted: ReadonlyMap<string, readonly number[]>, found: 
   const wrongShape: { name: string; expected: readonly number[]; found: readonly number[] }[] = [];
   for (const [name, expected] of wanted) {
     const shape = found.get(name)?.shape;
-    if (shape && (shape.length !== expected.length || shape.some((d, i) => d !== expected[i]))) wrongShape.push({ name, expected, found: shape });
+    if (shape && (shape.length !== expected.length || shape.some((d, i) => d !== expected[i])))
+      wrongShape.push({ name, expected, found: shape });
   }
   return { missing, unexpected, wrongShape: wrongShape.sort((a, b) => (a.name < b.name ? -1 : 1)) };
 }
 
-const listed = 200;  // names of one kind in a message; `details` has all
+const listed = 200; // names of one kind in a message; `details` has all
 
 /** @throws E_WEIGHTS listing every missing, unexpected and wrong-shaped tensor */
 export function assertCoverage(file: string, report: Coverage): void {
@@ -138,9 +169,18 @@ export function assertCoverage(file: string, report: Coverage): void {
   };
   add('missing', report.missing);
   add('unexpected', report.unexpected);
-  add('of wrong shape', report.wrongShape.map(({ name, expected, found }) => `${name} is [${found.join(', ')}], must be [${expected.join(', ')}]`));
+  add(
+    'of wrong shape',
+    report.wrongShape.map(
+      ({ name, expected, found }) => `${name} is [${found.join(', ')}], must be [${expected.join(', ')}]`,
+    ),
+  );
   if (parts.length === 0) return;
-  throw fail(file, `the tensors do not fit the model; ${parts.join('; ')}. Check that config.json and the weights belong together`, { ...report });
+  throw fail(
+    file,
+    `the tensors do not fit the model; ${parts.join('; ')}. Check that config.json and the weights belong together`,
+    { ...report },
+  );
 }
 
 function fail(file: string, text: string, details: Record<string, unknown>): WordmaskError {

@@ -1,9 +1,17 @@
 /** NumPy's .npy files: one array, versions 1 to 3 of the header, little-endian, C or Fortran order on reading. */
-import { WordmaskError, show } from '../util/errors.js';
+import { show, WordmaskError } from '../util/errors.js';
 import { readFileLimited, writeFileAtomic } from '../util/files.js';
 import { narrowInt64 } from './safetensors.js';
 
-export type NpyArray = Float32Array | Float64Array | Int32Array | Int16Array | Int8Array | Uint8Array | Uint16Array | Uint32Array;
+export type NpyArray =
+  | Float32Array
+  | Float64Array
+  | Int32Array
+  | Int16Array
+  | Int8Array
+  | Uint8Array
+  | Uint16Array
+  | Uint32Array;
 
 export interface Npy {
   readonly data: NpyArray;
@@ -15,7 +23,9 @@ export interface Npy {
 const headerLimit = 65_536;
 const fileLimit = 2 ** 32;
 
-const readers: Readonly<Record<string, { readonly bytes: number; readonly make: (buffer: ArrayBuffer, what: string) => NpyArray }>> = {
+const readers: Readonly<
+  Record<string, { readonly bytes: number; readonly make: (buffer: ArrayBuffer, what: string) => NpyArray }>
+> = {
   '<f4': { bytes: 4, make: (b) => new Float32Array(b) },
   '<f8': { bytes: 8, make: (b) => new Float64Array(b) },
   '<f2': { bytes: 2, make: (b) => new Uint16Array(b) },
@@ -36,38 +46,63 @@ export function parseNpy(bytes: Uint8Array, what = 'npy'): Npy {
   if (!reader) throw fail(what, `holds the type ${show(type)} (readable: ${Object.keys(readers).join(', ')})`);
   const size = shape.reduce((product, d) => product * d, reader.bytes);
   if (!Number.isSafeInteger(size) || size !== bytes.length - offset) {
-    throw fail(what, `is ${type}[${shape.join(', ')}], which takes ${size} bytes, but ${bytes.length - offset} follow the header`, { value: bytes.length - offset, limit: size });
+    throw fail(
+      what,
+      `is ${type}[${shape.join(', ')}], which takes ${size} bytes, but ${bytes.length - offset} follow the header`,
+      { value: bytes.length - offset, limit: size },
+    );
   }
   // A copy: aligned whatever the header's length, and not tied to the file's buffer.
   const data = reader.make(new Uint8Array(bytes.subarray(offset)).buffer, what);
   return { data: fortran && shape.length > 1 ? toRowMajor(data, shape) : data, shape, type };
 }
 
-function parseHeader(bytes: Uint8Array, what: string): { type: string; fortran: boolean; shape: number[]; offset: number } {
+function parseHeader(
+  bytes: Uint8Array,
+  what: string,
+): { type: string; fortran: boolean; shape: number[]; offset: number } {
   const magic = [0x93, 0x4e, 0x55, 0x4d, 0x50, 0x59];
-  if (bytes.length < 10 || magic.some((byte, i) => bytes[i] !== byte)) throw fail(what, 'is no .npy file (its first bytes are not "\\x93NUMPY")');
+  if (bytes.length < 10 || magic.some((byte, i) => bytes[i] !== byte))
+    throw fail(what, 'is no .npy file (its first bytes are not "\\x93NUMPY")');
   const version = bytes[6] as number;
-  if (version < 1 || version > 3 || bytes[7] !== 0) throw fail(what, `has the format version ${version}.${bytes[7]}, known are 1.0 to 3.0`);
+  if (version < 1 || version > 3 || bytes[7] !== 0)
+    throw fail(what, `has the format version ${version}.${bytes[7]}, known are 1.0 to 3.0`);
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   if (version > 1 && bytes.length < 12) throw fail(what, 'ends inside its header');
   const length = version === 1 ? view.getUint16(8, true) : view.getUint32(8, true);
   const start = version === 1 ? 10 : 12;
-  if (length > headerLimit || start + length > bytes.length) throw fail(what, `says that its header has ${length} bytes (limit ${headerLimit}, the file has ${bytes.length})`, { value: length, limit: headerLimit });
+  if (length > headerLimit || start + length > bytes.length)
+    throw fail(what, `says that its header has ${length} bytes (limit ${headerLimit}, the file has ${bytes.length})`, {
+      value: length,
+      limit: headerLimit,
+    });
   const text = Buffer.from(bytes.subarray(start, start + length)).toString('latin1');
   return { ...parseDict(text, what), offset: start + length };
 }
 
 /** The header is a Python literal with exactly three keys. */
 function parseDict(text: string, what: string): { type: string; fortran: boolean; shape: number[] } {
-  const dict = /^\{\s*((?:'(?:descr|fortran_order|shape)'\s*:\s*(?:'[^']{1,16}'|True|False|\([0-9,\s]*\))\s*,?\s*){3})\}\s*$/.exec(text);
+  const dict =
+    /^\{\s*((?:'(?:descr|fortran_order|shape)'\s*:\s*(?:'[^']{1,16}'|True|False|\([0-9,\s]*\))\s*,?\s*){3})\}\s*$/.exec(
+      text,
+    );
   const type = /'descr'\s*:\s*'([^']*)'/.exec(dict?.[1] ?? '')?.[1];
   const fortran = /'fortran_order'\s*:\s*(True|False)/.exec(dict?.[1] ?? '')?.[1];
   const list = /'shape'\s*:\s*\(([0-9,\s]*)\)/.exec(dict?.[1] ?? '')?.[1];
-  if (type === undefined || fortran === undefined || list === undefined || !/^\s*$|^\s*\d+\s*,\s*$|^\s*\d+(\s*,\s*\d+)+\s*,?\s*$/.test(list)) {
+  if (
+    type === undefined ||
+    fortran === undefined ||
+    list === undefined ||
+    !/^\s*$|^\s*\d+\s*,\s*$|^\s*\d+(\s*,\s*\d+)+\s*,?\s*$/.test(list)
+  ) {
     throw fail(what, `has the header ${show(text)}, which is not { descr, fortran_order, shape }`);
   }
-  const shape = list.split(',').filter((part) => part.trim() !== '').map(Number);
-  if (shape.length > 32 || !shape.every(Number.isSafeInteger)) throw fail(what, `has a shape that is too large: (${list})`);
+  const shape = list
+    .split(',')
+    .filter((part) => part.trim() !== '')
+    .map(Number);
+  if (shape.length > 32 || !shape.every(Number.isSafeInteger))
+    throw fail(what, `has a shape that is too large: (${list})`);
   return { type, fortran: fortran === 'True', shape };
 }
 
@@ -91,10 +126,11 @@ function toRowMajor(data: NpyArray, shape: readonly number[]): NpyArray {
 /** The bytes of a .npy file, version 1.0, C order. @throws E_USAGE when data and shape do not fit */
 export function encodeNpy(data: NpyArray, shape: readonly number[]): Uint8Array {
   const count = shape.reduce((product, d) => product * d, 1);
-  if (count !== data.length) throw new WordmaskError('E_USAGE', `encodeNpy: ${data.length} values do not fill the shape [${shape.join(', ')}]`);
+  if (count !== data.length)
+    throw new WordmaskError('E_USAGE', `encodeNpy: ${data.length} values do not fill the shape [${shape.join(', ')}]`);
   const list = shape.length === 1 ? `${shape[0]},` : shape.join(', ');
   const dict = `{'descr': '${typeOf(data)}', 'fortran_order': False, 'shape': (${list}), }`;
-  const length = Math.ceil((10 + dict.length + 1) / 64) * 64 - 10;  // the data begin at a multiple of 64
+  const length = Math.ceil((10 + dict.length + 1) / 64) * 64 - 10; // the data begin at a multiple of 64
   const header = Buffer.alloc(10 + length, 0x20);
   header.set([0x93, 0x4e, 0x55, 0x4d, 0x50, 0x59, 1, 0]);
   header.writeUInt16LE(length, 8);
@@ -118,7 +154,12 @@ export async function readNpy(path: string, options: { signal?: AbortSignal } = 
   return parseNpy(await readFileLimited(path, { ...options, limit: fileLimit, code: 'E_WEIGHTS' }), path);
 }
 
-export async function writeNpy(path: string, data: NpyArray, shape: readonly number[], options: { signal?: AbortSignal } = {}): Promise<void> {
+export async function writeNpy(
+  path: string,
+  data: NpyArray,
+  shape: readonly number[],
+  options: { signal?: AbortSignal } = {},
+): Promise<void> {
   await writeFileAtomic(path, encodeNpy(data, shape), options);
 }
 

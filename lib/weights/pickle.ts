@@ -14,11 +14,21 @@ const tailBytes = 4 << 20;
 export async function refusePickle(path: string, options: { signal?: AbortSignal } = {}): Promise<void> {
   const kind = await pickleKind(path, options.signal);
   if (kind === 'none') return;
-  const advice = 'use a model that has a .safetensors file (most on the hub do), or save it as safetensors with the library that made it';
+  const advice =
+    'use a model that has a .safetensors file (most on the hub do), or save it as safetensors with the library that made it';
   const details = { file: path, kind };
-  if (kind === 'zip') throw new WordmaskError('E_MODEL_FORMAT', `${path} is a PyTorch zip checkpoint; weights are read from safetensors: ${advice}`, { details });
+  if (kind === 'zip')
+    throw new WordmaskError(
+      'E_MODEL_FORMAT',
+      `${path} is a PyTorch zip checkpoint; weights are read from safetensors: ${advice}`,
+      { details },
+    );
   const what = kind === 'torchscript' ? 'a TorchScript archive' : 'a PyTorch file of the old form (a pickle)';
-  throw new WordmaskError('E_PICKLE_FORBIDDEN', `${path} is ${what}, which can only be read by running code from the file; this is never done: ${advice}`, { details });
+  throw new WordmaskError(
+    'E_PICKLE_FORBIDDEN',
+    `${path} is ${what}, which can only be read by running code from the file; this is never done: ${advice}`,
+    { details },
+  );
 }
 
 type PickleKind = 'none' | 'zip' | 'torchscript' | 'legacy';

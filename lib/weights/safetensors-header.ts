@@ -3,13 +3,31 @@
  * data_offsets } and an optional `__metadata__` of strings. Parsed from bytes by a scanner of exactly this grammar, because
  * JSON.parse keeps the last of two equal keys and would block on a large header; the scanner can be driven in slices.
  */
-import { WordmaskError, show } from '../util/errors.js';
+import { show } from '../util/errors.js';
+import { Scanner, weightsError } from './header-scanner.js';
 
 /** Sizes in bits of the element types that the format knows. */
 const knownDtypes: ReadonlyMap<string, number> = new Map([
-  ['BOOL', 8], ['U8', 8], ['I8', 8], ['F8_E4M3', 8], ['F8_E5M2', 8], ['F8_E8M0', 8], ['I16', 16], ['U16', 16], ['F16', 16],
-  ['BF16', 16], ['I32', 32], ['U32', 32], ['F32', 32], ['F64', 64], ['I64', 64], ['U64', 64], ['C64', 64], ['F4', 4],
-  ['F6_E2M3', 6], ['F6_E3M2', 6],
+  ['BOOL', 8],
+  ['U8', 8],
+  ['I8', 8],
+  ['F8_E4M3', 8],
+  ['F8_E5M2', 8],
+  ['F8_E8M0', 8],
+  ['I16', 16],
+  ['U16', 16],
+  ['F16', 16],
+  ['BF16', 16],
+  ['I32', 32],
+  ['U32', 32],
+  ['F32', 32],
+  ['F64', 64],
+  ['I64', 64],
+  ['U64', 64],
+  ['C64', 64],
+  ['F4', 4],
+  ['F6_E2M3', 6],
+  ['F6_E3M2', 6],
 ]);
 
 /** Element types that this package reads. I64 is narrowed to i32 with a range check. */
@@ -42,14 +60,24 @@ export function elementBytes(dtype: SafetensorsDtype): number {
  */
 export function headerLength(path: string, prefix: Uint8Array, fileBytes: number): number {
   if (prefix.length < 8 || fileBytes < 10) {
-    throw weightsError(path, `has ${fileBytes} bytes, a safetensors file at least 10: it is empty or truncated`, { value: fileBytes });
+    throw weightsError(path, `has ${fileBytes} bytes, a safetensors file at least 10: it is empty or truncated`, {
+      value: fileBytes,
+    });
   }
   const length = new DataView(prefix.buffer, prefix.byteOffset, 8).getBigUint64(0, true);
   if (length > BigInt(safetensorsLimits.headerBytes)) {
-    throw weightsError(path, `says that its header has ${length} bytes, the limit is ${safetensorsLimits.headerBytes}: this is not a safetensors file, or it is damaged`, { value: String(length), limit: safetensorsLimits.headerBytes });
+    throw weightsError(
+      path,
+      `says that its header has ${length} bytes, the limit is ${safetensorsLimits.headerBytes}: this is not a safetensors file, or it is damaged`,
+      { value: String(length), limit: safetensorsLimits.headerBytes },
+    );
   }
   if (length < 2n || Number(length) > fileBytes - 8) {
-    throw weightsError(path, `says that its header has ${length} bytes, but ${fileBytes - 8} bytes follow the length: it is truncated or damaged`, { value: Number(length), limit: fileBytes - 8 });
+    throw weightsError(
+      path,
+      `says that its header has ${length} bytes, but ${fileBytes - 8} bytes follow the length: it is truncated or damaged`,
+      { value: Number(length), limit: fileBytes - 8 },
+    );
   }
   return Number(length);
 }
@@ -78,7 +106,9 @@ export function* parseHeader(path: string, bytes: Uint8Array, dataBytes: number)
     }
     if (tensors.has(name)) scanner.fail(`names the tensor ${show(name)} twice`, name);
     if (++count > safetensorsLimits.tensors) {
-      throw weightsError(path, `holds more than ${safetensorsLimits.tensors} tensors`, { limit: safetensorsLimits.tensors });
+      throw weightsError(path, `holds more than ${safetensorsLimits.tensors} tensors`, {
+        limit: safetensorsLimits.tensors,
+      });
     }
     tensors.set(name, readEntry(scanner, name));
     if (count % 1024 === 0) yield;
@@ -99,7 +129,8 @@ function* readMetadata(scanner: Scanner): Generator<void, Map<string, string>> {
     if (!scanner.at('"')) scanner.fail(`gives the metadata key ${show(key)} a value that is not a string`);
     if (metadata.has(key)) scanner.fail(`holds the metadata key ${show(key)} twice`);
     metadata.set(key, scanner.string());
-    if (metadata.size > safetensorsLimits.tensors) scanner.fail(`holds more than ${safetensorsLimits.tensors} metadata keys`);
+    if (metadata.size > safetensorsLimits.tensors)
+      scanner.fail(`holds more than ${safetensorsLimits.tensors} metadata keys`);
     if (metadata.size % 1024 === 0) yield;
   }
   return metadata;
@@ -120,10 +151,13 @@ function readEntry(scanner: Scanner, name: string): TensorEntry {
     if (key === 'dtype') dtype = readDtype(scanner, name);
     else if (key === 'shape') shape = scanner.integers(name, key, safetensorsLimits.rank);
     else if (key === 'data_offsets') offsets = scanner.integers(name, key, 2);
-    else scanner.fail(`tensor ${show(name)} has the unknown key ${show(key)} (allowed: dtype, shape, data_offsets)`, name);
+    else
+      scanner.fail(`tensor ${show(name)} has the unknown key ${show(key)} (allowed: dtype, shape, data_offsets)`, name);
   }
   if (!dtype || !shape || !offsets) {
-    const missing = [dtype ? '' : 'dtype', shape ? '' : 'shape', offsets ? '' : 'data_offsets'].filter(Boolean).join(', ');
+    const missing = [dtype ? '' : 'dtype', shape ? '' : 'shape', offsets ? '' : 'data_offsets']
+      .filter(Boolean)
+      .join(', ');
     return scanner.fail(`tensor ${show(name)} lacks ${missing}`, name);
   }
   return checkEntry(scanner, name, dtype, shape, offsets);
@@ -134,24 +168,43 @@ function readDtype(scanner: Scanner, name: string): SafetensorsDtype {
   const value = scanner.string(64);
   if ((safetensorsDtypes as readonly string[]).includes(value)) return value as SafetensorsDtype;
   const kind = knownDtypes.has(value) ? 'which this package does not read' : 'which the format does not know';
-  return scanner.fail(`tensor ${show(name)} has the dtype ${show(value)}, ${kind} (readable: ${safetensorsDtypes.join(', ')})`, name, { value });
+  return scanner.fail(
+    `tensor ${show(name)} has the dtype ${show(value)}, ${kind} (readable: ${safetensorsDtypes.join(', ')})`,
+    name,
+    { value },
+  );
 }
 
-function checkEntry(scanner: Scanner, name: string, dtype: SafetensorsDtype, shape: number[], offsets: number[]): TensorEntry {
+function checkEntry(
+  scanner: Scanner,
+  name: string,
+  dtype: SafetensorsDtype,
+  shape: number[],
+  offsets: number[],
+): TensorEntry {
   const [begin, end] = offsets;
   if (offsets.length !== 2 || begin === undefined || end === undefined) {
     return scanner.fail(`tensor ${show(name)} has ${offsets.length} data_offsets, it needs 2`, name);
   }
-  if (begin > end) scanner.fail(`tensor ${show(name)} begins at byte ${begin}, behind its end ${end}`, name, { value: [begin, end] });
+  if (begin > end)
+    scanner.fail(`tensor ${show(name)} begins at byte ${begin}, behind its end ${end}`, name, { value: [begin, end] });
   let bytes = elementBytes(dtype);
   for (const dimension of shape) {
     bytes *= dimension;
     if (bytes > Number.MAX_SAFE_INTEGER) {
-      scanner.fail(`tensor ${show(name)} of shape [${shape.join(', ')}] has more bytes than can be counted (limit ${Number.MAX_SAFE_INTEGER})`, name, { value: shape, limit: Number.MAX_SAFE_INTEGER });
+      scanner.fail(
+        `tensor ${show(name)} of shape [${shape.join(', ')}] has more bytes than can be counted (limit ${Number.MAX_SAFE_INTEGER})`,
+        name,
+        { value: shape, limit: Number.MAX_SAFE_INTEGER },
+      );
     }
   }
   if (bytes !== end - begin) {
-    scanner.fail(`tensor ${show(name)} is ${dtype}[${shape.join(', ')}], which takes ${bytes} bytes, but its offsets ${begin}..${end} span ${end - begin}`, name, { value: end - begin, limit: bytes });
+    scanner.fail(
+      `tensor ${show(name)} is ${dtype}[${shape.join(', ')}], which takes ${bytes} bytes, but its offsets ${begin}..${end} span ${end - begin}`,
+      name,
+      { value: end - begin, limit: bytes },
+    );
   }
   return { dtype, shape, begin, end };
 }
@@ -162,121 +215,30 @@ function checkCover(path: string, tensors: ReadonlyMap<string, TensorEntry>, dat
   let at = 0;
   let previous = '';
   for (const [name, { begin, end }] of sorted) {
-    if (end > dataBytes) throw weightsError(path, `tensor ${show(name)} ends at byte ${end}, but the data section has ${dataBytes} bytes: the file is truncated or damaged`, { tensor: name, value: end, limit: dataBytes });
-    if (begin < at) throw weightsError(path, `tensor ${show(name)} at bytes ${begin}..${end} overlaps tensor ${show(previous)}, which ends at ${at}`, { tensor: name, value: begin, limit: at });
-    if (begin > at) throw weightsError(path, `tensor ${show(name)} begins at byte ${begin}, leaving a hole behind byte ${at}`, { tensor: name, value: begin, limit: at });
+    if (end > dataBytes)
+      throw weightsError(
+        path,
+        `tensor ${show(name)} ends at byte ${end}, but the data section has ${dataBytes} bytes: the file is truncated or damaged`,
+        { tensor: name, value: end, limit: dataBytes },
+      );
+    if (begin < at)
+      throw weightsError(
+        path,
+        `tensor ${show(name)} at bytes ${begin}..${end} overlaps tensor ${show(previous)}, which ends at ${at}`,
+        { tensor: name, value: begin, limit: at },
+      );
+    if (begin > at)
+      throw weightsError(path, `tensor ${show(name)} begins at byte ${begin}, leaving a hole behind byte ${at}`, {
+        tensor: name,
+        value: begin,
+        limit: at,
+      });
     at = end;
     previous = name;
   }
-  if (at !== dataBytes) throw weightsError(path, `the tensors end at byte ${at}, but the data section has ${dataBytes} bytes`, { value: at, limit: dataBytes });
+  if (at !== dataBytes)
+    throw weightsError(path, `the tensors end at byte ${at}, but the data section has ${dataBytes} bytes`, {
+      value: at,
+      limit: dataBytes,
+    });
 }
-
-export function weightsError(path: string, text: string, details: Record<string, unknown> = {}): WordmaskError {
-  return new WordmaskError('E_WEIGHTS', `${path}: ${text}`, { details: { file: path, ...details } });
-}
-
-const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
-
-/** A cursor over the header's bytes that knows JSON blanks, strings and unsigned integers. */
-class Scanner {
-  private at_ = 0;
-  private readonly bytes: Buffer;
-
-  constructor(private readonly path: string, bytes: Uint8Array) {
-    this.bytes = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  }
-
-  fail(text: string, tensor?: string, details: Record<string, unknown> = {}): never {
-    throw weightsError(this.path, `the header ${text.startsWith('tensor ') ? 'is wrong: ' : ''}${text}`, { offset: 8 + this.at_, ...(tensor === undefined ? {} : { tensor }), ...details });
-  }
-
-  private blank(): void {
-    for (;;) {
-      const c = this.bytes[this.at_];
-      if (c !== 0x20 && c !== 0x0a && c !== 0x0d && c !== 0x09) return;
-      this.at_++;
-    }
-  }
-
-  at(mark: string): boolean {
-    this.blank();
-    return this.bytes[this.at_] === mark.charCodeAt(0);
-  }
-
-  take(mark: string): boolean {
-    const hit = this.at(mark);
-    if (hit) this.at_++;
-    return hit;
-  }
-
-  expect(mark: string, tensor?: string): void {
-    if (this.take(mark)) return;
-    const c = this.bytes[this.at_];
-    const found = c === undefined ? 'the end' : c >= 0x20 && c < 0x7f ? show(String.fromCharCode(c)) : `byte ${c}`;
-    this.fail(`has ${found} at byte ${8 + this.at_} where "${mark}" must stand`, tensor);
-  }
-
-  /** A string of at most `limit` bytes in the file. */
-  string(limit = safetensorsLimits.headerBytes as number): string {
-    this.expect('"');
-    const start = this.at_;
-    let escaped = false;
-    let highest = 0;
-    for (; ; this.at_++) {
-      const c = this.bytes[this.at_];
-      if (c === 0x22) break;
-      if (c === undefined) this.fail('ends inside a string');
-      if ((c as number) < 0x20) this.fail(`holds the control character ${c} inside a string`);
-      highest |= c as number;
-      if (c === 0x5c) {
-        escaped = true;
-        this.at_++;
-      }
-      if (this.at_ - start > limit) this.fail(`holds a name or word of more than ${limit} bytes`, undefined, { limit });
-    }
-    const end = this.at_++;
-    return escaped || highest >= 0x80 ? this.decode(this.bytes.subarray(start, end), escaped) : this.bytes.toString('latin1', start, end);
-  }
-
-  private decode(raw: Uint8Array, escaped: boolean): string {
-    try {
-      const text = decoder.decode(raw);
-      if (!escaped) return text;
-      const value = JSON.parse(`"${text}"`) as string;
-      if (!/\p{Surrogate}/u.test(value)) return value;
-    } catch {
-      // reported below
-    }
-    return this.fail('holds a string that is not well-formed UTF-8 or has a wrong escape');
-  }
-
-  /** An array of at most `limit` unsigned integers below 2^53, written without sign, point or exponent. */
-  integers(tensor: string, key: string, limit: number): number[] {
-    const values: number[] = [];
-    this.expect('[', tensor);
-    for (let first = true; !this.take(']'); first = false) {
-      if (!first) this.expect(',', tensor);
-      values.push(this.integer(tensor, key));
-      if (values.length > limit) this.fail(`tensor ${show(tensor)} has more than ${limit} numbers in ${key}`, tensor, { limit });
-    }
-    return values;
-  }
-
-  private integer(tensor: string, key: string): number {
-    this.blank();
-    const start = this.at_;
-    while (this.at_ < this.bytes.length && !numberEnd.has(this.bytes[this.at_] as number) && this.at_ - start < 32) this.at_++;
-    const text = this.bytes.toString('latin1', start, this.at_);
-    const value = Number(text);
-    if (/^(0|[1-9][0-9]*)$/.test(text) && value <= Number.MAX_SAFE_INTEGER) return value;
-    return this.fail(`tensor ${show(tensor)} has ${show(text)} in ${key}, where a whole number from 0 to ${Number.MAX_SAFE_INTEGER} must stand`, tensor, { value: text, limit: Number.MAX_SAFE_INTEGER });
-  }
-
-  /** Nothing but blanks may follow. */
-  end(): void {
-    this.blank();
-    if (this.at_ !== this.bytes.length) this.fail(`has text behind its closing brace at byte ${8 + this.at_}`);
-  }
-}
-
-const numberEnd: ReadonlySet<number> = new Set([...',] \n\r\t}:"'].map((c) => c.charCodeAt(0)));

@@ -1,10 +1,10 @@
 /** The tensors of a model: one safetensors file, or several named by `model.safetensors.index.json`. */
 import { dirname, join } from 'node:path';
-import { WordmaskError, show } from '../util/errors.js';
+import { show, WordmaskError } from '../util/errors.js';
 import { readFileLimited } from '../util/files.js';
 import { parseJsonStrict } from '../util/json.js';
 import { refusePickle } from './pickle.js';
-import { type OpenOptions, type SafetensorsFile, type TensorEntry, openSafetensors } from './safetensors.js';
+import { type OpenOptions, openSafetensors, type SafetensorsFile, type TensorEntry } from './safetensors.js';
 
 export interface LocatedTensor {
   readonly file: SafetensorsFile;
@@ -15,7 +15,11 @@ export interface LocatedTensor {
 export class WeightSet {
   readonly tensors: ReadonlyMap<string, LocatedTensor>;
 
-  constructor(readonly path: string, readonly files: readonly SafetensorsFile[], tensors: ReadonlyMap<string, LocatedTensor>) {
+  constructor(
+    readonly path: string,
+    readonly files: readonly SafetensorsFile[],
+    tensors: ReadonlyMap<string, LocatedTensor>,
+  ) {
     this.tensors = tensors;
   }
 
@@ -51,7 +55,10 @@ export async function openWeights(path: string, options: OpenOptions = {}): Prom
 }
 
 async function openSharded(path: string, options: OpenOptions): Promise<WeightSet> {
-  const weightMap = readWeightMap(path, await readFileLimited(path, { ...options, limit: indexLimit, code: 'E_WEIGHTS' }));
+  const weightMap = readWeightMap(
+    path,
+    await readFileLimited(path, { ...options, limit: indexLimit, code: 'E_WEIGHTS' }),
+  );
   const files = new Map<string, SafetensorsFile>();
   const problems: string[] = [];
   try {
@@ -65,7 +72,11 @@ async function openSharded(path: string, options: OpenOptions): Promise<WeightSe
     }
     const tensors = locate(weightMap, files, problems);
     if (problems.length > 0) {
-      throw new WordmaskError('E_WEIGHTS', `${path}: ${problems.slice(0, 200).join('; ')}${problems.length > 200 ? `; and ${problems.length - 200} more` : ''}. Fetch the model again`, { details: { file: path, problems } });
+      throw new WordmaskError(
+        'E_WEIGHTS',
+        `${path}: ${problems.slice(0, 200).join('; ')}${problems.length > 200 ? `; and ${problems.length - 200} more` : ''}. Fetch the model again`,
+        { details: { file: path, problems } },
+      );
     }
     return new WeightSet(path, [...files.values()], tensors);
   } catch (error) {
@@ -77,20 +88,31 @@ async function openSharded(path: string, options: OpenOptions): Promise<WeightSe
 /** name -> shard, with shard names that are plain file names: an index must not reach outside its folder. */
 function readWeightMap(path: string, bytes: Uint8Array): Map<string, string> {
   const index = parseJsonStrict(bytes, { code: 'E_WEIGHTS', what: path }) as { weight_map?: unknown } | null;
-  const map = typeof index === 'object' && index !== null && Object.hasOwn(index, 'weight_map') ? index.weight_map : undefined;
+  const map =
+    typeof index === 'object' && index !== null && Object.hasOwn(index, 'weight_map') ? index.weight_map : undefined;
   if (typeof map !== 'object' || map === null || Array.isArray(map)) {
-    throw new WordmaskError('E_WEIGHTS', `${path}: needs an object "weight_map" of tensor name to file name`, { details: { file: path } });
+    throw new WordmaskError('E_WEIGHTS', `${path}: needs an object "weight_map" of tensor name to file name`, {
+      details: { file: path },
+    });
   }
   const entries = Object.entries(map as Record<string, unknown>);
   for (const [name, shard] of entries) {
     if (typeof shard !== 'string' || !/^[A-Za-z0-9_][A-Za-z0-9._-]{0,250}\.safetensors$/.test(shard)) {
-      throw new WordmaskError('E_WEIGHTS', `${path}: tensor ${show(name)} is said to be in ${show(shard)}; a shard is a file NAME.safetensors in the same folder (letters, digits, ".", "_", "-")`, { details: { file: path, tensor: name, value: shard } });
+      throw new WordmaskError(
+        'E_WEIGHTS',
+        `${path}: tensor ${show(name)} is said to be in ${show(shard)}; a shard is a file NAME.safetensors in the same folder (letters, digits, ".", "_", "-")`,
+        { details: { file: path, tensor: name, value: shard } },
+      );
     }
   }
   return new Map(entries as [string, string][]);
 }
 
-function locate(weightMap: ReadonlyMap<string, string>, files: ReadonlyMap<string, SafetensorsFile>, problems: string[]): Map<string, LocatedTensor> {
+function locate(
+  weightMap: ReadonlyMap<string, string>,
+  files: ReadonlyMap<string, SafetensorsFile>,
+  problems: string[],
+): Map<string, LocatedTensor> {
   const tensors = new Map<string, LocatedTensor>();
   for (const [name, shard] of weightMap) {
     const file = files.get(shard);
@@ -101,8 +123,10 @@ function locate(weightMap: ReadonlyMap<string, string>, files: ReadonlyMap<strin
   for (const [shard, file] of files) {
     for (const name of file.tensors.keys()) {
       const owner = weightMap.get(name);
-      if (owner === undefined) problems.push(`the shard ${show(shard)} holds the tensor ${show(name)}, which the index does not name`);
-      else if (owner !== shard) problems.push(`the tensor ${show(name)} is in the shard ${show(shard)} and, by the index, in ${show(owner)}`);
+      if (owner === undefined)
+        problems.push(`the shard ${show(shard)} holds the tensor ${show(name)}, which the index does not name`);
+      else if (owner !== shard)
+        problems.push(`the tensor ${show(name)} is in the shard ${show(shard)} and, by the index, in ${show(owner)}`);
     }
   }
   return tensors;

@@ -1,6 +1,6 @@
 /** Atomic writing, limited reading, strict JSON. */
 import { execFile } from 'node:child_process';
-import { chmod, mkdir, mkdtemp, readFile, readdir, rm, symlink, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -52,7 +52,10 @@ t.test('a disk that is full', { skip: process.platform === 'win32' ? 'needs ulim
   const path = join(dir, 'a.bin');
   await writeFileAtomic(path, 'old');
   const script = `import(${JSON.stringify(import.meta.resolve('#lib/util/files.js'))}).then((m) => m.writeFileAtomic(${JSON.stringify(path)}, new Uint8Array(1 << 20))).catch((e) => console.log(e.code, e.message))`;
-  const { stdout } = await promisify(execFile)('bash', ['-c', `trap '' XFSZ; ulimit -f 64; exec ${process.execPath} -e '${script}'`]);
+  const { stdout } = await promisify(execFile)('bash', [
+    '-c',
+    `trap '' XFSZ; ulimit -f 64; exec ${process.execPath} -e '${script}'`,
+  ]);
   t.match(stdout, /^E_DISK cannot write .*larger than the system allows/);
   t.equal(await readFile(path, 'utf8'), 'old', 'the old file is whole');
   t.same(await readdir(dir), ['a.bin'], 'no temporary file stays');
@@ -63,14 +66,21 @@ t.test('reading', async (t) => {
   const path = join(dir, 'a');
   await writeFile(path, 'abc');
   t.equal((await readFileLimited(path, { limit: 3 })).toString(), 'abc');
-  await t.rejects(readFileLimited(path, { limit: 2, code: 'E_TOKENIZER' }), { code: 'E_TOKENIZER', message: /3 bytes, at most 2/ });
+  await t.rejects(readFileLimited(path, { limit: 2, code: 'E_TOKENIZER' }), {
+    code: 'E_TOKENIZER',
+    message: /3 bytes, at most 2/,
+  });
   await t.rejects(readFileLimited(dir, { limit: 3 }), { message: /is a folder/ });
   await t.rejects(readFileLimited(join(dir, 'b'), { limit: 3, code: 'E_MODEL_FORMAT' }), { code: 'E_MODEL_FORMAT' });
   await symlink('loop', join(dir, 'loop'));
   await t.rejects(readFileLimited(join(dir, 'loop'), { limit: 3 }), { code: 'E_DISK', message: /loop/ });
   if (process.platform !== 'win32') {
     await promisify(execFile)('mkfifo', [join(dir, 'pipe')]);
-    await t.rejects(readFileLimited(join(dir, 'pipe'), { limit: 3 }), { message: /pipe/ }, 'a pipe without a writer does not hang');
+    await t.rejects(
+      readFileLimited(join(dir, 'pipe'), { limit: 3 }),
+      { message: /pipe/ },
+      'a pipe without a writer does not hang',
+    );
   }
   t.equal(await sha256File(path), sha256('abc'));
   t.equal(sha256('abc'), 'ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad');
@@ -79,7 +89,10 @@ t.test('reading', async (t) => {
 t.test('strict JSON', async (t) => {
   const options = { code: 'E_MODEL_FORMAT', what: 'x.json' } as const;
   t.same(parseJsonStrict('{"a":{"a":[1,{"a":2}]}}', options), { a: { a: [1, { a: 2 }] } });
-  t.throws(() => parseJsonStrict('{"a":1,"\\u0061":2}', options), { code: 'E_MODEL_FORMAT', message: /"a" occurs twice/ });
+  t.throws(() => parseJsonStrict('{"a":1,"\\u0061":2}', options), {
+    code: 'E_MODEL_FORMAT',
+    message: /"a" occurs twice/,
+  });
   t.throws(() => parseJsonStrict('{"a":[{"b":"\\"{","b":2}]}', options), { message: /"b" occurs twice/ });
   t.throws(() => parseJsonStrict('{"a":1', options), { message: /not JSON/ });
   t.throws(() => parseJsonStrict(Uint8Array.of(0x22, 0xff, 0x22), options), { message: /not UTF-8/ });
@@ -87,9 +100,12 @@ t.test('strict JSON', async (t) => {
   t.throws(() => parseJsonStrict(`${'['.repeat(65)}${']'.repeat(65)}`, options), { message: /deeper than 64/ });
   const polluted = parseJsonStrict('{"__proto__":{"x":1}}', options) as Record<string, unknown>;
   t.equal(polluted.x, undefined);
-  fc.assert(fc.property(fc.jsonValue({ maxDepth: 6 }), (value) => {
-    t.same(parseJsonStrict(JSON.stringify(value), options), JSON.parse(JSON.stringify(value)));
-    t.equal(canonicalJson(JSON.parse(canonicalJson(value))), canonicalJson(value));
-  }), { numRuns: 100 });
+  fc.assert(
+    fc.property(fc.jsonValue({ maxDepth: 6 }), (value) => {
+      t.same(parseJsonStrict(JSON.stringify(value), options), JSON.parse(JSON.stringify(value)));
+      t.equal(canonicalJson(JSON.parse(canonicalJson(value))), canonicalJson(value));
+    }),
+    { numRuns: 100 },
+  );
   t.equal(canonicalJson({ b: 1, a: [undefined, 'é'], c: undefined }), '{"a":[null,"é"],"b":1}');
 });

@@ -18,8 +18,12 @@ constexpr int64_t kChunkColumnsCarried = 1536;
 // Up to this size A is packed once for all chunks; above, each chunk of rows packs its own and covers all columns.
 constexpr int64_t kSharedABytes = int64_t{8} << 20;
 // Chunks wanted, enough to balance 16 threads, as long as each has this many tiles of 768 k.
-constexpr int64_t kChunksWanted = 64;
+constexpr int64_t kChunksWanted = 48;
 constexpr int64_t kMinChunkTiles = 6;
+
+// A panels packed by one thread at a time, and the run of k they are packed in where k is strided.
+constexpr int64_t kPackTiles = 4;
+constexpr int64_t kStridedRun = 48;
 
 constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -50,7 +54,7 @@ class GemmRun {
   void choose_chunks();
   void pack_a_shared();
   void pack_b_shared();
-  void pack_a_panel(int64_t batch, int64_t tile, int64_t k0, int64_t kc, uint32_t *panel, uint32_t *pairs) const;
+  void pack_a_panels(int64_t batch, int64_t tile0, int64_t tile1, int64_t k0, int64_t kc, uint32_t *panels) const;
   const uint32_t *b_panel(int64_t batch, int64_t panel, int64_t k0, int64_t kc, uint32_t *scratch) const;
   void run_chunk(int64_t chunk) const;
   void finish_tile(int64_t batch, int64_t tile, int64_t panel, const float *sums, const float *partial,
@@ -82,7 +86,9 @@ GemmRun::GemmRun(OpCall &call, const GemmArgs &args)
 
 void GemmRun::choose_chunks() {
   const int64_t max_tiles = kChunkRows / kernels_.tile_rows;
-  row_chunks_ = ceil_div(tiles_, max_tiles);
+  // With a weight to pack and few rows, a chunk takes all rows: each panel is then packed once, straight into cache.
+  const bool all_rows = !args_.b.packed && tiles_ <= 2 * max_tiles;
+  row_chunks_ = all_rows ? 1 : ceil_div(tiles_, max_tiles);
   chunk_tiles_ = ceil_div(tiles_, row_chunks_);
   chunk_panels_ = panels_;
   if (k_blocks_ > 1) chunk_panels_ = std::min(panels_, ceil_div(kChunkColumnsCarried, kernels_.tile_cols));
@@ -96,7 +102,7 @@ void GemmRun::choose_chunks() {
          weight(chunk_tiles_, chunk_panels_ / 2) >= kMinChunkTiles) {
     chunk_panels_ = ceil_div(chunk_panels_, 2);
   }
-  while (chunks() < kChunksWanted && chunk_tiles_ > 8 && weight(chunk_tiles_ / 2, chunk_panels_) >= kMinChunkTiles) {
+  while (!all_rows && chunks() < kChunksWanted && chunk_tiles_ > 8 && weight(chunk_tiles_ / 2, chunk_panels_) >= kMinChunkTiles) {
     chunk_tiles_ = ceil_div(chunk_tiles_, 2);
     row_chunks_ = ceil_div(tiles_, chunk_tiles_);
   }
@@ -110,28 +116,40 @@ void GemmRun::choose_chunks() {
   }
 }
 
-void GemmRun::pack_a_panel(int64_t batch, int64_t tile, int64_t k0, int64_t kc, uint32_t *panel,
-                           uint32_t *pairs) const {
+// Panels of tiles [tile0, tile1), a_panel_elements(kc) apart.
+void GemmRun::pack_a_panels(int64_t batch, int64_t tile0, int64_t tile1, int64_t k0, int64_t kc,
+                            uint32_t *panels) const {
   const int width = kernels_.tile_rows;
-  const int rows = static_cast<int>(std::min<int64_t>(width, args_.m - tile * width));
-  const int64_t start = offset(args_.a.offsets, batch);
+  const int64_t start = offset(args_.a.offsets, batch), stride = a_panel_elements(kc);
   const bool expand = args_.pairs && !dot_pairs_;
-  gemm_pack_panel(kernels_, args_.a, start, tile * width, rows, width, k0, kc, args_.pairs, expand ? pairs : panel);
-  if (expand) gemm_expand_panel(pairs, width, kc, reinterpret_cast<float *>(panel));
+  const Scratch pairs(expand ? (kc + 1) / 2 * width + 8 : 0);
+  // Where k is strided each k of a panel lies on another page: short runs of k, panel by panel, use a page while it is
+  // in the translation cache.
+  const int64_t run = args_.a.k_stride == 1 || expand ? kc : std::min(kc, kStridedRun);
+  for (int64_t k = 0; k < kc; k += run) {
+    for (int64_t t = tile0; t < tile1; ++t) {
+      const int rows = static_cast<int>(std::min<int64_t>(width, args_.m - t * width));
+      uint32_t *panel = panels + (t - tile0) * stride + units(k) * width;
+      gemm_pack_panel(kernels_, args_.a, start, t * width, rows, width, k0 + k, std::min(run, kc - k), args_.pairs,
+                      expand ? pairs.data() : panel);
+      if (expand) gemm_expand_panel(pairs.data(), width, kc, reinterpret_cast<float *>(panel));
+    }
+  }
 }
 
 // Layout: [a_batches][K block][tile][units][tile_rows] with eight elements of room after each panel.
 void GemmRun::pack_a_shared() {
   const int64_t per_batch = tiles_ * (units(args_.k) * kernels_.tile_rows + 8 * k_blocks_);
   a_shared_ = call_.workspace<uint32_t>(a_batches_ * per_batch);
-  call_.parallel(a_batches_ * tiles_, 4, [&](int64_t begin, int64_t end) {
-    const Scratch pairs(args_.pairs && !dot_pairs_ ? a_panel_elements(kGemmBlockK) : 0);
+  const int64_t groups = ceil_div(tiles_, kPackTiles);
+  call_.parallel(a_batches_ * groups, 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
-      const int64_t batch = i / tiles_, tile = i % tiles_;
+      const int64_t batch = i / groups, tile0 = i % groups * kPackTiles;
+      const int64_t tile1 = std::min(tiles_, tile0 + kPackTiles);
       uint32_t *block = a_shared_ + batch * per_batch;
       for (int64_t k0 = 0; k0 < args_.k; k0 += kGemmBlockK) {
         const int64_t kc = std::min(kGemmBlockK, args_.k - k0);
-        pack_a_panel(batch, tile, k0, kc, block + tile * a_panel_elements(kc), pairs.data());
+        pack_a_panels(batch, tile0, tile1, k0, kc, block + tile0 * a_panel_elements(kc));
         block += tiles_ * a_panel_elements(kc);
       }
     }
@@ -195,7 +213,6 @@ void GemmRun::run_chunk(int64_t chunk) const {
   const bool expand = args_.pairs && !dot_pairs_;
   const int64_t kc_max = std::min(kGemmBlockK, args_.k);
   const Scratch a_own(a_shared_ ? 0 : (tile1 - tile0) * a_panel_elements(kc_max));
-  const Scratch a_pairs(expand && !a_shared_ ? a_panel_elements(kc_max) : 0);
   const Scratch b_own(b_shared_ && !expand ? 0 : (expand ? 2 : 1) * units(kGemmBlockK) * nr + 8);
   const int64_t partial_stride = (panel1 - panel0) * nr;
   const Scratch carried(k_blocks_ > 1 ? (tile1 - tile0) * mr * partial_stride : 0);
@@ -212,9 +229,7 @@ void GemmRun::run_chunk(int64_t chunk) const {
       a = a_shared + tile0 * a_stride;
       a_shared += tiles_ * a_stride;
     } else {
-      for (int64_t t = tile0; t < tile1; ++t) {
-        pack_a_panel(batch, t, k0, kc, a_own.data() + (t - tile0) * a_stride, a_pairs.data());
-      }
+      pack_a_panels(batch, tile0, tile1, k0, kc, a_own.data());
     }
     for (int64_t p = panel0; p < panel1; ++p) {
       const uint32_t *b = b_panel(batch, p, k0, kc, b_own.data());

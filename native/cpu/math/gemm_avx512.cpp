@@ -18,7 +18,10 @@ void tile_f32(int64_t k, const float *a, const float *b, float *tile) {
 #pragma GCC unroll 3
     for (int v = 0; v < kVectors; ++v) sum[r][v] = _mm512_setzero_ps();
   }
+  // The panel that follows is fetched into the second level: another core may have packed it.
+  const float *next_a = a + k * kPanelRows;
   for (int64_t i = 0; i < k; ++i) {
+    _mm_prefetch(reinterpret_cast<const char *>(next_a + i * kPanelRows), _MM_HINT_T1);
     __m512 columns[kVectors];
 #pragma GCC unroll 3
     for (int v = 0; v < kVectors; ++v) {

@@ -19,7 +19,10 @@ void tile_pairs(int64_t pairs, const uint32_t *a, const uint32_t *b, float *tile
 #pragma GCC unroll 3
     for (int v = 0; v < kVectors; ++v) sum[r][v] = _mm512_setzero_ps();
   }
+  // The panel that follows is fetched into the second level: another core may have packed it.
+  const uint32_t *next_a = a + pairs * kPanelRows;
   for (int64_t i = 0; i < pairs; ++i) {
+    _mm_prefetch(reinterpret_cast<const char *>(next_a + i * kPanelRows), _MM_HINT_T1);
     __m512bh columns[kVectors];
 #pragma GCC unroll 3
     for (int v = 0; v < kVectors; ++v) {

@@ -1,5 +1,6 @@
 // Packing of matrix operands into panels: vector code where k is consecutive, portable loops elsewhere.
 #include <algorithm>
+#include <cstring>
 
 #include "native/cpu/math/gemm.h"
 
@@ -7,8 +8,27 @@ namespace wm {
 
 namespace {
 
+// Full panels of consecutive f32 rows: a copy whose length the compiler knows.
+template <int kWidth>
+void copy_rows(const float *src, int64_t k_stride, int64_t k, float *panel) {
+  for (int64_t i = 0; i < k; ++i) std::memcpy(panel + i * kWidth, src + i * k_stride, kWidth * sizeof(float));
+}
+
+bool pack_by_copy(const float *src, int64_t k_stride, int width, int64_t k, float *panel) {
+  switch (width) {
+    case 48: copy_rows<48>(src, k_stride, k, panel); return true;
+    case 16: copy_rows<16>(src, k_stride, k, panel); return true;
+    case 8: copy_rows<8>(src, k_stride, k, panel); return true;
+    case 6: copy_rows<6>(src, k_stride, k, panel); return true;
+    default: return false;
+  }
+}
+
 template <class Source>
 void pack_f32(const Source *src, int64_t row_stride, int64_t k_stride, int rows, int width, int64_t k, float *panel) {
+  if constexpr (sizeof(Source) == 4) {
+    if (row_stride == 1 && rows == width && pack_by_copy(src, k_stride, width, k, panel)) return;
+  }
   for (int64_t i = 0; i < k; ++i) {
     float *to = panel + i * width;
     const Source *from = src + i * k_stride;
@@ -25,6 +45,12 @@ inline uint32_t bf16_bits(bf16 x) { return x.bits; }
 inline uint32_t bf16_bits(float x) { return to_bf16(x).bits; }
 inline uint32_t bf16_bits(f16 x) { return to_bf16(to_float(x)).bits; }
 
+// Pairs of consecutive rows; with a width the compiler knows it interleaves whole vectors.
+template <int kWidth, class Source>
+void interleave(const Source *first, const Source *second, uint32_t *to) {
+  for (int r = 0; r < kWidth; ++r) to[r] = bf16_bits(first[r]) | bf16_bits(second[r]) << 16;
+}
+
 template <class Source>
 void pack_pairs(const Source *src, int64_t row_stride, int64_t k_stride, int rows, int width, int64_t k,
                 uint32_t *panel) {
@@ -33,6 +59,10 @@ void pack_pairs(const Source *src, int64_t row_stride, int64_t k_stride, int row
     const Source *first = src + i * k_stride;
     if (i + 1 == k) {
       for (int r = 0; r < rows; ++r) to[r] = bf16_bits(first[r * row_stride]);
+    } else if (row_stride == 1 && rows == width && width == 48) {
+      interleave<48>(first, first + k_stride, to);
+    } else if (row_stride == 1 && rows == width && width == 8) {
+      interleave<8>(first, first + k_stride, to);
     } else if (row_stride == 1) {
       const Source *second = first + k_stride;
       for (int r = 0; r < rows; ++r) to[r] = bf16_bits(first[r]) | bf16_bits(second[r]) << 16;
