@@ -32,7 +32,7 @@ template <class T, class Op>
 class Forward {
  public:
   Forward(OpCall &call, const Params &p, const Kernels<T, Op> &loops)
-      : call_(call), p_(p), loops_(loops), terms_(call, p, kernels<T>()), pairs_(source_pairs(p, pair_)),
+      : call_(call), p_(p), loops_(loops), terms_(call, p, kernels<T>()), pairs_(source_pairs(p_, pair_)),
         depth_(padded_depth<Op>(p.d)), nk_(round_up(p.nk, loops.lanes)), dv_(round_up(p.dv, loops.lanes)),
         tile_(round_up(kQueryTile, loops.rows)), tiles_((p.nq + tile_ - 1) / tile_) {
     // Tiles of nearly equal height.
@@ -153,15 +153,11 @@ class Forward {
       if (!p_.self_k.present()) continue;
       const HeadView k = head_view(p_.self_k, at.b, at.head), v = head_view(p_.self_v, at.b, at.head);
       T dot = 0;
-      for (int64_t c = 0; c < p_.d; ++c) dot += element(a, at.i0 + r, c) * element(k, at.i0 + r, c);
+      for (int64_t c = 0; c < p_.d; ++c) dot += element<T>(a, at.i0 + r, c) * element<T>(k, at.i0 + r, c);
       w.peak[r] = dot * static_cast<T>(p_.scale) * kLog2e;
       w.mass[r] = 1;
-      for (int64_t c = 0; c < p_.dv; ++c) w.sum[r * dv_ + c] = element(v, at.i0 + r, c);
+      for (int64_t c = 0; c < p_.dv; ++c) w.sum[r * dv_ + c] = element<T>(v, at.i0 + r, c);
     }
-  }
-
-  static T element(const HeadView &x, int64_t i, int64_t c) {
-    return load_float<T>(x.data, x.dtype, x.offset + i * x.row + c * x.column);
   }
 
   void key_tile(int s, const Place &at, int64_t j0, const Packed &packed, const Work &w) const {
@@ -244,19 +240,8 @@ class Forward {
   }
 
   void store(const Place &at, const Work &w) const {
-    const TensorView &out = call_.out(0);
     for (int64_t r = 0; r < at.rows; ++r) {
-      const T *src = w.total + r * dv_;
-      const int64_t base = ((at.b * p_.nq + at.i0 + r) * p_.heads + at.head) * p_.dv;
-      dispatch_float(call_, out.dtype, [&](auto zero) {
-        using Out = decltype(zero);
-        Out *dst = out.as<Out>() + base;
-        if constexpr (std::is_same_v<Out, T>) {
-          std::memcpy(dst, src, static_cast<size_t>(p_.dv) * sizeof(T));
-        } else if constexpr (sizeof(Out) == 2) {
-          for (int64_t c = 0; c < p_.dv; ++c) dst[c] = from_float<Out>(static_cast<float>(src[c]));
-        }
-      });
+      store_row(w.total + r * dv_, p_.dv, call_.out(0), ((at.b * p_.nq + at.i0 + r) * p_.heads + at.head) * p_.dv);
     }
   }
 

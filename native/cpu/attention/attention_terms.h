@@ -3,6 +3,7 @@
 #pragma once
 
 #include "native/cpu/attention/attention.h"
+#include "native/cpu/attention/attention_pack.h"
 
 namespace wm {
 namespace attention {
@@ -44,17 +45,6 @@ class Terms {
   T *factor_ = nullptr;              // [B]
   uint8_t *rescued_ = nullptr;       // [B, Nq]
 };
-
-// An element of a float tensor of any float dtype.
-template <class T>
-inline T load_float(const void *data, DType dtype, int64_t i) {
-  switch (dtype) {
-    case DType::f64: return static_cast<T>(static_cast<const double *>(data)[i]);
-    case DType::bf16: return static_cast<T>(to_float(static_cast<const bf16 *>(data)[i]));
-    case DType::f16: return static_cast<T>(to_float(static_cast<const f16 *>(data)[i]));
-    default: return static_cast<T>(static_cast<const float *>(data)[i]);
-  }
-}
 
 }  // namespace attention
 }  // namespace wm

@@ -3,15 +3,17 @@
  * the papers: kk and the gaussian term are NACLIP's, qq ClearCLIP's, qq+kk SCLIP's; class tokens are those of MAFT and
  * SAN; the bit mask is that of Mask2Former's decoder.
  */
-import { defineOp } from '../../card.js';
+import { defineOp, once } from '../../card.js';
 import { run } from '../../run.js';
 import { rejectShape } from '../../shapes.js';
 import type { Tensor } from '../../tensor.js';
+import { attentionBwd } from './attention_bwd.js';
 import { attentionReference } from './reference.js';
 import { type TermSample, termSamples } from './samples.js';
 import { type AttentionTermAttrs, checkTerms, termAttrs, termInputs } from './shapes.js';
 
-export type AttentionAttrs = AttentionTermAttrs & { returnLse: boolean; returnProbabilities: boolean };
+/** termGrads: the gradient computes those of bias and of (san) class masks too; the forward pass does not read it. */
+export type AttentionAttrs = AttentionTermAttrs & { returnLse: boolean; returnProbabilities: boolean; termGrads: boolean };
 
 const forms = [
   { suffix: '', attrs: {} },
@@ -21,7 +23,7 @@ const forms = [
 export const attentionCard = defineOp<AttentionAttrs>({
   name: 'attention',
   inputs: termInputs,
-  attrs: { ...termAttrs, returnLse: false, returnProbabilities: false },
+  attrs: { ...termAttrs, returnLse: false, returnProbabilities: false, termGrads: true },
   mixedDtypes: true,
   shape(specs, attrs) {
     const { batch, heads, nq, nk, dv, side } = checkTerms('attention', specs, attrs);
@@ -30,6 +32,16 @@ export const attentionCard = defineOp<AttentionAttrs>({
       { shape: [batch, nq, heads, dv], dtype: specs[0]!.dtype },
       ...(attrs.returnLse ? [{ shape: [batch, heads, nq], dtype: side }] : []),
       ...(attrs.returnProbabilities ? [{ shape: [batch, heads, nq, nk], dtype: side }] : []),
+    ];
+  },
+  grad({ inputs, attrs: { returnLse, returnProbabilities, ...attrs }, grads }) {
+    const dMaps = returnProbabilities ? grads[returnLse ? 2 : 1] : undefined;
+    const all = once(() => attentionBwd(inputs, { ...attrs, returnMapGrads: false }, { dOut: grads[0], dLse: returnLse ? grads[1] : undefined, dMaps }));
+    const term = (name: 'bias' | 'classMasks') => (attrs.termGrads ? () => all()[name] as Tensor : undefined);
+    return [
+      () => all().dq, () => all().dk, () => all().dv,
+      term('bias'), undefined, attrs.classMode === 2 ? term('classMasks') : undefined,
+      () => all().selfKey as Tensor, () => all().selfValue as Tensor,
     ];
   },
   reference: attentionReference,
@@ -103,7 +115,7 @@ export interface AttentionMaps {
   readonly probabilities: Tensor;
 }
 
-function parts(q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions): { inputs: (Tensor | undefined)[]; attrs: AttentionTermAttrs } {
+function parts(q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions): { inputs: (Tensor | undefined)[]; attrs: AttentionTermAttrs & { termGrads: boolean } } {
   const { gaussian, classTokens, self } = options;
   const masks = classTokens && (classTokens.masks.rank === 3 ? unsqueezeHeads(classTokens.masks) : classTokens.masks);
   return {
@@ -119,6 +131,7 @@ function parts(q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions): { in
       rescue: options.rescue ?? false,
       classTokens: masks ? (masks.shape[2] as number) : 0,
       classMode: classTokens ? (classTokens.mode === 'maft' ? 1 : 2) : 0,
+      termGrads: Boolean(options.bias?.requiresGrad || masks?.requiresGrad),
     },
   };
 }

@@ -1,2 +1,3 @@
 export * from './attention.js';
+export * from './attention_bwd.js';
 export * from './omega.js';

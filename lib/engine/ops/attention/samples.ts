@@ -42,7 +42,12 @@ export const termSamples: readonly TermSample[] = [
   { name: 'nonly kk', inputs: qkv(2, 2, 14, 14, 4), attrs: { source: 1, scale: 0.5, nonly: true, ...grid } },
   { name: 'dense bias', inputs: [...qkv(2, 3, 5, 17, 4), { shape: [2, 3, 5, 17] }], attrs: { scale: 0.5 }, dtypes: all },
   { name: 'bias shared by heads and queries', inputs: [...qkv(2, 3, 5, 17, 4), { shape: [2, 1, 1, 17] }], attrs: { scale: 0.5 } },
-  { name: 'bias shared by images and keys', inputs: [...qkv(2, 3, 5, 17, 4), { shape: [1, 3, 5, 1] }], attrs: { scale: 0.5 } },
+  { name: 'bias shared by images', inputs: [...qkv(2, 3, 5, 17, 4), { shape: [1, 3, 5, 17] }], attrs: { scale: 0.5 } },
+  // Without the self column a term that is the same for all keys would have no effect, and no gradient to compare.
+  {
+    name: 'bias shared by keys', attrs: { scale: 0.5 },
+    inputs: [...qkv(2, 3, 5, 17, 4), { shape: [2, 1, 5, 1] }, none, none, { shape: [2, 3, 5, 4] }, { shape: [2, 3, 5, 4] }],
+  },
   { name: 'bit mask', inputs: [...qkv(2, 2, 5, 19, 4), none, { shape: [2, 5, 3], dtype: 'u8' }], attrs: { scale: 0.5 } },
   { name: 'blocked rows', inputs: [...qkv(1, 2, 3, 12, 4), none, { shape: [1, 3, 2], dtype: 'u8', fill: { values: [255, 255, 1, 0, 254, 255] } }], attrs: { scale: 0.5 }, lse: false },
   { name: 'rescued rows', inputs: [...qkv(1, 2, 3, 12, 4), none, { shape: [1, 3, 2], dtype: 'u8', fill: { values: [255, 255, 1, 0, 254, 255] } }], attrs: { scale: 0.5, rescue: true } },
