@@ -2,7 +2,7 @@
 import { masksOfLabels } from '../image/mask.js';
 import { readPng, writePng } from '../image/png.js';
 import { show, WordmaskError } from '../util/errors.js';
-import { inSlices } from '../util/slices.js';
+import { inSlices, Slices } from '../util/slices.js';
 import { checkResult, fileBytes, fromText, textOf, type FormatFile, type LabelFormat, type LabelResult, type LabelSegment, type ReadOptions } from './format.js';
 import { readCategories } from './coco-legend.js';
 import { categoriesOf, categoryId, integerField, jsonBytes, objectList, parseJson, provenanceOf, type JsonObject } from './json.js';
@@ -39,14 +39,16 @@ export const cocoPanoptic: LabelFormat = {
     const { legend, indexOf } = readCategories(root, 'coco-panoptic');
     const segments = await readSegments(ids, width, height, annotation, indexOf, options.signal);
     const provenance = provenanceOf(root) ?? fromText(png.text).provenance;
-    const result: LabelResult = { width, height, labels: labelsOfSegments(segments, legend, width, height), legend };
+    const result: LabelResult = { width, height, labels: await labelsOfSegments(segments, legend, width, height, options.signal), legend };
     return { ...result, ...(!isSemantic(segments) && { segments }), ...(provenance && { provenance }) };
   },
 };
 
 async function idPixels(segments: readonly LabelSegment[], width: number, height: number, signal?: AbortSignal): Promise<Uint8Array> {
   const ids = new Uint32Array(width * height);
+  const slices = new Slices(signal);
   for (const { id, mask } of segments) {
+    if (slices.due) await slices.pause();
     if (id > MAX_ID) throw new WordmaskError('E_USAGE', `segment id ${id} does not fit 24 bits`);
     for (let i = 0; i < mask.toggles.length; i += 2) {
       const [begin, end] = [mask.toggles[i] as number, mask.toggles[i + 1] as number];

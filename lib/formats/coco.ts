@@ -47,7 +47,7 @@ export const coco: LabelFormat = {
       if (slices.due) await slices.pause();
     }
     const provenance = provenanceOf(root);
-    const labels = labelsOfSegments(segments, legend, width, height);
+    const labels = await labelsOfSegments(segments, legend, width, height, options.signal);
     return { width, height, labels, legend, ...(!isSemantic(segments) && { segments }), ...(provenance && { provenance }) };
   },
 };

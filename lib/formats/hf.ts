@@ -16,7 +16,7 @@ export const hf: LabelFormat = {
     const list = [];
     for (const { id, label, score, mask } of await segmentsOf(result, options.signal)) {
       const { width, height } = mask;
-      const png = await writePng({ width, height, kind: 'grey', data: mask.toBitmap(255) }, { text: textOf(result, { id, index: label }), signal: options.signal });
+      const png = await writePng({ width, height, kind: 'grey', data: mask.toBitmap(255) }, { text: textOf(result, { id, index: label }), level: 3, signal: options.signal });
       list.push({ label: names.get(label), score: score ?? null, mask: Buffer.from(png).toString('base64') });
     }
     return jsonBytes(list);
@@ -44,7 +44,7 @@ export const hf: LabelFormat = {
     }
     if (width === undefined || height === undefined) throw new WordmaskError('E_USAGE', 'this hf file holds no mask, so the size of the picture is unknown: pass width and height');
     const names = legend ?? [...byName].map(([name, index]) => ({ index, name }));
-    return { width, height, labels: labelsOfSegments(segments, names, width, height), legend: names, ...(!isSemantic(segments) && { segments }), ...(provenance && { provenance }) };
+    return { width, height, labels: await labelsOfSegments(segments, names, width, height, options.signal), legend: names, ...(!isSemantic(segments) && { segments }), ...(provenance && { provenance }) };
   },
 };
 

@@ -18,7 +18,7 @@ export const npy: LabelFormat = {
     if (shape.length !== 2 || data instanceof Float32Array || data instanceof Float64Array) {
       throw new WordmaskError('E_USAGE', `labels are a whole-number array [H, W], this npy file holds ${data.constructor.name} ${show(shape)}`);
     }
-    const labels = labelPlane(data, options.legend);
+    const labels = await labelPlane(data, options.legend, options.signal);
     const legend = await checkedLegend(options.legend, await presentLabels(labels, options.signal));
     return { width: shape[1] as number, height: shape[0] as number, labels, legend };
   },

@@ -1,6 +1,9 @@
 /** Planes of a result for the array formats, and label arrays from what array files hold. */
 import { show, WordmaskError } from '../util/errors.js';
+import { inSlices } from '../util/slices.js';
 import { labelArray, labelCount, type LabelArray, type LabelResult, type LegendEntry, type Plane, type PlaneName } from './format.js';
+
+const SLICE = 1 << 20;
 
 export const planeNames: readonly PlaneName[] = ['labels', 'score', 'margin', 'entropy', 'topk', 'probabilities'];
 
@@ -21,21 +24,25 @@ export function planeOf(result: LabelResult, name: PlaneName): Plane {
  * Whole numbers as labels. Unsigned arrays are kept as they are; signed ones (safetensors has no unsigned 16-bit
  * type) are narrowed to what the legend or the values need, -1 and the narrow type's highest value being nothing.
  */
-export function labelPlane(data: ArrayLike<number>, legend: readonly LegendEntry[] | undefined): LabelArray {
+export async function labelPlane(data: ArrayLike<number>, legend: readonly LegendEntry[] | undefined, signal?: AbortSignal): Promise<LabelArray> {
   if (data instanceof Uint8Array || data instanceof Uint16Array || data instanceof Uint32Array) return data;
-  const count = legend ? labelCount(legend) : countOf(data);
+  const count = legend ? labelCount(legend) : await countOf(data, signal);
   const labels = labelArray(count, data.length);
-  for (let i = 0; i < data.length; i++) {
-    const value = data[i] as number;
-    if (value === -1) continue;
-    if (!Number.isInteger(value) || value < 0 || value >= count) throw new WordmaskError('E_USAGE', `label ${value} at pixel ${i} is outside 0..${count - 1} (-1 stands for nothing)`);
-    labels[i] = value;
-  }
+  await inSlices(data.length, SLICE, (begin, end) => {
+    for (let i = begin; i < end; i++) {
+      const value = data[i] as number;
+      if (value === -1) continue;
+      if (!Number.isInteger(value) || value < 0 || value >= count) throw new WordmaskError('E_USAGE', `label ${value} at pixel ${i} is outside 0..${count - 1} (-1 stands for nothing)`);
+      labels[i] = value;
+    }
+  }, signal);
   return labels;
 }
 
-function countOf(data: ArrayLike<number>): number {
+async function countOf(data: ArrayLike<number>, signal?: AbortSignal): Promise<number> {
   let count = 0;
-  for (let i = 0; i < data.length; i++) count = Math.max(count, (data[i] as number) + 1);
+  await inSlices(data.length, SLICE, (begin, end) => {
+    for (let i = begin; i < end; i++) count = Math.max(count, (data[i] as number) + 1);
+  }, signal);
   return count;
 }

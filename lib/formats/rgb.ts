@@ -19,14 +19,19 @@ export const rgb: LabelFormat = {
     const { width, height, labels, legend } = result;
     const nothing = freeNothing(legend);
     const colours = paletteFor(legend.map(({ color }) => color), { unique: true, reserved: [nothing] });
-    const byIndex = new Map(legend.map(({ index }, i) => [index, colours[i] as Colour]));
-    byIndex.set(nothingOf(labels), nothing);
+    // -1 where the legend has no such label.
+    const table = new Int32Array(labelCount(legend)).fill(-1);
+    legend.forEach(({ index }, i) => (table[index] = packColour(colours[i] as Colour)));
+    const [none, blank] = [nothingOf(labels), packColour(nothing)];
     const data = new Uint8Array(labels.length * 3);
     await inSlices(labels.length, 1 << 18, (begin, end) => {
       for (let i = begin; i < end; i++) {
-        const colour = byIndex.get(labels[i] as number);
-        if (!colour) throw new WordmaskError('E_USAGE', `label ${labels[i]} at pixel ${i} is not in the legend`);
-        [data[3 * i], data[3 * i + 1], data[3 * i + 2]] = colour;
+        const label = labels[i] as number;
+        const colour = label === none ? blank : (table[label] ?? -1);
+        if (colour < 0) throw new WordmaskError('E_USAGE', `label ${label} at pixel ${i} is not in the legend`);
+        data[3 * i] = colour;
+        data[3 * i + 1] = colour >> 8;
+        data[3 * i + 2] = colour >> 16;
       }
     }, options.signal);
     const text = textOf(result, { colors: colours, nothing });
@@ -42,9 +47,11 @@ export const rgb: LabelFormat = {
     const labels = labelArray(labelCount(legend), image.width * image.height);
     const { data, channels } = image;
     await inSlices(labels.length, 1 << 18, (begin, end) => {
+      let [last, index]: [number, number | undefined] = [-1, undefined];
       for (let i = begin; i < end; i++) {
         const at = i * channels;
-        const index = byColour.get((data[at] as number) + 256 * (data[at + 1] as number) + 65536 * (data[at + 2] as number));
+        const colour = (data[at] as number) | ((data[at + 1] as number) << 8) | ((data[at + 2] as number) << 16);
+        if (colour !== last) index = byColour.get((last = colour));
         if (index === undefined) throw new WordmaskError('E_USAGE', `colour ${data.slice(at, at + 3).join(', ')} at pixel ${i} belongs to no label of the legend`);
         if (index >= 0) labels[i] = index;
       }

@@ -40,7 +40,7 @@ export const safetensors: LabelFormat = {
     }
     const found = fromText([...metadata].map(([keyword, text]) => ({ keyword, text })));
     const legend = options.legend ?? found.legend;
-    const map = labelPlane(labels.data, legend);
+    const map = await labelPlane(labels.data, legend, options.signal);
     const result: LabelResult = { width: labels.shape[1] as number, height: labels.shape[0] as number, labels: map, legend: await checkedLegend(legend, await presentLabels(map, options.signal)) };
     planes.delete('labels');
     return { ...result, ...Object.fromEntries(planes), ...(found.provenance && { provenance: found.provenance }) };

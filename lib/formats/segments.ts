@@ -1,6 +1,7 @@
 /** From a label map to segments and back: what the formats that list regions rest on. */
 import { masksOfLabels, paintMask } from '../image/mask.js';
 import { WordmaskError } from '../util/errors.js';
+import { Slices } from '../util/slices.js';
 import { labelArray, labelCount, nothingOf, type LabelArray, type LabelResult, type LabelSegment, type LegendEntry } from './format.js';
 
 /** The result's own segments, else one for each label that occurs, with id = label + 1. */
@@ -15,9 +16,13 @@ export async function segmentsOf(result: LabelResult, signal?: AbortSignal): Pro
 }
 
 /** Label map in which segments lie over one another by rising score, those without a score lowest, in list order. */
-export function labelsOfSegments(segments: readonly LabelSegment[], legend: readonly LegendEntry[], width: number, height: number): LabelArray {
+export async function labelsOfSegments(segments: readonly LabelSegment[], legend: readonly LegendEntry[], width: number, height: number, signal?: AbortSignal): Promise<LabelArray> {
   const labels = labelArray(labelCount(legend), width * height);
-  for (const { mask, label } of [...segments].sort((a, b) => (a.score ?? -1) - (b.score ?? -1))) paintMask(labels, mask, label);
+  const slices = new Slices(signal);
+  for (const { mask, label } of [...segments].sort((a, b) => (a.score ?? -1) - (b.score ?? -1))) {
+    paintMask(labels, mask, label);
+    if (slices.due) await slices.pause();
+  }
   return labels;
 }
 

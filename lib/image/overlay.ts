@@ -59,23 +59,30 @@ export async function renderOverlay(input: OverlayInput, options: OverlayOptions
 async function blend({ image, width, height, labels }: OverlayInput, colours: ReadonlyMap<number, Colour>, alpha: number, options: OverlayOptions): Promise<{ image: RgbImage; areas: Map<number, number> }> {
   const data = new Uint8Array(width * height * 3);
   const areas = new Map<number, number>();
+  const blank = [255, 255, 255] as const;
   const slices = new Slices(options.signal);
   const contours = options.contours ?? true;
   // Outlines grow with the picture, so that they can still be seen on a large one.
   const reach = Math.max(1, Math.round(Math.max(width, height) / 1500));
   for (let y = 0; y < height; y++) {
+    let [current, begin]: [number, number] = [-1, 0];
+    let colour: Colour | undefined;
     for (let x = 0; x < width; x++) {
       const i = y * width + x;
       const label = labels[i] as number;
-      const colour = colours.get(label);
-      areas.set(label, (areas.get(label) ?? 0) + 1);
+      if (label !== current) {
+        areas.set(current, (areas.get(current) ?? 0) + x - begin);
+        [current, begin, colour] = [label, x, colours.get(label)];
+      }
       const border = contours && ((x + reach < width && labels[i + reach] !== label) || (y + reach < height && labels[i + reach * width] !== label));
       const weight = colour ? (border ? 1 : alpha) : 0;
+      const over = colour ?? blank;
       for (let c = 0; c < 3; c++) {
         const base = image ? (image[3 * i + c] as number) : 255;
-        data[3 * i + c] = Math.round(base + weight * ((colour?.[c] ?? base) - base));
+        data[3 * i + c] = base + weight * ((over[c] as number) - base) + 0.5;
       }
     }
+    areas.set(current, (areas.get(current) ?? 0) + width - begin);
     if (slices.due) await slices.pause();
   }
   return { image: { data, width, height }, areas };

@@ -154,16 +154,13 @@ async function inflateRows(parts: readonly Uint8Array[], expected: number, signa
   }
 }
 
+/** Hands the compressed bytes over one piece at a time, as fast as they are used up. */
 async function feed(inflater: ReturnType<typeof createInflate>, parts: readonly Uint8Array[]): Promise<void> {
   for (const part of parts) {
-    for (let at = 0; at < part.length; at += 1 << 18) {
-      if (inflater.destroyed) return;
-      if (!inflater.write(part.subarray(at, at + (1 << 18)))) {
-        await new Promise<void>((resolve) => {
-          inflater.once('drain', resolve);
-          inflater.once('close', resolve);
-        });
-      }
+    for (let at = 0; at < part.length && !inflater.destroyed; at += 1 << 18) {
+      await new Promise<void>((resolve) => {
+        inflater.write(part.subarray(at, at + (1 << 18)), () => resolve());
+      });
     }
   }
   if (!inflater.destroyed) inflater.end();
