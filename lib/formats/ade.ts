@@ -21,7 +21,7 @@ export const ade: LabelFormat = {
   async read(input, options = {}) {
     const image = await readSingleChannel(fileBytes(input, '.png', 'ade'), 'ade', options.signal);
     const { data } = image;
-    const labels = labelArray(image.bitDepth === 16 ? 256 : 255, data.length);
+    const labels = await labelArray(image.bitDepth === 16 ? 256 : 255, data.length, options.signal);
     await inSlices(data.length, 1 << 20, (begin, end) => {
       for (let i = begin; i < end; i++) if (data[i] !== 0) labels[i] = (data[i] as number) - 1;
     }, options.signal);

@@ -6,6 +6,7 @@ import type { Box, Mask } from '../image/mask.js';
 import type { Colour } from '../image/palette.js';
 import type { PngText } from '../image/png.js';
 import { show, WordmaskError } from '../util/errors.js';
+import { inSlices } from '../util/slices.js';
 
 export type LabelArray = Uint8Array | Uint16Array | Uint32Array;
 
@@ -106,9 +107,11 @@ export function nothingOf(labels: LabelArray): number {
 }
 
 /** A label array for `count` labels, filled with nothing: 8 bits up to 255 labels, 16 up to 65,535, else 32. */
-export function labelArray(count: number, length: number): LabelArray {
-  if (count <= 255) return new Uint8Array(length).fill(255);
-  return count <= 65_535 ? new Uint16Array(length).fill(65_535) : new Uint32Array(length).fill(2 ** 32 - 1);
+export async function labelArray(count: number, length: number, signal?: AbortSignal): Promise<LabelArray> {
+  const labels = count <= 255 ? new Uint8Array(length) : count <= 65_535 ? new Uint16Array(length) : new Uint32Array(length);
+  const nothing = nothingOf(labels);
+  await inSlices(length, 4 << 20, (begin, end) => labels.fill(nothing, begin, end), signal);
+  return labels;
 }
 
 /** Number of labels a legend speaks of: one more than its highest index. */

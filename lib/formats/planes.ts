@@ -27,7 +27,7 @@ export function planeOf(result: LabelResult, name: PlaneName): Plane {
 export async function labelPlane(data: ArrayLike<number>, legend: readonly LegendEntry[] | undefined, signal?: AbortSignal): Promise<LabelArray> {
   if (data instanceof Uint8Array || data instanceof Uint16Array || data instanceof Uint32Array) return data;
   const count = legend ? labelCount(legend) : await countOf(data, signal);
-  const labels = labelArray(count, data.length);
+  const labels = await labelArray(count, data.length, signal);
   await inSlices(data.length, SLICE, (begin, end) => {
     for (let i = begin; i < end; i++) {
       const value = data[i] as number;

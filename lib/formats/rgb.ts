@@ -44,7 +44,7 @@ export const rgb: LabelFormat = {
     const legend = options.legend ?? stored;
     if (!legend) throw new WordmaskError('E_USAGE', 'this rgb label map carries no legend: pass one with a color for each label');
     const byColour = colourTable(legend, stored ?? [], extra);
-    const labels = labelArray(labelCount(legend), image.width * image.height);
+    const labels = await labelArray(labelCount(legend), image.width * image.height, options.signal);
     const { data, channels } = image;
     await inSlices(labels.length, 1 << 18, (begin, end) => {
       let [last, index]: [number, number | undefined] = [-1, undefined];

@@ -24,6 +24,7 @@ export const safetensors: LabelFormat = {
     const metadata = Object.fromEntries(textOf(result).map(({ keyword, text }) => [keyword, text]));
     return writeSafetensors(null, tensors, { metadata, signal: options.signal });
   },
+  // Planes may be views of the input: reading a large file does not take its memory twice.
   async read(input, options = {}) {
     const bytes = fileBytes(input, '.safetensors', 'safetensors');
     const { tensors, metadata, dataOffset } = parseSafetensors(bytes, 'safetensors');
@@ -32,7 +33,7 @@ export const safetensors: LabelFormat = {
       const entry = tensors.get(name);
       if (!entry) continue;
       const data = decodeTensor(bytes.subarray(dataOffset + entry.begin, dataOffset + entry.end), entry.dtype, name);
-      planes.set(name, { data: data.slice() as Plane['data'], shape: [...entry.shape] });
+      planes.set(name, { data: data as Plane['data'], shape: [...entry.shape] });
     }
     const labels = planes.get('labels');
     if (!labels || labels.shape.length !== 2 || labels.data instanceof Float32Array || labels.data instanceof Float64Array) {

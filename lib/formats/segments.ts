@@ -17,7 +17,7 @@ export async function segmentsOf(result: LabelResult, signal?: AbortSignal): Pro
 
 /** Label map in which segments lie over one another by rising score, those without a score lowest, in list order. */
 export async function labelsOfSegments(segments: readonly LabelSegment[], legend: readonly LegendEntry[], width: number, height: number, signal?: AbortSignal): Promise<LabelArray> {
-  const labels = labelArray(labelCount(legend), width * height);
+  const labels = await labelArray(labelCount(legend), width * height, signal);
   const slices = new Slices(signal);
   for (const { mask, label } of [...segments].sort((a, b) => (a.score ?? -1) - (b.score ?? -1))) {
     paintMask(labels, mask, label);

@@ -157,7 +157,12 @@ export async function masksOfLabels(labels: ArrayLike<number>, width: number, he
     if (slices.due) await slices.pause();
   }
   list?.push(count);
-  return new Map([...lists].sort(([a], [b]) => a - b).map(([label, toggles]) => [label, new Mask(width, height, toggles.done())]));
+  const masks = new Map<number, Mask>();
+  for (const [label, toggles] of [...lists].sort(([a], [b]) => a - b)) {
+    masks.set(label, new Mask(width, height, toggles.done()));
+    if (slices.due) await slices.pause();
+  }
+  return masks;
 }
 
 /** Writes `value` wherever the mask is set. */

@@ -3,7 +3,7 @@
  * beside their colours. The strip adds rows; the picture itself keeps its place and size.
  */
 import { show, WordmaskError } from '../util/errors.js';
-import { Slices } from '../util/slices.js';
+import { inSlices, Slices } from '../util/slices.js';
 import { drawableText, glyphHeight, glyphRows, glyphWidth } from './glyphs.js';
 import { paletteFor, type Colour } from './palette.js';
 
@@ -52,7 +52,7 @@ export async function renderOverlay(input: OverlayInput, options: OverlayOptions
   const names = new Map(input.legend.map(({ index, name }) => [index, name]));
   const rows = entries.slice(0, MAX_ENTRIES).map(([index]) => ({ text: drawableText(names.get(index) as string, MAX_NAME), colour: colours.get(index) as Colour }));
   if (entries.length > MAX_ENTRIES) rows.push({ text: drawableText(`+ ${entries.length - MAX_ENTRIES} more`, MAX_NAME), colour: [255, 255, 255] });
-  return rows.length === 0 ? picture.image : withStrip(picture.image, rows);
+  return rows.length === 0 ? picture.image : withStrip(picture.image, rows, options.signal);
 }
 
 /** Blends row by row and counts the area of each label on the way. */
@@ -94,7 +94,7 @@ interface StripEntry {
 }
 
 /** The picture with the entries below it, in as many columns as fit. */
-function withStrip(image: RgbImage, entries: readonly StripEntry[]): RgbImage {
+async function withStrip(image: RgbImage, entries: readonly StripEntry[], signal?: AbortSignal): Promise<RgbImage> {
   const scale = Math.max(1, Math.round(Math.max(image.width, image.height) / 700));
   const line = (glyphHeight + 4) * scale;
   const swatch = glyphHeight * scale;
@@ -104,8 +104,11 @@ function withStrip(image: RgbImage, entries: readonly StripEntry[]): RgbImage {
   const width = Math.max(image.width, column + 4 * scale);
   const rows = Math.ceil(entries.length / columns);
   const height = image.height + rows * line + 4 * scale;
-  const out: RgbImage = { data: new Uint8Array(width * height * 3).fill(255), width, height };
-  for (let y = 0; y < image.height; y++) out.data.set(image.data.subarray(y * image.width * 3, (y + 1) * image.width * 3), y * width * 3);
+  const out: RgbImage = { data: new Uint8Array(width * height * 3), width, height };
+  await inSlices(height, 64, (begin, end) => {
+    out.data.fill(255, begin * width * 3, end * width * 3);
+    for (let y = begin; y < Math.min(end, image.height); y++) out.data.set(image.data.subarray(y * image.width * 3, (y + 1) * image.width * 3), y * width * 3);
+  }, signal);
   entries.forEach(({ text, colour }, k) => {
     const left = 4 * scale + Math.floor(k / rows) * column;
     const top = image.height + 4 * scale + (k % rows) * line;
