@@ -74,7 +74,7 @@ void png_unfilter(HostCall &call) {
   const uint8_t *up = zeros.data();
   for (int64_t y = 0; y < rows.height; ++y) {
     const uint8_t *row = from + y * (rows.row_bytes + 1);
-    if (row[0] >= kFilters) fail(Status::io, "row %lld has filter %d, PNG knows 0..4", static_cast<long long>(y), row[0]);
+    if (row[0] >= kFilters) fail(Status::usage, "row %lld has filter %d, PNG knows 0..4", static_cast<long long>(y), row[0]);
     uint8_t *to = out + y * rows.row_bytes;
     std::memcpy(to, row + 1, static_cast<size_t>(rows.row_bytes));
     unfilter_row(row[0], to, up, rows.row_bytes, rows.step);

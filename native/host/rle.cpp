@@ -109,7 +109,7 @@ void rle_decode(HostCall &call) {
   uint64_t total = 0;
   for (size_t i = 0; i < n; ++i) total += counts[i];
   if (total != static_cast<uint64_t>(size.pixels())) {
-    fail(Status::io, "run lengths cover %llu pixels, the mask has %lld x %lld", static_cast<unsigned long long>(total),
+    fail(Status::usage, "run lengths cover %llu pixels, the mask has %lld x %lld", static_cast<unsigned long long>(total),
          static_cast<long long>(size.height), static_cast<long long>(size.width));
   }
   auto *out = host_output<uint8_t>(call, size.pixels());

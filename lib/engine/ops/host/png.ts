@@ -1,4 +1,5 @@
 /** Row filters and bit packing of PNG, off the event loop (the compression itself is node:zlib's). */
+import { WordmaskError, isWordmaskError } from '../../../util/errors.js';
 import { hostCall } from '../../host.js';
 import { asUint16 } from './host-arrays.js';
 
@@ -24,11 +25,16 @@ export type PngFilter = 0 | 1 | 2 | 3 | 4 | 5;
 
 /**
  * Filtered rows (filter byte in front of each) -> `rowBytes * height` bytes.
- * @throws when the size does not fit or a filter byte is above 4
+ * @throws E_IMAGE_CORRUPT when the size does not fit or a filter byte is above 4
  */
 export async function pngUnfilter(filtered: Uint8Array, rows: PngRows): Promise<Uint8Array> {
-  const [out] = await hostCall('png_unfilter', [filtered], [rows.rowBytes, rows.height, rows.pixelBytes]);
-  return out as Uint8Array;
+  try {
+    const [out] = await hostCall('png_unfilter', [filtered], [rows.rowBytes, rows.height, rows.pixelBytes]);
+    return out as Uint8Array;
+  } catch (cause) {
+    if (!isWordmaskError(cause) || (cause.code !== 'E_USAGE' && cause.code !== 'E_OPTION')) throw cause;
+    throw new WordmaskError('E_IMAGE_CORRUPT', `PNG: ${cause.message}`, { cause });
+  }
 }
 
 /** `rowBytes * height` bytes -> rows with their filter bytes. */

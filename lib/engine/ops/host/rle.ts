@@ -26,7 +26,7 @@ export async function rleEncodeLabels(map: SampleArray, { height, width }: MapSi
   return out.map(asUint32);
 }
 
-/** Row-major u8 `[H, W]` with `value` where the mask is set. @throws when the counts do not cover height * width */
+/** Row-major u8 `[H, W]` with `value` where the mask is set. @throws E_USAGE when the counts do not cover height * width */
 export async function rleDecode(counts: Uint32Array, { height, width }: MapSize, value = 1): Promise<Uint8Array> {
   return (await hostCall('rle_decode', [counts], [height, width, value]))[0] as Uint8Array;
 }
@@ -45,7 +45,7 @@ export function rleToStringSync(counts: Uint32Array): string {
   return latin1.decode(hostCallSync('rle_to_string', [counts])[0]);
 }
 
-/** @throws when the text is damaged */
+/** @throws E_USAGE when the text is damaged */
 export async function rleFromString(text: string): Promise<Uint32Array> {
   return asUint32((await hostCall('rle_from_string', [Buffer.from(text, 'latin1')]))[0] as Uint8Array);
 }
