@@ -1,7 +1,8 @@
 /** Categories of a COCO file as a legend and back. */
-import { isColour, parseLegend, type LegendEntry } from './format.js';
-import { categoryId, integerField, isObject, objectList, textField, type JsonObject } from './json.js';
+
 import { WordmaskError } from '../util/errors.js';
+import { isColour, type LegendEntry, parseLegend } from './format.js';
+import { categoryId, integerField, isObject, type JsonObject, objectList, textField } from './json.js';
 
 export interface CategoryLegend {
   legend: LegendEntry[];
@@ -14,7 +15,7 @@ export interface CategoryLegend {
  * (COCO's 1 to 90 with gaps) the categories are numbered in the order of their ids.
  */
 export function readCategories(root: unknown, what: string): CategoryLegend {
-  const own = parseLegend(isObject(root) ? root['legend'] : undefined);
+  const own = parseLegend(isObject(root) ? root.legend : undefined);
   if (own) return { legend: own, indexOf: new Map(own.map(({ index }) => [categoryId(index), index])) };
   const categories = objectList(root, 'categories', what);
   const ids = categories.map((item) => integerField(item, 'id', `${what} category`));

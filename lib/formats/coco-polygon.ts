@@ -3,8 +3,9 @@
  * finer, its crossings of the pixel columns give run lengths, and the polygons of one object are united. Pixels on
  * the outline differ from a plain centre test, so published scores need this rule.
  */
-import { transpose } from '../image/runs.js';
+
 import { Mask } from '../image/mask.js';
+import { transpose } from '../image/runs.js';
 import { show, WordmaskError } from '../util/errors.js';
 
 const FINE = 5;
@@ -13,7 +14,12 @@ const FINE = 5;
 export function polygonRle(polygons: readonly unknown[], width: number, height: number): Mask {
   let union: Mask | undefined;
   for (const polygon of polygons) {
-    if (!Array.isArray(polygon) || polygon.length < 6 || polygon.length % 2 !== 0 || !polygon.every((value) => typeof value === 'number' && Math.abs(value) < 1e6)) {
+    if (
+      !Array.isArray(polygon) ||
+      polygon.length < 6 ||
+      polygon.length % 2 !== 0 ||
+      !polygon.every((value) => typeof value === 'number' && Math.abs(value) < 1e6)
+    ) {
       throw new WordmaskError('E_USAGE', `a polygon is a list of at least 3 x y pairs of pixels, got ${show(polygon)}`);
     }
     const mask = fillPolygon(polygon as number[], width, height);
@@ -28,7 +34,7 @@ function fillPolygon(polygon: readonly number[], width: number, height: number):
   for (let k = 1; k < u.length; k++) {
     const [here, before] = [u[k] as number, u[k - 1] as number];
     if (here === before) continue;
-    const column = (here < before ? here : here - 1);
+    const column = here < before ? here : here - 1;
     const x = (column + 0.5) / FINE - 0.5;
     if (Math.floor(x) !== x || x < 0 || x > width - 1) continue;
     const lower = Math.min(v[k] as number, v[k - 1] as number);

@@ -108,7 +108,8 @@ export function nothingOf(labels: LabelArray): number {
 
 /** A label array for `count` labels, filled with nothing: 8 bits up to 255 labels, 16 up to 65,535, else 32. */
 export async function labelArray(count: number, length: number, signal?: AbortSignal): Promise<LabelArray> {
-  const labels = count <= 255 ? new Uint8Array(length) : count <= 65_535 ? new Uint16Array(length) : new Uint32Array(length);
+  const labels =
+    count <= 255 ? new Uint8Array(length) : count <= 65_535 ? new Uint16Array(length) : new Uint32Array(length);
   const nothing = nothingOf(labels);
   await inSlices(length, 4 << 20, (begin, end) => labels.fill(nothing, begin, end), signal);
   return labels;
@@ -125,22 +126,47 @@ export function checkResult(result: LabelResult): void {
   if (!(labels instanceof Uint8Array) && !(labels instanceof Uint16Array) && !(labels instanceof Uint32Array)) {
     throw new WordmaskError('E_USAGE', `labels must be Uint8Array, Uint16Array or Uint32Array, got ${show(labels)}`);
   }
-  if (!Number.isInteger(width) || !Number.isInteger(height) || width < 1 || height < 1 || labels.length !== width * height) {
-    throw new WordmaskError('E_USAGE', `labels must hold width x height values, got ${labels.length} for ${show(width)} x ${show(height)}`);
+  if (
+    !Number.isInteger(width) ||
+    !Number.isInteger(height) ||
+    width < 1 ||
+    height < 1 ||
+    labels.length !== width * height
+  ) {
+    throw new WordmaskError(
+      'E_USAGE',
+      `labels must hold width x height values, got ${labels.length} for ${show(width)} x ${show(height)}`,
+    );
   }
-  if (!Array.isArray(legend)) throw new WordmaskError('E_USAGE', `legend must be a list of { index, name }, got ${show(legend)}`);
+  if (!Array.isArray(legend))
+    throw new WordmaskError('E_USAGE', `legend must be a list of { index, name }, got ${show(legend)}`);
   const seen = new Set<number>();
   for (const entry of legend) {
-    if (!Number.isInteger(entry?.index) || entry.index < 0 || entry.index >= nothingOf(labels) || typeof entry.name !== 'string' || seen.has(entry.index)) {
-      throw new WordmaskError('E_USAGE', `legend entries need a text name and an index of their own from 0 to ${nothingOf(labels) - 1}, got ${show(entry?.index)}: ${show(entry?.name)}`);
+    if (
+      !Number.isInteger(entry?.index) ||
+      entry.index < 0 ||
+      entry.index >= nothingOf(labels) ||
+      typeof entry.name !== 'string' ||
+      seen.has(entry.index)
+    ) {
+      throw new WordmaskError(
+        'E_USAGE',
+        `legend entries need a text name and an index of their own from 0 to ${nothingOf(labels) - 1}, got ${show(entry?.index)}: ${show(entry?.name)}`,
+      );
     }
     seen.add(entry.index);
   }
   const ids = new Set<number>();
   for (const { id, label, mask } of result.segments ?? []) {
-    if (!Number.isInteger(id) || id < 1 || ids.has(id)) throw new WordmaskError('E_USAGE', `segment ids must be whole, at least 1 and different, got ${show(id)}`);
-    if (!seen.has(label)) throw new WordmaskError('E_USAGE', `segment ${id} has label ${show(label)}, which the legend lacks`);
-    if (mask.width !== width || mask.height !== height) throw new WordmaskError('E_USAGE', `the mask of segment ${id} is ${mask.width} x ${mask.height}, the picture ${width} x ${height}`);
+    if (!Number.isInteger(id) || id < 1 || ids.has(id))
+      throw new WordmaskError('E_USAGE', `segment ids must be whole, at least 1 and different, got ${show(id)}`);
+    if (!seen.has(label))
+      throw new WordmaskError('E_USAGE', `segment ${id} has label ${show(label)}, which the legend lacks`);
+    if (mask.width !== width || mask.height !== height)
+      throw new WordmaskError(
+        'E_USAGE',
+        `the mask of segment ${id} is ${mask.width} x ${mask.height}, the picture ${width} x ${height}`,
+      );
     ids.add(id);
   }
 }
@@ -155,7 +181,11 @@ export function textOf(result: LabelResult, extra: Record<string, unknown> = {})
 }
 
 /** What text chunks say, as far as they are ours and well-formed; foreign text is not an error. */
-export function fromText(text: readonly PngText[]): { legend?: LegendEntry[]; provenance?: Provenance; extra: Record<string, unknown> } {
+export function fromText(text: readonly PngText[]): {
+  legend?: LegendEntry[];
+  provenance?: Provenance;
+  extra: Record<string, unknown>;
+} {
   const find = (keyword: string): Record<string, unknown> | undefined => {
     const found = text.find((entry) => entry.keyword === keyword);
     try {
@@ -189,7 +219,11 @@ export function parseLegend(value: unknown): LegendEntry[] | undefined {
 }
 
 export function isColour(value: unknown): value is Colour {
-  return Array.isArray(value) && value.length === 3 && value.every((part) => Number.isInteger(part) && part >= 0 && part <= 255);
+  return (
+    Array.isArray(value) &&
+    value.length === 3 &&
+    value.every((part) => Number.isInteger(part) && part >= 0 && part <= 255)
+  );
 }
 
 /** Names for labels that a file does not name: `label 0`, `label 1`, ... for the values that occur. */
@@ -200,7 +234,13 @@ export function anonymousLegend(values: Iterable<number>): LegendEntry[] {
 /** The file whose name ends so, or the whole input when it is bare bytes. */
 export function fileBytes(input: Uint8Array | readonly FormatFile[], extension: string, format: string): Uint8Array {
   if (input instanceof Uint8Array) return input;
-  const found = Array.isArray(input) ? (input as readonly FormatFile[]).find(({ name }) => name.endsWith(extension)) : undefined;
-  if (!found) throw new WordmaskError('E_USAGE', `reading ${format} needs a ${extension} file, got ${show(Array.isArray(input) ? input.map((file) => file.name) : input)}`);
+  const found = Array.isArray(input)
+    ? (input as readonly FormatFile[]).find(({ name }) => name.endsWith(extension))
+    : undefined;
+  if (!found)
+    throw new WordmaskError(
+      'E_USAGE',
+      `reading ${format} needs a ${extension} file, got ${show(Array.isArray(input) ? input.map((file) => file.name) : input)}`,
+    );
   return found.bytes;
 }

@@ -2,9 +2,18 @@
 import { Mask } from '../image/mask.js';
 import { writePng } from '../image/png.js';
 import { show, WordmaskError } from '../util/errors.js';
-import { checkResult, fileBytes, fromText, textOf, type LabelFormat, type LabelSegment, type LegendEntry, type Provenance } from './format.js';
-import { readSingleChannel } from './label-png.js';
+import {
+  checkResult,
+  fileBytes,
+  fromText,
+  type LabelFormat,
+  type LabelSegment,
+  type LegendEntry,
+  type Provenance,
+  textOf,
+} from './format.js';
 import { isObject, jsonBytes, parseJson, textField } from './json.js';
+import { readSingleChannel } from './label-png.js';
 import { isSemantic, labelsOfSegments, segmentsOf } from './segments.js';
 
 export const hf: LabelFormat = {
@@ -16,14 +25,18 @@ export const hf: LabelFormat = {
     const list = [];
     for (const { id, label, score, mask } of await segmentsOf(result, options.signal)) {
       const { width, height } = mask;
-      const png = await writePng({ width, height, kind: 'grey', data: mask.toBitmap(255) }, { text: textOf(result, { id, index: label }), level: 3, signal: options.signal });
+      const png = await writePng(
+        { width, height, kind: 'grey', data: mask.toBitmap(255) },
+        { text: textOf(result, { id, index: label }), level: 3, signal: options.signal },
+      );
       list.push({ label: names.get(label), score: score ?? null, mask: Buffer.from(png).toString('base64') });
     }
     return jsonBytes(list);
   },
   async read(input, options = {}) {
     const list = parseJson(fileBytes(input, '.json', 'hf'), 'hf');
-    if (!Array.isArray(list) || !list.every(isObject)) throw new WordmaskError('E_USAGE', `an hf file is a list of { label, score, mask }, got ${show(list)}`);
+    if (!Array.isArray(list) || !list.every(isObject))
+      throw new WordmaskError('E_USAGE', `an hf file is a list of { label, score, mask }, got ${show(list)}`);
     let [width, height] = [options.width, options.height];
     let legend: readonly LegendEntry[] | undefined = options.legend;
     let provenance: Provenance | undefined;
@@ -31,25 +44,57 @@ export const hf: LabelFormat = {
     const segments: LabelSegment[] = [];
     for (const item of list) {
       const name = textField(item, 'label', 'hf entry');
-      const png = await readSingleChannel(Buffer.from(textField(item, 'mask', 'hf entry'), 'base64'), 'hf', options.signal);
-      if ((width !== undefined && png.width !== width) || (height !== undefined && png.height !== height)) throw new WordmaskError('E_USAGE', `hf mask of ${show(name)} is ${png.width} x ${png.height}, expected ${width} x ${height}`);
+      const png = await readSingleChannel(
+        Buffer.from(textField(item, 'mask', 'hf entry'), 'base64'),
+        'hf',
+        options.signal,
+      );
+      if ((width !== undefined && png.width !== width) || (height !== undefined && png.height !== height))
+        throw new WordmaskError(
+          'E_USAGE',
+          `hf mask of ${show(name)} is ${png.width} x ${png.height}, expected ${width} x ${height}`,
+        );
       [width, height] = [png.width, png.height];
       const own = fromText(png.text);
       legend ??= own.legend;
       provenance ??= own.provenance;
-      const label = labelOf(name, own.extra['index'], legend, byName);
+      const label = labelOf(name, own.extra.index, legend, byName);
       const mask = Mask.fromBitmap(png.data, width, height);
-      const id = Number.isInteger(own.extra['id']) && (own.extra['id'] as number) > 0 ? (own.extra['id'] as number) : segments.length + 1;
-      segments.push({ id, label, area: mask.area, bbox: mask.bbox, mask, ...(typeof item['score'] === 'number' && { score: item['score'] }) });
+      const id =
+        Number.isInteger(own.extra.id) && (own.extra.id as number) > 0 ? (own.extra.id as number) : segments.length + 1;
+      segments.push({
+        id,
+        label,
+        area: mask.area,
+        bbox: mask.bbox,
+        mask,
+        ...(typeof item.score === 'number' && { score: item.score }),
+      });
     }
-    if (width === undefined || height === undefined) throw new WordmaskError('E_USAGE', 'this hf file holds no mask, so the size of the picture is unknown: pass width and height');
+    if (width === undefined || height === undefined)
+      throw new WordmaskError(
+        'E_USAGE',
+        'this hf file holds no mask, so the size of the picture is unknown: pass width and height',
+      );
     const names = legend ?? [...byName].map(([name, index]) => ({ index, name }));
-    return { width, height, labels: await labelsOfSegments(segments, names, width, height, options.signal), legend: names, ...(!isSemantic(segments) && { segments }), ...(provenance && { provenance }) };
+    return {
+      width,
+      height,
+      labels: await labelsOfSegments(segments, names, width, height, options.signal),
+      legend: names,
+      ...(!isSemantic(segments) && { segments }),
+      ...(provenance && { provenance }),
+    };
   },
 };
 
 /** The index that our own files carry, else by name; without a legend names are numbered as they come. */
-function labelOf(name: string, stored: unknown, legend: readonly LegendEntry[] | undefined, byName: Map<string, number>): number {
+function labelOf(
+  name: string,
+  stored: unknown,
+  legend: readonly LegendEntry[] | undefined,
+  byName: Map<string, number>,
+): number {
   if (legend?.some((entry) => entry.index === stored && entry.name === name)) return stored as number;
   const known = legend?.find((entry) => entry.name === name)?.index ?? byName.get(name);
   if (known !== undefined) return known;

@@ -20,19 +20,25 @@ export function isObject(value: unknown): value is JsonObject {
 /** The list under `key`, each item an object; throws E_USAGE otherwise. */
 export function objectList(parent: unknown, key: string, what: string): JsonObject[] {
   const list = isObject(parent) ? parent[key] : undefined;
-  if (!Array.isArray(list) || !list.every(isObject)) throw new WordmaskError('E_USAGE', `${what} needs ${JSON.stringify(key)} as a list of objects, got ${show(list)}`);
+  if (!Array.isArray(list) || !list.every(isObject))
+    throw new WordmaskError('E_USAGE', `${what} needs ${JSON.stringify(key)} as a list of objects, got ${show(list)}`);
   return list;
 }
 
 export function integerField(item: JsonObject, key: string, what: string, least = 0): number {
   const value = item[key];
-  if (!Number.isSafeInteger(value) || (value as number) < least) throw new WordmaskError('E_USAGE', `${what}: ${JSON.stringify(key)} must be a whole number of at least ${least}, got ${show(value)}`);
+  if (!Number.isSafeInteger(value) || (value as number) < least)
+    throw new WordmaskError(
+      'E_USAGE',
+      `${what}: ${JSON.stringify(key)} must be a whole number of at least ${least}, got ${show(value)}`,
+    );
   return value as number;
 }
 
 export function textField(item: JsonObject, key: string, what: string): string {
   const value = item[key];
-  if (typeof value !== 'string') throw new WordmaskError('E_USAGE', `${what}: ${JSON.stringify(key)} must be a text, got ${show(value)}`);
+  if (typeof value !== 'string')
+    throw new WordmaskError('E_USAGE', `${what}: ${JSON.stringify(key)} must be a text, got ${show(value)}`);
   return value;
 }
 
@@ -43,7 +49,11 @@ export function categoryId(index: number): number {
 
 export function categoriesOf(legend: readonly LegendEntry[]): JsonObject[] {
   return legend.map(({ index, name, color, group, thing }) => ({
-    id: categoryId(index), name, supercategory: group ?? '', isthing: thing === false ? 0 : 1, ...(color && { color }),
+    id: categoryId(index),
+    name,
+    supercategory: group ?? '',
+    isthing: thing === false ? 0 : 1,
+    ...(color && { color }),
   }));
 }
 
@@ -53,6 +63,6 @@ export function jsonBytes(value: unknown): Uint8Array {
 }
 
 export function provenanceOf(root: unknown): Provenance | undefined {
-  const value = isObject(root) ? root['wordmask'] : undefined;
+  const value = isObject(root) ? root.wordmask : undefined;
   return isObject(value) ? value : undefined;
 }

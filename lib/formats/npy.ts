@@ -1,6 +1,7 @@
 /** `npy`: one plane of a result in full precision, as NumPy's file; `labels` unless told otherwise. No names, no provenance. */
-import { encodeNpy, parseNpy } from '../weights/npy.js';
+
 import { show, WordmaskError } from '../util/errors.js';
+import { encodeNpy, parseNpy } from '../weights/npy.js';
 import { checkResult, fileBytes, type LabelFormat } from './format.js';
 import { checkedLegend, presentLabels } from './label-png.js';
 import { labelPlane, planeOf } from './planes.js';
@@ -16,7 +17,10 @@ export const npy: LabelFormat = {
   async read(input, options = {}) {
     const { data, shape } = parseNpy(fileBytes(input, '.npy', 'npy'), 'npy');
     if (shape.length !== 2 || data instanceof Float32Array || data instanceof Float64Array) {
-      throw new WordmaskError('E_USAGE', `labels are a whole-number array [H, W], this npy file holds ${data.constructor.name} ${show(shape)}`);
+      throw new WordmaskError(
+        'E_USAGE',
+        `labels are a whole-number array [H, W], this npy file holds ${data.constructor.name} ${show(shape)}`,
+      );
     }
     const labels = await labelPlane(data, options.legend, options.signal);
     const legend = await checkedLegend(options.legend, await presentLabels(labels, options.signal));

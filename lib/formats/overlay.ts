@@ -2,7 +2,7 @@
 import { renderOverlay } from '../image/overlay.js';
 import { writePng } from '../image/png.js';
 import { WordmaskError } from '../util/errors.js';
-import { checkResult, textOf, type LabelFormat } from './format.js';
+import { checkResult, type LabelFormat, textOf } from './format.js';
 
 export const overlay: LabelFormat = {
   name: 'overlay',
@@ -11,9 +11,15 @@ export const overlay: LabelFormat = {
     checkResult(result);
     const { image } = options;
     if (image && (image.width !== result.width || image.height !== result.height)) {
-      throw new WordmaskError('E_USAGE', `the picture is ${image.width} x ${image.height}, its labels ${result.width} x ${result.height}; decode it upright and unscaled`);
+      throw new WordmaskError(
+        'E_USAGE',
+        `the picture is ${image.width} x ${image.height}, its labels ${result.width} x ${result.height}; decode it upright and unscaled`,
+      );
     }
-    const drawn = await renderOverlay({ ...result, image: image?.data }, { alpha: options.alpha, contours: options.contours, legend: options.showLegend, signal: options.signal });
+    const drawn = await renderOverlay(
+      { ...result, image: image?.data },
+      { alpha: options.alpha, contours: options.contours, legend: options.showLegend, signal: options.signal },
+    );
     return writePng({ ...drawn, kind: 'rgb' }, { text: textOf(result), signal: options.signal });
   },
 };

@@ -2,7 +2,15 @@
 import { masksOfLabels, paintMask } from '../image/mask.js';
 import { WordmaskError } from '../util/errors.js';
 import { Slices } from '../util/slices.js';
-import { labelArray, labelCount, nothingOf, type LabelArray, type LabelResult, type LabelSegment, type LegendEntry } from './format.js';
+import {
+  type LabelArray,
+  type LabelResult,
+  type LabelSegment,
+  type LegendEntry,
+  labelArray,
+  labelCount,
+  nothingOf,
+} from './format.js';
 
 /** The result's own segments, else one for each label that occurs, with id = label + 1. */
 export async function segmentsOf(result: LabelResult, signal?: AbortSignal): Promise<readonly LabelSegment[]> {
@@ -16,7 +24,13 @@ export async function segmentsOf(result: LabelResult, signal?: AbortSignal): Pro
 }
 
 /** Label map in which segments lie over one another by rising score, those without a score lowest, in list order. */
-export async function labelsOfSegments(segments: readonly LabelSegment[], legend: readonly LegendEntry[], width: number, height: number, signal?: AbortSignal): Promise<LabelArray> {
+export async function labelsOfSegments(
+  segments: readonly LabelSegment[],
+  legend: readonly LegendEntry[],
+  width: number,
+  height: number,
+  signal?: AbortSignal,
+): Promise<LabelArray> {
   const labels = await labelArray(labelCount(legend), width * height, signal);
   const slices = new Slices(signal);
   for (const { mask, label } of [...segments].sort((a, b) => (a.score ?? -1) - (b.score ?? -1))) {

@@ -86,7 +86,11 @@ interface RowPair {
 }
 
 /** Walks two neighbouring rows from left to right; makes the edges between them and joins those that meet. */
-function joinRows(edges: Omit<Edges, 'component'>, { y, above, row, aboveRun, rowRun, openEnd }: RowPair, unions: [number, number][]): void {
+function joinRows(
+  edges: Omit<Edges, 'component'>,
+  { y, above, row, aboveRun, rowRun, openEnd }: RowPair,
+  unions: [number, number][],
+): void {
   let [i, j] = [0, 0];
   const connect = (end: number, x: number, down: boolean): void => {
     if (down) {
@@ -97,7 +101,10 @@ function joinRows(edges: Omit<Edges, 'component'>, { y, above, row, aboveRun, ro
     }
   };
   while (i < above.length || j < row.length) {
-    const x = Math.min(i < above.length ? (above[i] as number) : Infinity, j < row.length ? (row[j] as number) : Infinity);
+    const x = Math.min(
+      i < above.length ? (above[i] as number) : Infinity,
+      j < row.length ? (row[j] as number) : Infinity,
+    );
     const edgeToLeft = ((i ^ j) & 1) === 1;
     const turnsAbove = above[i] === x;
     const turnsBelow = row[j] === x;
@@ -135,7 +142,8 @@ function walkRing(edges: Edges, partner: Int32Array, seen: Uint8Array, first: nu
     const edge = end >> 1;
     if (seen[edge]) return ring;
     seen[edge] = 1;
-    const [from, to] = end & 1 ? [edges.right.at(edge), edges.left.at(edge)] : [edges.left.at(edge), edges.right.at(edge)];
+    const [from, to] =
+      end & 1 ? [edges.right.at(edge), edges.left.at(edge)] : [edges.left.at(edge), edges.right.at(edge)];
     ring.push(from, edges.y.at(edge), to, edges.y.at(edge));
     end = partner[end ^ 1] as number;
   }
@@ -156,12 +164,19 @@ export function simplifyRing(ring: readonly number[], tolerance: number): number
   if (tolerance <= 0 || n <= 4) return ring.slice();
   const keep = new Uint8Array(n + 1);
   // A closed ring is cut at its first corner and at the corner farthest from it.
-  const far = farthest(0, n, (k) => Math.hypot(at(ring, n, k)[0] - (ring[0] as number), at(ring, n, k)[1] - (ring[1] as number))).index;
+  const far = farthest(0, n, (k) =>
+    Math.hypot(at(ring, n, k)[0] - (ring[0] as number), at(ring, n, k)[1] - (ring[1] as number)),
+  ).index;
   keep[0] = keep[far] = keep[n] = 1;
-  const stack: [number, number][] = [[0, far], [far, n]];
+  const stack: [number, number][] = [
+    [0, far],
+    [far, n],
+  ];
   for (let span = stack.pop(); span; span = stack.pop()) {
     const [begin, end] = span;
-    const { index, distance } = farthest(begin, end, (k) => segmentDistance(at(ring, n, k), at(ring, n, begin), at(ring, n, end)));
+    const { index, distance } = farthest(begin, end, (k) =>
+      segmentDistance(at(ring, n, k), at(ring, n, begin), at(ring, n, end)),
+    );
     if (distance <= tolerance) continue;
     keep[index] = 1;
     stack.push([begin, index], [index, end]);

@@ -7,12 +7,12 @@
 import type { Metadata, Sharp, SharpOptions } from 'sharp';
 import { show, WordmaskError } from '../util/errors.js';
 import { abortable } from '../util/slices.js';
-import { checkImageSize, imageLimits, type ImageLimits } from './limits.js';
-import { imageFormats, sniffImage, type ImageFormat } from './sniff.js';
-import { hashBytes, isRawImage, readRaw, readSource, type ImageInput, type RawImage } from './source.js';
+import { checkImageSize, type ImageLimits, imageLimits } from './limits.js';
+import { type ImageFormat, imageFormats, sniffImage } from './sniff.js';
+import { hashBytes, type ImageInput, isRawImage, type RawImage, readRaw, readSource } from './source.js';
 
-export type { ImageInput, RawImage } from './source.js';
 export type { ImageFormat } from './sniff.js';
+export type { ImageInput, RawImage } from './source.js';
 
 export interface DecodeOptions {
   /** Under transparent pixels: `[r, g, b]` of 0 to 255 (white). */
@@ -59,7 +59,10 @@ export async function decodeImage(input: ImageInput, options: DecodeOptions = {}
   const formats = allowedFormats(options.formats);
   const bytes = await readSource(input, limits, signal);
   const format = checkFormat(bytes, formats);
-  const [hash, pixels] = await Promise.all([hashBytes(bytes, '', signal), decodeEncoded(bytes, format, limits, background, signal)]);
+  const [hash, pixels] = await Promise.all([
+    hashBytes(bytes, '', signal),
+    decodeEncoded(bytes, format, limits, background, signal),
+  ]);
   return { ...pixels, hash, format };
 }
 
@@ -73,7 +76,8 @@ function matteColour(matte: DecodeOptions['matte']): { r: number; g: number; b: 
 
 function allowedFormats(formats: readonly ImageFormat[] = ['jpeg', 'png', 'webp']): readonly ImageFormat[] {
   const unknown = formats.find((format) => !imageFormats.includes(format));
-  if (unknown !== undefined) throw new WordmaskError('E_OPTION', `formats may hold ${imageFormats.join(', ')}, got ${show(unknown)}`);
+  if (unknown !== undefined)
+    throw new WordmaskError('E_OPTION', `formats may hold ${imageFormats.join(', ')}, got ${show(unknown)}`);
   return formats;
 }
 
@@ -82,10 +86,17 @@ function checkFormat(bytes: Uint8Array, formats: readonly ImageFormat[]): ImageF
   if (found?.format && formats.includes(found.format)) return found.format;
   const name = found?.name ?? 'of an unknown format';
   const advice = found?.format ? `add '${found.format}' to the formats option` : 'convert it to JPEG, PNG or WebP';
-  throw new WordmaskError('E_IMAGE_FORMAT', `image is ${name}; accepted are ${formats.join(', ')}: ${advice}`, { details: { found: found?.name, accepted: formats } });
+  throw new WordmaskError('E_IMAGE_FORMAT', `image is ${name}; accepted are ${formats.join(', ')}: ${advice}`, {
+    details: { found: found?.name, accepted: formats },
+  });
 }
 
-async function decodeRaw(input: RawImage, limits: ImageLimits, background: object, signal?: AbortSignal): Promise<DecodedImage> {
+async function decodeRaw(
+  input: RawImage,
+  limits: ImageLimits,
+  background: object,
+  signal?: AbortSignal,
+): Promise<DecodedImage> {
   const { width, height, channels } = input;
   checkImageSize(width, height, limits, 'raw image');
   const bytes = await readRaw(input, signal);
@@ -96,7 +107,13 @@ async function decodeRaw(input: RawImage, limits: ImageLimits, background: objec
   return { ...(await pixelsOf(pipeline, background, { width, height }, signal)), hash, format: 'raw' };
 }
 
-async function decodeEncoded(bytes: Buffer, format: ImageFormat, limits: ImageLimits, background: object, signal?: AbortSignal) {
+async function decodeEncoded(
+  bytes: Buffer,
+  format: ImageFormat,
+  limits: ImageLimits,
+  background: object,
+  signal?: AbortSignal,
+) {
   const sharp = await loadSharp();
   const base: SharpOptions = { limitInputPixels: false, failOn: 'error', sequentialRead: true };
   const header = await abortable(sharp(bytes, base).metadata(), signal).catch((cause: unknown) => {
@@ -109,18 +126,33 @@ async function decodeEncoded(bytes: Buffer, format: ImageFormat, limits: ImageLi
 }
 
 /** Runs the pipeline to RGB bytes; an abort rejects at once, sharp's own thread then ends by itself. */
-async function pixelsOf(pipeline: Sharp, background: object, size: Pick<Metadata, 'width' | 'height'>, signal?: AbortSignal, format?: ImageFormat) {
-  const work = pipeline.flatten({ background }).toColourspace('srgb').raw({ depth: 'uchar' }).toBuffer({ resolveWithObject: true });
+async function pixelsOf(
+  pipeline: Sharp,
+  background: object,
+  size: Pick<Metadata, 'width' | 'height'>,
+  signal?: AbortSignal,
+  format?: ImageFormat,
+) {
+  const work = pipeline
+    .flatten({ background })
+    .toColourspace('srgb')
+    .raw({ depth: 'uchar' })
+    .toBuffer({ resolveWithObject: true });
   const { data, info } = await abortable(work, signal).catch((cause: unknown) => {
     throw signal?.aborted ? cause : damaged(format ?? 'raw', cause);
   });
   if (info.channels !== 3 || info.width !== size.width || info.height !== size.height) {
-    throw new WordmaskError('E_INTERNAL', `decoder gave ${info.width} x ${info.height} x ${info.channels} where ${size.width} x ${size.height} x 3 was due; please report this picture`);
+    throw new WordmaskError(
+      'E_INTERNAL',
+      `decoder gave ${info.width} x ${info.height} x ${info.channels} where ${size.width} x ${size.height} x 3 was due; please report this picture`,
+    );
   }
   return { data: new Uint8Array(data.buffer, data.byteOffset, data.length), width: info.width, height: info.height };
 }
 
 function damaged(format: ImageFormat | 'raw', cause: unknown): WordmaskError {
   const reason = cause instanceof Error ? cause.message.split('\n')[0] : String(cause);
-  return new WordmaskError('E_IMAGE_CORRUPT', `${format.toUpperCase()} image is damaged or cut short: ${reason}`, { cause });
+  return new WordmaskError('E_IMAGE_CORRUPT', `${format.toUpperCase()} image is damaged or cut short: ${reason}`, {
+    cause,
+  });
 }

@@ -25,7 +25,11 @@ export function imageLimits(given: Partial<ImageLimits> = {}): ImageLimits {
     const text = process.env[variables[key]];
     const value = given[key] ?? (text === undefined || text === '' ? limits[key] : Number(text));
     if (!Number.isFinite(value) || value < 1) {
-      throw new WordmaskError('E_OPTION', `limits.${key} must be a number of at least 1, got ${show(given[key] ?? text)}`, { details: { option: `limits.${key}` } });
+      throw new WordmaskError(
+        'E_OPTION',
+        `limits.${key} must be a number of at least 1, got ${show(given[key] ?? text)}`,
+        { details: { option: `limits.${key}` } },
+      );
     }
     limits[key] = value;
   }
@@ -36,14 +40,26 @@ export function imageLimits(given: Partial<ImageLimits> = {}): ImageLimits {
 export function checkImageSize(width: number, height: number, limits: ImageLimits, what = 'image'): void {
   const details = { width, height, limits };
   if (!Number.isInteger(width) || !Number.isInteger(height) || width < 1 || height < 1) {
-    throw new WordmaskError('E_IMAGE_SIZE', `${what} has size ${show(width)} x ${show(height)}; both sides must be whole numbers of at least 1`, { details });
+    throw new WordmaskError(
+      'E_IMAGE_SIZE',
+      `${what} has size ${show(width)} x ${show(height)}; both sides must be whole numbers of at least 1`,
+      { details },
+    );
   }
   if (width > limits.side || height > limits.side) {
-    throw new WordmaskError('E_IMAGE_SIZE', `${what} is ${width} x ${height} pixels; no side may exceed ${limits.side}: reduce it or raise limits.side`, { details });
+    throw new WordmaskError(
+      'E_IMAGE_SIZE',
+      `${what} is ${width} x ${height} pixels; no side may exceed ${limits.side}: reduce it or raise limits.side`,
+      { details },
+    );
   }
   if (width * height > limits.pixels) {
-    const mega = (width * height / 1e6).toFixed(1);
-    throw new WordmaskError('E_IMAGE_SIZE', `${what} is ${width} x ${height} = ${mega} megapixels; the limit is ${limits.pixels / 1e6}: reduce it or raise limits.pixels`, { details });
+    const mega = ((width * height) / 1e6).toFixed(1);
+    throw new WordmaskError(
+      'E_IMAGE_SIZE',
+      `${what} is ${width} x ${height} = ${mega} megapixels; the limit is ${limits.pixels / 1e6}: reduce it or raise limits.pixels`,
+      { details },
+    );
   }
 }
 
@@ -51,6 +67,10 @@ export function checkImageSize(width: number, height: number, limits: ImageLimit
 export function checkFileSize(bytes: number, limits: ImageLimits, what = 'image'): void {
   if (bytes === 0) throw new WordmaskError('E_IMAGE_CORRUPT', `${what} is empty (0 bytes)`);
   if (bytes > limits.fileBytes) {
-    throw new WordmaskError('E_IMAGE_SIZE', `${what} has ${bytes} bytes; the limit is ${limits.fileBytes}: reduce it or raise limits.fileBytes`, { details: { bytes, limit: limits.fileBytes } });
+    throw new WordmaskError(
+      'E_IMAGE_SIZE',
+      `${what} has ${bytes} bytes; the limit is ${limits.fileBytes}: reduce it or raise limits.fileBytes`,
+      { details: { bytes, limit: limits.fileBytes } },
+    );
   }
 }

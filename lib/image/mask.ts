@@ -1,8 +1,8 @@
 /** A binary mask of one picture as packed runs. */
 import { show, WordmaskError } from '../util/errors.js';
 import { Slices } from '../util/slices.js';
-import { simplifyRing, traceContours, type Polygon } from './contours.js';
-import { badRle, compressCounts, countsOf, expandCounts, togglesOfCounts, type Rle } from './rle.js';
+import { type Polygon, simplifyRing, traceContours } from './contours.js';
+import { badRle, compressCounts, countsOf, expandCounts, type Rle, togglesOfCounts } from './rle.js';
 import { areaOf, combine, complement, PositionList, sharedArea, togglesOf, transpose } from './runs.js';
 
 export type { Polygon } from './contours.js';
@@ -29,7 +29,11 @@ export class Mask {
   /** From [H, W] values of which all but 0 are set. */
   static fromBitmap(bitmap: ArrayLike<number>, width: number, height: number): Mask {
     checkSides(width, height);
-    if (bitmap.length !== width * height) throw new WordmaskError('E_USAGE', `bitmap must hold ${width} x ${height} = ${width * height} values, got ${bitmap.length}`);
+    if (bitmap.length !== width * height)
+      throw new WordmaskError(
+        'E_USAGE',
+        `bitmap must hold ${width} x ${height} = ${width * height} values, got ${bitmap.length}`,
+      );
     return new Mask(width, height, togglesOf(bitmap, width * height));
   }
 
@@ -46,7 +50,15 @@ export class Mask {
   /** Pixels whose centre lies inside an odd number of rings; exact for what `toPolygons(0)` gives. */
   static fromPolygons(polygons: readonly Polygon[], width: number, height: number): Mask {
     checkSides(width, height);
-    return new Mask(width, height, fillRings(polygons.flatMap(({ outer, holes }) => [outer, ...holes]), width, height));
+    return new Mask(
+      width,
+      height,
+      fillRings(
+        polygons.flatMap(({ outer, holes }) => [outer, ...holes]),
+        width,
+        height,
+      ),
+    );
   }
 
   /** Number of set pixels. */
@@ -87,10 +99,14 @@ export class Mask {
 
   /** Outlines with holes, one polygon a 4-connected part; `tolerance` in pixels, 0 = exact pixel edges. */
   toPolygons(tolerance = 0): Polygon[] {
-    if (!(tolerance >= 0)) throw new WordmaskError('E_OPTION', `tolerance must be a number of pixels of at least 0, got ${show(tolerance)}`);
+    if (!(tolerance >= 0))
+      throw new WordmaskError('E_OPTION', `tolerance must be a number of pixels of at least 0, got ${show(tolerance)}`);
     const polygons = traceContours(this.toggles, this.width, this.height);
     if (tolerance === 0) return polygons;
-    return polygons.map(({ outer, holes }) => ({ outer: simplifyRing(outer, tolerance), holes: holes.map((hole) => simplifyRing(hole, tolerance)) }));
+    return polygons.map(({ outer, holes }) => ({
+      outer: simplifyRing(outer, tolerance),
+      holes: holes.map((hole) => simplifyRing(hole, tolerance)),
+    }));
   }
 
   and(other: Mask): Mask {
@@ -118,7 +134,12 @@ export class Mask {
   }
 
   equals(other: Mask): boolean {
-    return this.width === other.width && this.height === other.height && this.toggles.length === other.toggles.length && this.toggles.every((at, i) => at === other.toggles[i]);
+    return (
+      this.width === other.width &&
+      this.height === other.height &&
+      this.toggles.length === other.toggles.length &&
+      this.toggles.every((at, i) => at === other.toggles[i])
+    );
   }
 
   toJSON(): Rle {
@@ -132,13 +153,22 @@ export class Mask {
 
   #checkSize(other: Mask): void {
     if (other.width !== this.width || other.height !== this.height) {
-      throw new WordmaskError('E_USAGE', `masks must have one size, got ${this.width} x ${this.height} and ${other.width} x ${other.height}`);
+      throw new WordmaskError(
+        'E_USAGE',
+        `masks must have one size, got ${this.width} x ${this.height} and ${other.width} x ${other.height}`,
+      );
     }
   }
 }
 
 /** One mask for each value that occurs in a label map [H, W], by value in ascending order; `skip` is left out. */
-export async function masksOfLabels(labels: ArrayLike<number>, width: number, height: number, skip?: number, signal?: AbortSignal): Promise<Map<number, Mask>> {
+export async function masksOfLabels(
+  labels: ArrayLike<number>,
+  width: number,
+  height: number,
+  skip?: number,
+  signal?: AbortSignal,
+): Promise<Map<number, Mask>> {
   const lists = new Map<number, PositionList>();
   const slices = new Slices(signal);
   const count = width * height;
@@ -166,13 +196,27 @@ export async function masksOfLabels(labels: ArrayLike<number>, width: number, he
 }
 
 /** Writes `value` wherever the mask is set. */
-export function paintMask<T extends Uint8Array | Uint16Array | Uint32Array>(labels: T, mask: Mask, value: number): void {
+export function paintMask<T extends Uint8Array | Uint16Array | Uint32Array>(
+  labels: T,
+  mask: Mask,
+  value: number,
+): void {
   for (let i = 0; i < mask.toggles.length; i += 2) labels.fill(value, mask.toggles[i], mask.toggles[i + 1]);
 }
 
 function checkSides(width: number, height: number): void {
-  if (!Number.isInteger(width) || !Number.isInteger(height) || width < 1 || height < 1 || width > 65_535 || height > 65_535) {
-    throw new WordmaskError('E_USAGE', `a mask needs whole sides from 1 to 65535, got ${show(width)} x ${show(height)}`);
+  if (
+    !Number.isInteger(width) ||
+    !Number.isInteger(height) ||
+    width < 1 ||
+    height < 1 ||
+    width > 65_535 ||
+    height > 65_535
+  ) {
+    throw new WordmaskError(
+      'E_USAGE',
+      `a mask needs whole sides from 1 to 65535, got ${show(width)} x ${show(height)}`,
+    );
   }
 }
 
@@ -186,7 +230,8 @@ function fillRings(rings: readonly (readonly number[])[], width: number, height:
       const [x1, y1] = [ring[(2 * k + 2) % ring.length] as number, ring[(2 * k + 3) % ring.length] as number];
       const [low, high] = [Math.min(y0, y1), Math.max(y0, y1)];
       const last = Math.min(height, Math.ceil(high - 0.5));
-      for (let y = Math.max(0, Math.ceil(low - 0.5)); y < last; y++) rows[y]?.push(x0 + ((y + 0.5 - y0) * (x1 - x0)) / (y1 - y0));
+      for (let y = Math.max(0, Math.ceil(low - 0.5)); y < last; y++)
+        rows[y]?.push(x0 + ((y + 0.5 - y0) * (x1 - x0)) / (y1 - y0));
     }
   }
   const toggles = new PositionList();

@@ -5,7 +5,7 @@
 import { show, WordmaskError } from '../util/errors.js';
 import { inSlices, Slices } from '../util/slices.js';
 import { drawableText, glyphHeight, glyphRows, glyphWidth } from './glyphs.js';
-import { paletteFor, type Colour } from './palette.js';
+import { type Colour, paletteFor } from './palette.js';
 
 export interface OverlayInput {
   /** RGB [H, W, 3]; without it the colours stand on white. */
@@ -41,22 +41,39 @@ const MAX_NAME = 28;
 export async function renderOverlay(input: OverlayInput, options: OverlayOptions = {}): Promise<RgbImage> {
   const { width, height, labels, image } = input;
   const alpha = options.alpha ?? 0.5;
-  if (!(alpha >= 0 && alpha <= 1)) throw new WordmaskError('E_OPTION', `alpha must be a number from 0 to 1, got ${show(options.alpha)}`);
+  if (!(alpha >= 0 && alpha <= 1))
+    throw new WordmaskError('E_OPTION', `alpha must be a number from 0 to 1, got ${show(options.alpha)}`);
   if (labels.length !== width * height || (image && image.length !== width * height * 3)) {
-    throw new WordmaskError('E_USAGE', `overlay needs ${width} x ${height} labels and as many RGB pixels, got ${labels.length} and ${show(image?.length)}`);
+    throw new WordmaskError(
+      'E_USAGE',
+      `overlay needs ${width} x ${height} labels and as many RGB pixels, got ${labels.length} and ${show(image?.length)}`,
+    );
   }
-  const colours = new Map(paletteFor(input.legend.map(({ color }) => color)).map((colour, i) => [input.legend[i]?.index as number, colour]));
+  const colours = new Map(
+    paletteFor(input.legend.map(({ color }) => color)).map((colour, i) => [input.legend[i]?.index as number, colour]),
+  );
   const picture = await blend(input, colours, alpha, options);
   if (options.legend === false) return picture.image;
   const entries = [...picture.areas].filter(([index]) => colours.has(index)).sort((a, b) => b[1] - a[1] || a[0] - b[0]);
   const names = new Map(input.legend.map(({ index, name }) => [index, name]));
-  const rows = entries.slice(0, MAX_ENTRIES).map(([index]) => ({ text: drawableText(names.get(index) as string, MAX_NAME), colour: colours.get(index) as Colour }));
-  if (entries.length > MAX_ENTRIES) rows.push({ text: drawableText(`+ ${entries.length - MAX_ENTRIES} more`, MAX_NAME), colour: [255, 255, 255] });
+  const rows = entries
+    .slice(0, MAX_ENTRIES)
+    .map(([index]) => ({
+      text: drawableText(names.get(index) as string, MAX_NAME),
+      colour: colours.get(index) as Colour,
+    }));
+  if (entries.length > MAX_ENTRIES)
+    rows.push({ text: drawableText(`+ ${entries.length - MAX_ENTRIES} more`, MAX_NAME), colour: [255, 255, 255] });
   return rows.length === 0 ? picture.image : withStrip(picture.image, rows, options.signal);
 }
 
 /** Blends row by row and counts the area of each label on the way. */
-async function blend({ image, width, height, labels }: OverlayInput, colours: ReadonlyMap<number, Colour>, alpha: number, options: OverlayOptions): Promise<{ image: RgbImage; areas: Map<number, number> }> {
+async function blend(
+  { image, width, height, labels }: OverlayInput,
+  colours: ReadonlyMap<number, Colour>,
+  alpha: number,
+  options: OverlayOptions,
+): Promise<{ image: RgbImage; areas: Map<number, number> }> {
   const data = new Uint8Array(width * height * 3);
   const areas = new Map<number, number>();
   const blank = [255, 255, 255] as const;
@@ -74,7 +91,10 @@ async function blend({ image, width, height, labels }: OverlayInput, colours: Re
         areas.set(current, (areas.get(current) ?? 0) + x - begin);
         [current, begin, colour] = [label, x, colours.get(label)];
       }
-      const border = contours && ((x + reach < width && labels[i + reach] !== label) || (y + reach < height && labels[i + reach * width] !== label));
+      const border =
+        contours &&
+        ((x + reach < width && labels[i + reach] !== label) ||
+          (y + reach < height && labels[i + reach * width] !== label));
       const weight = colour ? (border ? 1 : alpha) : 0;
       const over = colour ?? blank;
       for (let c = 0; c < 3; c++) {
@@ -105,15 +125,23 @@ async function withStrip(image: RgbImage, entries: readonly StripEntry[], signal
   const rows = Math.ceil(entries.length / columns);
   const height = image.height + rows * line + 4 * scale;
   const out: RgbImage = { data: new Uint8Array(width * height * 3), width, height };
-  await inSlices(height, 64, (begin, end) => {
-    out.data.fill(255, begin * width * 3, end * width * 3);
-    for (let y = begin; y < Math.min(end, image.height); y++) out.data.set(image.data.subarray(y * image.width * 3, (y + 1) * image.width * 3), y * width * 3);
-  }, signal);
+  await inSlices(
+    height,
+    64,
+    (begin, end) => {
+      out.data.fill(255, begin * width * 3, end * width * 3);
+      for (let y = begin; y < Math.min(end, image.height); y++)
+        out.data.set(image.data.subarray(y * image.width * 3, (y + 1) * image.width * 3), y * width * 3);
+    },
+    signal,
+  );
   entries.forEach(({ text, colour }, k) => {
     const left = 4 * scale + Math.floor(k / rows) * column;
     const top = image.height + 4 * scale + (k % rows) * line;
     fillBox(out, left, top, swatch, swatch, colour);
-    text.forEach((character, n) => drawGlyph(out, character, left + swatch + 3 * scale + n * (glyphWidth + 1) * scale, top, scale));
+    text.forEach((character, n) =>
+      drawGlyph(out, character, left + swatch + 3 * scale + n * (glyphWidth + 1) * scale, top, scale),
+    );
   });
   return out;
 }
@@ -121,7 +149,8 @@ async function withStrip(image: RgbImage, entries: readonly StripEntry[], signal
 function drawGlyph(image: RgbImage, character: string, left: number, top: number, scale: number): void {
   glyphRows(character).forEach((bits, row) => {
     for (let x = 0; x < glyphWidth; x++) {
-      if (bits & (1 << (glyphWidth - 1 - x))) fillBox(image, left + x * scale, top + row * scale, scale, scale, [0, 0, 0]);
+      if (bits & (1 << (glyphWidth - 1 - x)))
+        fillBox(image, left + x * scale, top + row * scale, scale, scale, [0, 0, 0]);
     }
   });
 }

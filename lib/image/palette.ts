@@ -33,7 +33,10 @@ export function distinctPalette(count: number): Colour[] {
   const taken = new Set<number>();
   return Array.from({ length: count }, (_, i) => {
     const level = i % 3;
-    return freeColour(hsv((i * GOLDEN + 0.02) % 1, [0.85, 0.6, 0.95][level] as number, [0.95, 0.85, 0.6][level] as number), taken);
+    return freeColour(
+      hsv((i * GOLDEN + 0.02) % 1, [0.85, 0.6, 0.95][level] as number, [0.95, 0.85, 0.6][level] as number),
+      taken,
+    );
   });
 }
 
@@ -41,7 +44,10 @@ export function distinctPalette(count: number): Colour[] {
  * One colour per entry: the given one where there is one, else from `distinctPalette`. With `unique`, a colour
  * that an earlier entry (or `reserved`) has is moved to the nearest free value, so that colours tell labels apart.
  */
-export function paletteFor(given: readonly (Colour | undefined)[], options: { unique?: boolean; reserved?: readonly Colour[] } = {}): Colour[] {
+export function paletteFor(
+  given: readonly (Colour | undefined)[],
+  options: { unique?: boolean; reserved?: readonly Colour[] } = {},
+): Colour[] {
   const automatic = distinctPalette(given.length);
   const colours = given.map((colour, i) => checkColour(colour) ?? (automatic[i] as Colour));
   if (!options.unique) return colours;
@@ -60,7 +66,11 @@ export function unpackColour(value: number): Colour {
 
 function checkColour(colour: Colour | undefined): Colour | undefined {
   if (colour === undefined) return undefined;
-  if (!Array.isArray(colour) || colour.length !== 3 || !colour.every((value) => Number.isInteger(value) && value >= 0 && value <= 255)) {
+  if (
+    !Array.isArray(colour) ||
+    colour.length !== 3 ||
+    !colour.every((value) => Number.isInteger(value) && value >= 0 && value <= 255)
+  ) {
     throw new WordmaskError('E_OPTION', `color must be [r, g, b] of whole numbers from 0 to 255, got ${show(colour)}`);
   }
   return colour;

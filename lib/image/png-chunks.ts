@@ -2,8 +2,9 @@
  * The chunk layer of PNG (ISO/IEC 15948, section 5): signature, length, type, data, CRC-32. Everything is checked
  * before it is used, so a hostile file can claim no memory that it does not back with bytes.
  */
-import { crc32, deflate, inflate } from 'node:zlib';
+
 import { promisify } from 'node:util';
+import { crc32, deflate, inflate } from 'node:zlib';
 import { WordmaskError } from '../util/errors.js';
 import { Slices } from '../util/slices.js';
 
@@ -45,7 +46,8 @@ export async function readChunks(bytes: Uint8Array, signal?: AbortSignal): Promi
     const length = view.getUint32(at);
     const type = String.fromCharCode(...bytes.subarray(at + 4, at + 8));
     if (!/^[A-Za-z]{4}$/.test(type)) throw corrupt(`a chunk at byte ${at} has no valid type`);
-    if (length > bytes.length - at - 12) throw corrupt(`chunk ${type} at byte ${at} claims ${length} bytes, ${bytes.length - at - 12} are left`);
+    if (length > bytes.length - at - 12)
+      throw corrupt(`chunk ${type} at byte ${at} claims ${length} bytes, ${bytes.length - at - 12} are left`);
     let sum = 0;
     for (let begin = at + 4; begin < at + 8 + length; begin += CRC_SLICE) {
       sum = crc32(bytes.subarray(begin, Math.min(begin + CRC_SLICE, at + 8 + length)), sum);
@@ -86,10 +88,15 @@ const latin1Only = /^[\x20-\x7e\xa0-\xff\n]*$/;
 /** tEXt where Latin-1 suffices, else iTXt (UTF-8); texts over 4 KiB are compressed. */
 export async function textChunk({ keyword, text }: PngText): Promise<PngChunk> {
   if (!/^[\x21-\x7e](?:[\x20-\x7e]{0,77}[\x21-\x7e])?$/.test(keyword)) {
-    throw new WordmaskError('E_OPTION', `PNG text keyword must be 1 to 79 printable ASCII characters, got ${JSON.stringify(keyword)}`);
+    throw new WordmaskError(
+      'E_OPTION',
+      `PNG text keyword must be 1 to 79 printable ASCII characters, got ${JSON.stringify(keyword)}`,
+    );
   }
-  if (text.includes('\0')) throw new WordmaskError('E_OPTION', `PNG text under ${JSON.stringify(keyword)} contains a NUL character`);
-  if (latin1Only.test(text) && text.length <= 4096) return { type: 'tEXt', data: Buffer.from(`${keyword}\0${text}`, 'latin1') };
+  if (text.includes('\0'))
+    throw new WordmaskError('E_OPTION', `PNG text under ${JSON.stringify(keyword)} contains a NUL character`);
+  if (latin1Only.test(text) && text.length <= 4096)
+    return { type: 'tEXt', data: Buffer.from(`${keyword}\0${text}`, 'latin1') };
   const body = Buffer.from(text, 'utf8');
   const packed = body.length > 4096;
   const head = Buffer.from([...Buffer.from(keyword, 'latin1'), 0, packed ? 1 : 0, 0, 0, 0]);

@@ -2,7 +2,7 @@
  * The scanline layer of PNG (ISO/IEC 15948, sections 7 to 9). Row filters and bit packing run natively off the event
  * loop; here are the passes of interlaced files and the order of the steps.
  */
-import { pngFilter, pngPack, pngUnfilter, pngUnpack, type PngFilter, type PngRows } from '../engine/ops/host/index.js';
+import { type PngFilter, type PngRows, pngFilter, pngPack, pngUnfilter, pngUnpack } from '../engine/ops/host/index.js';
 import { isWordmaskError, WordmaskError } from '../util/errors.js';
 import { inSlices } from '../util/slices.js';
 import { corrupt } from './png-chunks.js';
@@ -70,9 +70,14 @@ export async function decodeRows(filtered: Uint8Array, layout: RowLayout, signal
   for (const pass of passes) {
     const length = (pass.rowBytes + 1) * pass.height;
     const samples = await decodePass(filtered.subarray(at, at + length), layout, pass, signal);
-    await inSlices(pass.height, 64, (begin, end) => {
-      for (let j = begin; j < end; j++) placeRow(samples, out, layout, pass, j);
-    }, signal);
+    await inSlices(
+      pass.height,
+      64,
+      (begin, end) => {
+        for (let j = begin; j < end; j++) placeRow(samples, out, layout, pass, j);
+      },
+      signal,
+    );
     at += length;
   }
   return out;
@@ -88,7 +93,12 @@ function stripeRows(rowBytes: number): number {
   return Math.max(1, Math.floor(STRIPE_BYTES / (rowBytes + 1)));
 }
 
-async function decodePass(filtered: Uint8Array, layout: RowLayout, pass: RowPass, signal?: AbortSignal): Promise<Samples> {
+async function decodePass(
+  filtered: Uint8Array,
+  layout: RowLayout,
+  pass: RowPass,
+  signal?: AbortSignal,
+): Promise<Samples> {
   const { width, height, rowBytes } = pass;
   const { channels, bitDepth } = layout;
   const count = width * height * channels;
@@ -103,7 +113,9 @@ async function decodePass(filtered: Uint8Array, layout: RowLayout, pass: RowPass
     const stripe = new Uint8Array((rows + extra) * line);
     if (above) stripe.set(above, 1);
     stripe.set(filtered.subarray(y * line, (y + rows) * line), extra * line);
-    const raw = (await unfilter(stripe, { rowBytes, height: rows + extra, pixelBytes: pixelBytes(layout) })).subarray(extra * rowBytes);
+    const raw = (await unfilter(stripe, { rowBytes, height: rows + extra, pixelBytes: pixelBytes(layout) })).subarray(
+      extra * rowBytes,
+    );
     above = raw.subarray((rows - 1) * rowBytes);
     const samples = bitDepth === 8 ? raw : await pngUnpack(raw, { width, height: rows, bitDepth, channels });
     out.set(samples, y * width * channels);
@@ -136,7 +148,12 @@ export type FilterChoice = 'none' | 'up' | 'adaptive';
 const filters: Readonly<Record<FilterChoice, PngFilter>> = { none: 0, up: 2, adaptive: 5 };
 
 /** Samples [H, W, channels] of 8 or 16 bits as filtered scanlines, not interlaced. */
-export async function encodeRows(samples: Samples, layout: RowLayout, filter: FilterChoice, signal?: AbortSignal): Promise<Uint8Array> {
+export async function encodeRows(
+  samples: Samples,
+  layout: RowLayout,
+  filter: FilterChoice,
+  signal?: AbortSignal,
+): Promise<Uint8Array> {
   const { width, height, channels, bitDepth } = layout;
   const rowSamples = width * channels;
   const rowBytes = (rowSamples * bitDepth) / 8;
@@ -145,14 +162,20 @@ export async function encodeRows(samples: Samples, layout: RowLayout, filter: Fi
   const step = stripeRows(rowBytes);
   for (let y = 0; y < height; y += step) {
     signal?.throwIfAborted();
-    if (samples.length !== total) throw new WordmaskError('E_USAGE', 'the samples were transferred away while they were written as PNG');
+    if (samples.length !== total)
+      throw new WordmaskError('E_USAGE', 'the samples were transferred away while they were written as PNG');
     const rows = Math.min(step, height - y);
     const extra = y > 0 ? 1 : 0;
     // A copy of the stripe: the caller's array could be transferred away under the native code.
     const part = samples.subarray((y - extra) * rowSamples, (y + rows) * rowSamples);
     const own = part instanceof Uint8Array ? new Uint8Array(part) : new Uint16Array(part);
-    const raw = own instanceof Uint8Array ? own : await pngPack(own, { width, height: rows + extra, bitDepth, channels });
-    const filtered = await pngFilter(raw, { rowBytes, height: rows + extra, pixelBytes: pixelBytes(layout) }, filters[filter]);
+    const raw =
+      own instanceof Uint8Array ? own : await pngPack(own, { width, height: rows + extra, bitDepth, channels });
+    const filtered = await pngFilter(
+      raw,
+      { rowBytes, height: rows + extra, pixelBytes: pixelBytes(layout) },
+      filters[filter],
+    );
     out.set(filtered.subarray(extra * (rowBytes + 1)), y * (rowBytes + 1));
   }
   return out;

@@ -3,13 +3,22 @@
  * palette indices, raw grey samples of any depth and 16-bit samples come back as stored (evaluation.md section 12).
  * Compression runs on zlib's threads, row work in slices.
  */
-import { constants, createInflate, deflate } from 'node:zlib';
+
 import { promisify } from 'node:util';
+import { constants, createInflate, deflate } from 'node:zlib';
 import { show, WordmaskError } from '../util/errors.js';
 import { abortable } from '../util/slices.js';
-import { checkFileSize, checkImageSize, imageLimits, type ImageLimits } from './limits.js';
-import { corrupt, joinChunks, readChunks, readTextChunk, textChunk, type PngChunk, type PngText } from './png-chunks.js';
-import { decodeRows, encodeRows, filteredLength, rowPasses, type FilterChoice, type Samples } from './png-rows.js';
+import { checkFileSize, checkImageSize, type ImageLimits, imageLimits } from './limits.js';
+import {
+  corrupt,
+  joinChunks,
+  type PngChunk,
+  type PngText,
+  readChunks,
+  readTextChunk,
+  textChunk,
+} from './png-chunks.js';
+import { decodeRows, encodeRows, type FilterChoice, filteredLength, rowPasses, type Samples } from './png-rows.js';
 
 export { isPng, type PngText } from './png-chunks.js';
 export type { FilterChoice, Samples } from './png-rows.js';
@@ -84,11 +93,25 @@ export function readPngHeader(bytes: Uint8Array): PngHeader {
 function parseHeader(data: Uint8Array): PngHeader {
   if (data.length !== 13) throw corrupt(`IHDR has ${data.length} bytes instead of 13`);
   const view = new DataView(data.buffer, data.byteOffset, 13);
-  const [bitDepth, colorType, compression, filter, interlace] = [8, 9, 10, 11, 12].map((i) => view.getUint8(i)) as [number, number, number, number, number];
+  const [bitDepth, colorType, compression, filter, interlace] = [8, 9, 10, 11, 12].map((i) => view.getUint8(i)) as [
+    number,
+    number,
+    number,
+    number,
+    number,
+  ];
   const known = kinds[colorType];
   if (!known?.depths.includes(bitDepth)) throw corrupt(`colour type ${colorType} with ${bitDepth} bits does not exist`);
-  if (compression !== 0 || filter !== 0 || interlace > 1) throw corrupt(`compression ${compression}, filter ${filter}, interlace ${interlace} do not exist`);
-  return { width: view.getUint32(0), height: view.getUint32(4), kind: known.kind, channels: known.channels, bitDepth, interlaced: interlace === 1 };
+  if (compression !== 0 || filter !== 0 || interlace > 1)
+    throw corrupt(`compression ${compression}, filter ${filter}, interlace ${interlace} do not exist`);
+  return {
+    width: view.getUint32(0),
+    height: view.getUint32(4),
+    kind: known.kind,
+    channels: known.channels,
+    bitDepth,
+    interlaced: interlace === 1,
+  };
 }
 
 /**
@@ -118,11 +141,14 @@ async function collectParts(chunks: readonly PngChunk[], header: PngHeader) {
     if (chunk.type === 'IDAT') body.push(chunk.data);
     else if (chunk.type === 'PLTE') palette = chunk.data.slice();
     else if (chunk.type === 'tRNS') transparency = chunk.data.slice();
-    else if (chunk.type === 'tEXt' || chunk.type === 'zTXt' || chunk.type === 'iTXt') text.push(await readTextChunk(chunk));
-    else if (chunk.type !== 'IEND' && /^[A-Z]/.test(chunk.type)) throw corrupt(`critical chunk ${chunk.type} is not known here`);
+    else if (chunk.type === 'tEXt' || chunk.type === 'zTXt' || chunk.type === 'iTXt')
+      text.push(await readTextChunk(chunk));
+    else if (chunk.type !== 'IEND' && /^[A-Z]/.test(chunk.type))
+      throw corrupt(`critical chunk ${chunk.type} is not known here`);
   }
   if (body.length === 0) throw corrupt('it holds no image data (IDAT)');
-  if (palette && (palette.length === 0 || palette.length % 3 !== 0 || palette.length > 768)) throw corrupt(`a palette of ${palette.length} bytes`);
+  if (palette && (palette.length === 0 || palette.length % 3 !== 0 || palette.length > 768))
+    throw corrupt(`a palette of ${palette.length} bytes`);
   if (header.kind === 'palette' && !palette) throw corrupt('the palette (PLTE) is missing');
   return { body, text, palette: header.kind === 'palette' ? palette : undefined, transparency };
 }
@@ -130,7 +156,8 @@ async function collectParts(chunks: readonly PngChunk[], header: PngHeader) {
 /** Deflate grows by at most 1032 : 1, so a claimed size that the bytes cannot reach is refused before it is allocated. */
 async function inflateRows(parts: readonly Uint8Array[], expected: number, signal?: AbortSignal): Promise<Uint8Array> {
   const available = parts.reduce((sum, part) => sum + part.length, 0);
-  if (expected > available * 1032 + 1024) throw corrupt(`${available} bytes of image data cannot hold the ${expected} bytes that the header claims`);
+  if (expected > available * 1032 + 1024)
+    throw corrupt(`${available} bytes of image data cannot hold the ${expected} bytes that the header claims`);
   const out = new Uint8Array(expected);
   const inflater = createInflate({ chunkSize: 1 << 18 });
   const work = new Promise<Uint8Array>((resolve, reject) => {
@@ -143,8 +170,14 @@ async function inflateRows(parts: readonly Uint8Array[], expected: number, signa
       out.set(piece, filled);
       filled += piece.length;
     });
-    inflater.on('error', (cause) => reject(cause instanceof WordmaskError ? cause : corrupt(`image data cannot be inflated (${cause.message})`, cause)));
-    inflater.on('end', () => (filled === expected ? resolve(out) : reject(corrupt(`image data end after ${filled} of ${expected} bytes`))));
+    inflater.on('error', (cause) =>
+      reject(
+        cause instanceof WordmaskError ? cause : corrupt(`image data cannot be inflated (${cause.message})`, cause),
+      ),
+    );
+    inflater.on('end', () =>
+      filled === expected ? resolve(out) : reject(corrupt(`image data end after ${filled} of ${expected} bytes`)),
+    );
     void feed(inflater, parts);
   });
   try {
@@ -173,7 +206,8 @@ async function feed(inflater: ReturnType<typeof createInflate>, parts: readonly 
 export async function writePng(image: PngInput, options: PngWriteOptions = {}): Promise<Uint8Array> {
   const header = checkInput(image);
   const level = options.level ?? 6;
-  if (!Number.isInteger(level) || level < 0 || level > 9) throw new WordmaskError('E_OPTION', `level must be a whole number from 0 to 9, got ${show(level)}`);
+  if (!Number.isInteger(level) || level < 0 || level > 9)
+    throw new WordmaskError('E_OPTION', `level must be a whole number from 0 to 9, got ${show(level)}`);
   const ihdr = new Uint8Array(13);
   const view = new DataView(ihdr.buffer);
   view.setUint32(0, image.width);
@@ -182,7 +216,10 @@ export async function writePng(image: PngInput, options: PngWriteOptions = {}): 
   ihdr[9] = colorTypes[image.kind];
   const filter = options.filter ?? (header.channels === 1 ? 'none' : 'adaptive');
   const rows = await encodeRows(image.data, header, filter, options.signal);
-  const body = await abortable(deflateAll(rows, { level, memLevel: 9, strategy: constants.Z_DEFAULT_STRATEGY }), options.signal);
+  const body = await abortable(
+    deflateAll(rows, { level, memLevel: 9, strategy: constants.Z_DEFAULT_STRATEGY }),
+    options.signal,
+  );
   const chunks: PngChunk[] = [{ type: 'IHDR', data: ihdr }];
   for (const entry of options.text ?? []) chunks.push(await textChunk(entry));
   if (image.palette) chunks.push({ type: 'PLTE', data: image.palette });
@@ -193,16 +230,28 @@ export async function writePng(image: PngInput, options: PngWriteOptions = {}): 
 function checkInput({ width, height, kind, data, palette }: PngInput): PngHeader {
   const colorType = colorTypes[kind];
   const known = kinds[colorType];
-  if (!known) throw new WordmaskError('E_USAGE', `kind must be one of ${Object.keys(colorTypes).join(', ')}, got ${show(kind)}`);
-  if (!(data instanceof Uint8Array) && !(data instanceof Uint16Array)) throw new WordmaskError('E_USAGE', `data must be Uint8Array or Uint16Array, got ${show(data)}`);
+  if (!known)
+    throw new WordmaskError('E_USAGE', `kind must be one of ${Object.keys(colorTypes).join(', ')}, got ${show(kind)}`);
+  if (!(data instanceof Uint8Array) && !(data instanceof Uint16Array))
+    throw new WordmaskError('E_USAGE', `data must be Uint8Array or Uint16Array, got ${show(data)}`);
   checkImageSize(width, height, { pixels: Infinity, side: 2 ** 31 - 1, fileBytes: Infinity }, 'PNG to write');
   const bitDepth = data instanceof Uint8Array ? 8 : 16;
   if (data.length !== width * height * known.channels) {
-    throw new WordmaskError('E_USAGE', `data must hold ${width} x ${height} x ${known.channels} = ${width * height * known.channels} samples, got ${data.length}`);
+    throw new WordmaskError(
+      'E_USAGE',
+      `data must hold ${width} x ${height} x ${known.channels} = ${width * height * known.channels} samples, got ${data.length}`,
+    );
   }
-  if (!known.depths.includes(bitDepth)) throw new WordmaskError('E_USAGE', `a ${kind} PNG cannot hold ${bitDepth}-bit samples; pass a Uint8Array`);
-  if ((kind === 'palette') !== (palette !== undefined) || (palette && (palette.length % 3 !== 0 || palette.length < 3 || palette.length > 768))) {
-    throw new WordmaskError('E_USAGE', `palette must be given for kind 'palette' alone, as 1 to 256 RGB triples; got ${show(palette)}`);
+  if (!known.depths.includes(bitDepth))
+    throw new WordmaskError('E_USAGE', `a ${kind} PNG cannot hold ${bitDepth}-bit samples; pass a Uint8Array`);
+  if (
+    (kind === 'palette') !== (palette !== undefined) ||
+    (palette && (palette.length % 3 !== 0 || palette.length < 3 || palette.length > 768))
+  ) {
+    throw new WordmaskError(
+      'E_USAGE',
+      `palette must be given for kind 'palette' alone, as 1 to 256 RGB triples; got ${show(palette)}`,
+    );
   }
   return { width, height, kind, channels: known.channels, bitDepth, interlaced: false };
 }

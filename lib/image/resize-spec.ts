@@ -34,7 +34,9 @@ export function shortSideSize(width: number, height: number, shortSide: number, 
 /** Reduces a size until no side exceeds `maxSide`; never enlarges. */
 export function capSide(width: number, height: number, maxSide: number): Size {
   const longer = Math.max(width, height);
-  return longer <= maxSide ? { width, height } : { width: rounded((width * maxSide) / longer), height: rounded((height * maxSide) / longer) };
+  return longer <= maxSide
+    ? { width, height }
+    : { width: rounded((width * maxSide) / longer), height: rounded((height * maxSide) / longer) };
 }
 
 /** The size a picture is resized to, before padding to `multiple`. */
@@ -60,6 +62,9 @@ function rounded(side: number): number {
 function checkSpec(spec: ResizeSpec): void {
   for (const [key, value] of Object.entries(spec)) {
     if (key === 'mode' || value === undefined || (key === 'longSide' && value === Infinity)) continue;
-    if (!Number.isInteger(value) || (value as number) < 1) throw new WordmaskError('E_OPTION', `resize.${key} must be a whole number of at least 1, got ${show(value)}`, { details: { option: `resize.${key}` } });
+    if (!Number.isInteger(value) || (value as number) < 1)
+      throw new WordmaskError('E_OPTION', `resize.${key} must be a whole number of at least 1, got ${show(value)}`, {
+        details: { option: `resize.${key}` },
+      });
   }
 }

@@ -28,7 +28,8 @@ export function togglesOfCounts(counts: readonly number[], total: number): Uint3
   const list = new PositionList();
   let at = 0;
   counts.forEach((count, i) => {
-    if (!Number.isInteger(count) || count < 0) throw badRle(`count ${i} is ${show(count)}, not a whole number of at least 0`);
+    if (!Number.isInteger(count) || count < 0)
+      throw badRle(`count ${i} is ${show(count)}, not a whole number of at least 0`);
     at += count;
     if (at > total) throw badRle(`its counts exceed the ${total} pixels of its size`);
     if (i < counts.length - 1 || at < total) list.toggle(at);
@@ -65,7 +66,8 @@ export function expandCounts(text: string): number[] {
     let scale = 1;
     for (let more = true; more; at++) {
       const group = text.charCodeAt(at) - 48;
-      if (!(group >= 0 && group < 64)) throw badRle(at < text.length ? `character ${at} is ${show(text[at])}` : 'its last number does not end');
+      if (!(group >= 0 && group < 64))
+        throw badRle(at < text.length ? `character ${at} is ${show(text[at])}` : 'its last number does not end');
       if (scale > 2 ** 30) throw badRle(`the number at character ${at} is too long`);
       value += (group & 31) * scale;
       scale *= 32;

@@ -96,7 +96,10 @@ export class RowCursor {
   #next = 0;
   #inside = false;
 
-  constructor(private readonly toggles: Uint32Array, private readonly width: number) {}
+  constructor(
+    private readonly toggles: Uint32Array,
+    private readonly width: number,
+  ) {}
 
   /** Fills `out` with the toggles of row `y`; rows must be asked for in order. */
   read(y: number, out: number[]): void {
@@ -156,7 +159,11 @@ export function transpose(toggles: Uint32Array, width: number, height: number): 
 }
 
 /** Calls `visit` for each interval of columns in which exactly one of two rows is set. */
-function forEachDifference(a: readonly number[], b: readonly number[], visit: (begin: number, end: number) => void): void {
+function forEachDifference(
+  a: readonly number[],
+  b: readonly number[],
+  visit: (begin: number, end: number) => void,
+): void {
   let [i, j] = [0, 0];
   let begin = -1;
   while (i < a.length || j < b.length) {

@@ -18,7 +18,8 @@ export function sniffImage(bytes: Uint8Array): { format?: ImageFormat; name: str
   if (latin.startsWith('8BPS')) return { name: 'PSD' };
   if (latin.startsWith('\0\0\0\x0cJXL ') || latin.startsWith('\xff\x0a')) return { name: 'JPEG XL' };
   if (latin.startsWith('\0\0\0\x0cjP')) return { name: 'JPEG 2000' };
-  if (/^(?:\xef\xbb\xbf)?\s*(?:<\?xml|<!--|<!DOCTYPE|<svg)/i.test(latin) || /<svg[\s>]/i.test(latin)) return { name: 'SVG' };
+  if (/^(?:\xef\xbb\xbf)?\s*(?:<\?xml|<!--|<!DOCTYPE|<svg)/i.test(latin) || /<svg[\s>]/i.test(latin))
+    return { name: 'SVG' };
   return undefined;
 }
 

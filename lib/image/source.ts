@@ -16,8 +16,15 @@ export interface RawImage {
 
 /** Path, `file:` URL, bytes, Blob, Node or web stream, or raw pixels. */
 export type ImageInput =
-  | string | URL | Uint8Array | ArrayBuffer | Blob
-  | NodeJS.ReadableStream | ReadableStream<Uint8Array> | AsyncIterable<Uint8Array> | RawImage;
+  | string
+  | URL
+  | Uint8Array
+  | ArrayBuffer
+  | Blob
+  | NodeJS.ReadableStream
+  | ReadableStream<Uint8Array>
+  | AsyncIterable<Uint8Array>
+  | RawImage;
 
 const SLICE = 4 * 2 ** 20;
 
@@ -26,11 +33,16 @@ export function isRawImage(input: unknown): input is RawImage {
 }
 
 /** Reads the encoded bytes of any input but raw pixels; the result is the package's own copy. */
-export async function readSource(input: Exclude<ImageInput, RawImage>, limits: ImageLimits, signal?: AbortSignal): Promise<Buffer> {
+export async function readSource(
+  input: Exclude<ImageInput, RawImage>,
+  limits: ImageLimits,
+  signal?: AbortSignal,
+): Promise<Buffer> {
   if (typeof input === 'string') return readFileBytes(pathOf(input), limits, signal);
   if (input instanceof URL) return readFileBytes(pathOfUrl(input), limits, signal);
   if (input instanceof Uint8Array) return copyBytes(input, limits, signal);
-  if (input instanceof ArrayBuffer || input instanceof SharedArrayBuffer) return copyBytes(new Uint8Array(input), limits, signal);
+  if (input instanceof ArrayBuffer || input instanceof SharedArrayBuffer)
+    return copyBytes(new Uint8Array(input), limits, signal);
   if (input instanceof Blob) {
     checkFileSize(input.size, limits);
     return Buffer.from(await abortable(input.arrayBuffer(), signal));
@@ -38,13 +50,17 @@ export async function readSource(input: Exclude<ImageInput, RawImage>, limits: I
   if (typeof input === 'object' && input !== null && (Symbol.asyncIterator in input || 'getReader' in input)) {
     return readStream(input as AsyncIterable<unknown>, limits, signal);
   }
-  throw new WordmaskError('E_USAGE', `image must be a path, a file: URL, bytes, a stream or { data, width, height, channels }, got ${show(input)}`);
+  throw new WordmaskError(
+    'E_USAGE',
+    `image must be a path, a file: URL, bytes, a stream or { data, width, height, channels }, got ${show(input)}`,
+  );
 }
 
 function pathOf(text: string): string {
   if (/^file:/i.test(text)) return pathOfUrl(new URL(text));
   if (/^[a-z][a-z0-9+.-]+:\/\//i.test(text) || /^data:/i.test(text)) throw forbidden(text);
-  if (text === '' || text.includes('\0')) throw new WordmaskError('E_USAGE', `image path must be a non-empty text without NUL, got ${show(text)}`);
+  if (text === '' || text.includes('\0'))
+    throw new WordmaskError('E_USAGE', `image path must be a non-empty text without NUL, got ${show(text)}`);
   return text;
 }
 
@@ -58,7 +74,11 @@ function pathOfUrl(url: URL): string {
 }
 
 function forbidden(url: string): WordmaskError {
-  return new WordmaskError('E_URL_FORBIDDEN', `image URL ${show(url)} is not a file: URL; fetch it yourself and pass the bytes`, { details: { url: url.slice(0, 200) } });
+  return new WordmaskError(
+    'E_URL_FORBIDDEN',
+    `image URL ${show(url)} is not a file: URL; fetch it yourself and pass the bytes`,
+    { details: { url: url.slice(0, 200) } },
+  );
 }
 
 async function readFileBytes(path: string, limits: ImageLimits, signal?: AbortSignal): Promise<Buffer> {
@@ -71,7 +91,9 @@ async function readFileBytes(path: string, limits: ImageLimits, signal?: AbortSi
     if (info.isDirectory()) throw new WordmaskError('E_USAGE', `image ${show(path)} is a folder`);
     if (info.isFile()) checkFileSize(info.size, limits, `image ${show(path)}`);
     // Pipes and devices have no size: they are read like streams, up to the limit.
-    return info.isFile() ? await readExactly(file, info.size, signal) : await readStream(file.createReadStream({ autoClose: false }), limits, signal);
+    return info.isFile()
+      ? await readExactly(file, info.size, signal)
+      : await readStream(file.createReadStream({ autoClose: false }), limits, signal);
   } catch (cause) {
     throw cause instanceof WordmaskError || signal?.aborted ? cause : fileError(path, cause as NodeJS.ErrnoException);
   } finally {
@@ -79,7 +101,11 @@ async function readFileBytes(path: string, limits: ImageLimits, signal?: AbortSi
   }
 }
 
-async function readExactly(file: Awaited<ReturnType<typeof open>>, size: number, signal?: AbortSignal): Promise<Buffer> {
+async function readExactly(
+  file: Awaited<ReturnType<typeof open>>,
+  size: number,
+  signal?: AbortSignal,
+): Promise<Buffer> {
   const out = Buffer.allocUnsafeSlow(size);
   let filled = 0;
   while (filled < size) {
@@ -91,22 +117,35 @@ async function readExactly(file: Awaited<ReturnType<typeof open>>, size: number,
 }
 
 function fileError(path: string, cause: NodeJS.ErrnoException): WordmaskError {
-  if (cause.code === 'ENOENT' || cause.code === 'ENOTDIR') return new WordmaskError('E_USAGE', `image file ${show(path)} does not exist`, { cause });
-  return new WordmaskError('E_DISK', `image file ${show(path)} cannot be read (${cause.code ?? cause.message})`, { cause });
+  if (cause.code === 'ENOENT' || cause.code === 'ENOTDIR')
+    return new WordmaskError('E_USAGE', `image file ${show(path)} does not exist`, { cause });
+  return new WordmaskError('E_DISK', `image file ${show(path)} cannot be read (${cause.code ?? cause.message})`, {
+    cause,
+  });
 }
 
 async function copyBytes(bytes: Uint8Array, limits: ImageLimits, signal?: AbortSignal): Promise<Buffer> {
   checkFileSize(bytes.length, limits);
   const length = bytes.length;
   const out = Buffer.allocUnsafeSlow(length);
-  await inSlices(length, SLICE, (begin, end) => {
-    if (bytes.length !== length) throw new WordmaskError('E_USAGE', 'image bytes were transferred away during the call');
-    out.set(bytes.subarray(begin, end), begin);
-  }, signal);
+  await inSlices(
+    length,
+    SLICE,
+    (begin, end) => {
+      if (bytes.length !== length)
+        throw new WordmaskError('E_USAGE', 'image bytes were transferred away during the call');
+      out.set(bytes.subarray(begin, end), begin);
+    },
+    signal,
+  );
   return out;
 }
 
-async function readStream(stream: AsyncIterable<unknown> | ReadableStream<Uint8Array>, limits: ImageLimits, signal?: AbortSignal): Promise<Buffer> {
+async function readStream(
+  stream: AsyncIterable<unknown> | ReadableStream<Uint8Array>,
+  limits: ImageLimits,
+  signal?: AbortSignal,
+): Promise<Buffer> {
   const iterator = (stream as AsyncIterable<unknown>)[Symbol.asyncIterator]();
   const pieces: Uint8Array[] = [];
   let total = 0;
@@ -114,7 +153,8 @@ async function readStream(stream: AsyncIterable<unknown> | ReadableStream<Uint8A
     for (;;) {
       const { value, done } = await abortable(iterator.next(), signal);
       if (done) break;
-      if (!(value instanceof Uint8Array)) throw new WordmaskError('E_USAGE', `image stream must give bytes, got ${show(value)}`);
+      if (!(value instanceof Uint8Array))
+        throw new WordmaskError('E_USAGE', `image stream must give bytes, got ${show(value)}`);
       total += value.length;
       if (total > limits.fileBytes) checkFileSize(total, limits, 'image stream');
       pieces.push(Uint8Array.from(value));
@@ -122,7 +162,11 @@ async function readStream(stream: AsyncIterable<unknown> | ReadableStream<Uint8A
   } catch (cause) {
     void iterator.return?.()?.catch(() => undefined);
     if (cause instanceof WordmaskError || signal?.aborted) throw cause;
-    throw new WordmaskError('E_DISK', `image stream failed: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
+    throw new WordmaskError(
+      'E_DISK',
+      `image stream failed: ${cause instanceof Error ? cause.message : String(cause)}`,
+      { cause },
+    );
   }
   checkFileSize(total, limits, 'image stream');
   return Buffer.concat(pieces);
@@ -131,15 +175,27 @@ async function readStream(stream: AsyncIterable<unknown> | ReadableStream<Uint8A
 /** Copies raw pixels after checking them. */
 export async function readRaw(input: RawImage, signal?: AbortSignal): Promise<Buffer> {
   const { data, width, height, channels } = input;
-  if (!(data instanceof Uint8Array) && !(data instanceof Uint8ClampedArray)) throw new WordmaskError('E_USAGE', `image.data must be Uint8Array, got ${show(data)}`);
-  if (channels !== 1 && channels !== 3 && channels !== 4) throw new WordmaskError('E_USAGE', `image.channels must be 1 (grey), 3 (RGB) or 4 (RGBA), got ${show(channels)}`);
+  if (!(data instanceof Uint8Array) && !(data instanceof Uint8ClampedArray))
+    throw new WordmaskError('E_USAGE', `image.data must be Uint8Array, got ${show(data)}`);
+  if (channels !== 1 && channels !== 3 && channels !== 4)
+    throw new WordmaskError('E_USAGE', `image.channels must be 1 (grey), 3 (RGB) or 4 (RGBA), got ${show(channels)}`);
   const expected = width * height * channels;
-  if (data.length !== expected) throw new WordmaskError('E_USAGE', `image.data must hold ${width} x ${height} x ${channels} = ${expected} bytes, got ${data.length}`);
+  if (data.length !== expected)
+    throw new WordmaskError(
+      'E_USAGE',
+      `image.data must hold ${width} x ${height} x ${channels} = ${expected} bytes, got ${data.length}`,
+    );
   const out = Buffer.allocUnsafeSlow(expected);
-  await inSlices(expected, SLICE, (begin, end) => {
-    if (data.length !== expected) throw new WordmaskError('E_USAGE', 'image.data was transferred away during the call');
-    out.set(data.subarray(begin, end), begin);
-  }, signal);
+  await inSlices(
+    expected,
+    SLICE,
+    (begin, end) => {
+      if (data.length !== expected)
+        throw new WordmaskError('E_USAGE', 'image.data was transferred away during the call');
+      out.set(data.subarray(begin, end), begin);
+    },
+    signal,
+  );
   return out;
 }
 

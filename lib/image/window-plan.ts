@@ -15,7 +15,11 @@ export interface WindowOptions {
 const MAX_WINDOWS = 1_000_000;
 
 /** Boxes y1 x1 y2 x2, row by row, as Int32 [n, 4]. Throws E_OPTION for sizes below 1 or more than 1,000,000 windows. */
-export function slidingWindows(width: number, height: number, options: WindowOptions): { data: Int32Array; shape: [number, 4] } {
+export function slidingWindows(
+  width: number,
+  height: number,
+  options: WindowOptions,
+): { data: Int32Array; shape: [number, 4] } {
   const data = windowBoxes(width, height, options);
   return { data, shape: [data.length / 4, 4] };
 }
@@ -30,7 +34,10 @@ export function windowBoxes(width: number, height: number, { crop, stride }: Win
   const columns = axis(width, cropWidth || width, strideRight || width);
   const count = rows.count * columns.count;
   if (count > MAX_WINDOWS) {
-    throw new WordmaskError('E_OPTION', `stride ${show(stride)} on a ${width} x ${height} picture gives ${count} windows; at most ${MAX_WINDOWS}: choose a larger stride`);
+    throw new WordmaskError(
+      'E_OPTION',
+      `stride ${show(stride)} on a ${width} x ${height} picture gives ${count} windows; at most ${MAX_WINDOWS}: choose a larger stride`,
+    );
   }
   const boxes = new Int32Array(count * 4);
   let at = 0;
@@ -53,12 +60,21 @@ function axis(size: number, crop: number, stride: number): { crop: number; strid
 
 function pair(name: string, value: number | readonly [number, number], least: number): [number, number] {
   const both: readonly number[] = typeof value === 'number' ? [value, value] : value;
-  if (!Array.isArray(both) || both.length !== 2 || !both.every((side) => Number.isInteger(side) && side >= least && side < 2 ** 31)) {
-    throw new WordmaskError('E_OPTION', `${name} must be a whole number of at least ${least}, or two of them, got ${show(value)}`, { details: { option: name } });
+  if (
+    !Array.isArray(both) ||
+    both.length !== 2 ||
+    !both.every((side) => Number.isInteger(side) && side >= least && side < 2 ** 31)
+  ) {
+    throw new WordmaskError(
+      'E_OPTION',
+      `${name} must be a whole number of at least ${least}, or two of them, got ${show(value)}`,
+      { details: { option: name } },
+    );
   }
   return [both[0] as number, both[1] as number];
 }
 
 function positive(name: string, value: number): void {
-  if (!Number.isInteger(value) || value < 1 || value >= 2 ** 31) throw new WordmaskError('E_OPTION', `${name} must be a whole number of at least 1, got ${show(value)}`);
+  if (!Number.isInteger(value) || value < 1 || value >= 2 ** 31)
+    throw new WordmaskError('E_OPTION', `${name} must be a whole number of at least 1, got ${show(value)}`);
 }

@@ -5,7 +5,10 @@
 export class Slices {
   #started = performance.now();
 
-  constructor(private readonly signal?: AbortSignal, private readonly budgetMs = 10) {
+  constructor(
+    private readonly signal?: AbortSignal,
+    private readonly budgetMs = 10,
+  ) {
     signal?.throwIfAborted();
   }
 
@@ -26,7 +29,12 @@ export class Slices {
  * Runs `body(begin, end)` over 0..count in pieces of `grain`, pausing between pieces when due. `grain` is chosen
  * by the caller so that one piece stays well below the budget.
  */
-export async function inSlices(count: number, grain: number, body: (begin: number, end: number) => void, signal?: AbortSignal): Promise<void> {
+export async function inSlices(
+  count: number,
+  grain: number,
+  body: (begin: number, end: number) => void,
+  signal?: AbortSignal,
+): Promise<void> {
   const slices = new Slices(signal);
   for (let begin = 0; begin < count; begin += grain) {
     body(begin, Math.min(count, begin + grain));

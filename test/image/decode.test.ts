@@ -10,7 +10,7 @@ import { decodeImage, type ImageInput } from '#lib/image/decode.js';
 import { readPng, writePng } from '#lib/image/png.js';
 import { WordmaskError } from '#lib/util/errors.js';
 
-const data = process.env['WORDMASK_TEST_DATA'];
+const data = process.env.WORDMASK_TEST_DATA;
 const skip = data ? false : 'WORDMASK_TEST_DATA is not set';
 
 /** 3 x 2 picture: red, green, blue over white, grey, black. */
@@ -24,8 +24,15 @@ t.test('every way to hand in a picture', async (t) => {
   writeFileSync(path, small);
   const arrayBuffer = small.buffer.slice(small.byteOffset, small.byteOffset + small.byteLength);
   const inputs: Record<string, ImageInput> = {
-    path, 'file URL': pathToFileURL(path), 'file URL as text': pathToFileURL(path).href, Buffer: Buffer.from(small), Uint8Array: small, ArrayBuffer: arrayBuffer as ArrayBuffer,
-    Blob: new Blob([Buffer.from(small)]), 'Node stream': createReadStream(path), 'web stream': new Blob([Buffer.from(small)]).stream(),
+    path,
+    'file URL': pathToFileURL(path),
+    'file URL as text': pathToFileURL(path).href,
+    Buffer: Buffer.from(small),
+    Uint8Array: small,
+    ArrayBuffer: arrayBuffer as ArrayBuffer,
+    Blob: new Blob([Buffer.from(small)]),
+    'Node stream': createReadStream(path),
+    'web stream': new Blob([Buffer.from(small)]).stream(),
     iterable: Readable.from([small.subarray(0, 10), small.subarray(10)]) as AsyncIterable<Uint8Array>,
   };
   const hashes = new Set<string>();
@@ -39,16 +46,52 @@ t.test('every way to hand in a picture', async (t) => {
   const raw = await decodeImage({ data: pixels, width: 3, height: 2, channels: 3 });
   t.same([...raw.data], [...pixels]);
   t.not(raw.data, pixels, 'raw pixels are copied');
-  t.same([...(await decodeImage({ data: Uint8Array.of(0, 100, 255), width: 3, height: 1, channels: 1 })).data], [0, 0, 0, 100, 100, 100, 255, 255, 255]);
-  t.same([...(await decodeImage({ data: Uint8Array.of(0, 0, 0, 0, 10, 20, 30, 255), width: 2, height: 1, channels: 4 })).data], [255, 255, 255, 10, 20, 30], 'alpha over white');
-  t.same([...(await decodeImage({ data: Uint8Array.of(0, 0, 0, 0, 10, 20, 30, 255), width: 2, height: 1, channels: 4 }, { matte: [1, 2, 3] })).data], [1, 2, 3, 10, 20, 30], 'alpha over the matte');
+  t.same(
+    [...(await decodeImage({ data: Uint8Array.of(0, 100, 255), width: 3, height: 1, channels: 1 })).data],
+    [0, 0, 0, 100, 100, 100, 255, 255, 255],
+  );
+  t.same(
+    [
+      ...(await decodeImage({ data: Uint8Array.of(0, 0, 0, 0, 10, 20, 30, 255), width: 2, height: 1, channels: 4 }))
+        .data,
+    ],
+    [255, 255, 255, 10, 20, 30],
+    'alpha over white',
+  );
+  t.same(
+    [
+      ...(
+        await decodeImage(
+          { data: Uint8Array.of(0, 0, 0, 0, 10, 20, 30, 255), width: 2, height: 1, channels: 4 },
+          { matte: [1, 2, 3] },
+        )
+      ).data,
+    ],
+    [1, 2, 3, 10, 20, 30],
+    'alpha over the matte',
+  );
 });
 
 t.test('kinds of pictures', async (t) => {
-  const png = async (kind: 'grey' | 'rgb' | 'palette' | 'grey-alpha' | 'rgba', samples: Uint8Array | Uint16Array, palette?: Uint8Array) => [...(await decodeImage(await writePng({ width: 2, height: 1, kind, data: samples, ...(palette && { palette }) }))).data];
+  const png = async (
+    kind: 'grey' | 'rgb' | 'palette' | 'grey-alpha' | 'rgba',
+    samples: Uint8Array | Uint16Array,
+    palette?: Uint8Array,
+  ) => [
+    ...(await decodeImage(await writePng({ width: 2, height: 1, kind, data: samples, ...(palette && { palette }) })))
+      .data,
+  ];
   t.same(await png('grey', Uint8Array.of(7, 200)), [7, 7, 7, 200, 200, 200]);
-  t.same(await png('grey', Uint16Array.of(0x1234, 0xffff)), [0x12, 0x12, 0x12, 255, 255, 255], '16-bit grey keeps the high byte');
-  t.same(await png('rgb', Uint16Array.of(0x1234, 0x5678, 0x9abc, 0, 0xff, 0xff00)), [0x12, 0x56, 0x9a, 0, 0, 255], '16-bit RGB keeps the high byte');
+  t.same(
+    await png('grey', Uint16Array.of(0x1234, 0xffff)),
+    [0x12, 0x12, 0x12, 255, 255, 255],
+    '16-bit grey keeps the high byte',
+  );
+  t.same(
+    await png('rgb', Uint16Array.of(0x1234, 0x5678, 0x9abc, 0, 0xff, 0xff00)),
+    [0x12, 0x56, 0x9a, 0, 0, 255],
+    '16-bit RGB keeps the high byte',
+  );
   t.same(await png('palette', Uint8Array.of(1, 0), Uint8Array.of(9, 8, 7, 6, 5, 4)), [6, 5, 4, 9, 8, 7]);
   t.same(await png('grey-alpha', Uint8Array.of(7, 255, 7, 0)), [7, 7, 7, 255, 255, 255]);
   t.same(await png('rgba', Uint8Array.of(1, 2, 3, 255, 1, 2, 3, 0)), [1, 2, 3, 255, 255, 255]);
@@ -59,11 +102,22 @@ t.test('kinds of pictures', async (t) => {
     t.same([image.width, image.height], orientation > 4 ? [2, 3] : [3, 2], `EXIF orientation ${orientation}`);
     t.same(pixelSet(image.data), pixelSet(upright.data));
   }
-  t.same([...(await decodeImage(await sharp(small).withMetadata({ orientation: 6 }).png().toBuffer())).data.subarray(0, 6)], [255, 255, 255, 255, 0, 0], 'a quarter turn clockwise: the lower left pixel comes first');
-  const cmyk = await sharp({ create: { width: 16, height: 16, channels: 3, background: { r: 200, g: 30, b: 40 } } }).toColourspace('cmyk').jpeg({ quality: 100 }).toBuffer();
+  t.same(
+    [...(await decodeImage(await sharp(small).withMetadata({ orientation: 6 }).png().toBuffer())).data.subarray(0, 6)],
+    [255, 255, 255, 255, 0, 0],
+    'a quarter turn clockwise: the lower left pixel comes first',
+  );
+  const cmyk = await sharp({ create: { width: 16, height: 16, channels: 3, background: { r: 200, g: 30, b: 40 } } })
+    .toColourspace('cmyk')
+    .jpeg({ quality: 100 })
+    .toBuffer();
   const fromCmyk = (await decodeImage(cmyk)).data;
-  t.ok(Math.abs((fromCmyk[0] as number) - 200) < 25 && (fromCmyk[1] as number) < 80, `CMYK becomes RGB (${fromCmyk.subarray(0, 3).join(', ')})`);
-  for (const format of ['jpeg', 'webp'] as const) t.match(await decodeImage(await sharp(small).toFormat(format).toBuffer()), { width: 3, height: 2, format });
+  t.ok(
+    Math.abs((fromCmyk[0] as number) - 200) < 25 && (fromCmyk[1] as number) < 80,
+    `CMYK becomes RGB (${fromCmyk.subarray(0, 3).join(', ')})`,
+  );
+  for (const format of ['jpeg', 'webp'] as const)
+    t.match(await decodeImage(await sharp(small).toFormat(format).toBuffer()), { width: 3, height: 2, format });
   for (const format of ['tiff', 'avif'] as const) {
     const bytes = await sharp(small).toFormat(format).toBuffer();
     await t.rejects(decodeImage(bytes), { code: 'E_IMAGE_FORMAT' }, `${format} must be asked for`);
@@ -79,14 +133,27 @@ t.test('profiles other than CMYK are ignored', async (t) => {
 
 t.test('equal to the stored decode of a photograph', { skip }, async (t) => {
   const folder = join(data as string, 'preprocess');
-  const [jpeg, png] = await Promise.all([decodeImage(join(folder, 'franz-kafka.jpg')), decodeImage(join(folder, 'franz-kafka.png'))]);
+  const [jpeg, png] = await Promise.all([
+    decodeImage(join(folder, 'franz-kafka.jpg')),
+    decodeImage(join(folder, 'franz-kafka.png')),
+  ]);
   t.equal(Buffer.compare(jpeg.data, png.data), 0, 'the JPEG as libjpeg decodes it');
   const own = await readPng(readFileSync(join(folder, 'franz-kafka.png')));
   t.equal(Buffer.compare(own.data as Uint8Array, png.data), 0, 'and as our own PNG codec reads it');
 });
 
 t.test('bad pictures have typed errors, at once', async (t) => {
-  const jpeg = await sharp({ create: { width: 300, height: 200, channels: 3, background: '#456', noise: { type: 'gaussian', mean: 90, sigma: 30 } } }).jpeg().toBuffer();
+  const jpeg = await sharp({
+    create: {
+      width: 300,
+      height: 200,
+      channels: 3,
+      background: '#456',
+      noise: { type: 'gaussian', mean: 90, sigma: 30 },
+    },
+  })
+    .jpeg()
+    .toBuffer();
   const huge = Buffer.from(await writePng({ width: 1, height: 1, kind: 'grey', data: Uint8Array.of(0) }));
   const sized = (width: number, height: number): Buffer => {
     const bytes = Buffer.from(huge);
@@ -103,7 +170,11 @@ t.test('bad pictures have typed errors, at once', async (t) => {
     ['256 megapixels', sized(16_000, 16_000), 'E_IMAGE_SIZE'],
     ['side of 65,536', sized(65_536, 1), 'E_IMAGE_SIZE'],
     ['4 billion wide', sized(2 ** 32 - 1, 2 ** 32 - 1), 'E_IMAGE'],
-    ['SVG', Buffer.from('<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>'), 'E_IMAGE_FORMAT'],
+    [
+      'SVG',
+      Buffer.from('<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>'),
+      'E_IMAGE_FORMAT',
+    ],
     ['SVG with a comment', Buffer.from('  <!-- x --><svg width="9" height="9"/>'), 'E_IMAGE_FORMAT'],
     ['GIF', await sharp(small).gif().toBuffer(), 'E_IMAGE_FORMAT'],
     ['text', Buffer.from('hello'), 'E_IMAGE_FORMAT'],
@@ -121,37 +192,87 @@ t.test('bad pictures have typed errors, at once', async (t) => {
     ['raw, floats', { data: new Float32Array(12) as never, width: 2, height: 2, channels: 3 }, 'E_USAGE'],
     ['raw, no width', { data: new Uint8Array(0), width: 0, height: 2, channels: 3 }, 'E_IMAGE_SIZE'],
     ['stream of text', Readable.from(['a', 'b']) as never, 'E_USAGE'],
-    ['failing stream', new Readable({ read() { this.destroy(new Error('gone')); } }), 'E_DISK'],
+    [
+      'failing stream',
+      new Readable({
+        read() {
+          this.destroy(new Error('gone'));
+        },
+      }),
+      'E_DISK',
+    ],
   ];
   for (const [name, input, code] of cases) {
     const started = performance.now();
-    const error = await decodeImage(input).then(() => undefined, (caught: unknown) => caught);
-    t.ok(error instanceof WordmaskError && error.code.startsWith(code), `${name}: ${error instanceof WordmaskError ? error.message : String(error)}`);
+    const error = await decodeImage(input).then(
+      () => undefined,
+      (caught: unknown) => caught,
+    );
+    t.ok(
+      error instanceof WordmaskError && error.code.startsWith(code),
+      `${name}: ${error instanceof WordmaskError ? error.message : String(error)}`,
+    );
     t.ok(performance.now() - started < 300, `${name} is quick`);
   }
   t.match(await decodeImage(small), { width: 3 }, 'the next good call works');
   await t.rejects(decodeImage(small, { limits: { pixels: 5 } }), { code: 'E_IMAGE_SIZE' });
   await t.rejects(decodeImage(small, { limits: { fileBytes: 20 } }), { code: 'E_IMAGE_SIZE' });
-  await t.rejects(decodeImage(Readable.from([small, small]) as never, { limits: { fileBytes: small.length + 5 } }), { code: 'E_IMAGE_SIZE' });
+  await t.rejects(decodeImage(Readable.from([small, small]) as never, { limits: { fileBytes: small.length + 5 } }), {
+    code: 'E_IMAGE_SIZE',
+  });
   await t.rejects(decodeImage(small, { limits: { pixels: Number.NaN } }), { code: 'E_OPTION' });
   await t.rejects(decodeImage(small, { matte: [1, 2, 300] }), { code: 'E_OPTION' });
   await t.rejects(decodeImage(small, { formats: ['svg' as never] }), { code: 'E_OPTION' });
-  t.match(await decodeImage(await writePng({ width: 65_535, height: 1, kind: 'grey', data: new Uint8Array(65_535) })), { width: 65_535, height: 1 });
+  t.match(await decodeImage(await writePng({ width: 65_535, height: 1, kind: 'grey', data: new Uint8Array(65_535) })), {
+    width: 65_535,
+    height: 1,
+  });
 });
 
 t.test('damaged bytes never give anything but a typed error', async (t) => {
-  const webp = await sharp({ create: { width: 40, height: 30, channels: 3, background: '#456', noise: { type: 'gaussian', mean: 90, sigma: 30 } } }).webp().toBuffer();
+  const webp = await sharp({
+    create: {
+      width: 40,
+      height: 30,
+      channels: 3,
+      background: '#456',
+      noise: { type: 'gaussian', mean: 90, sigma: 30 },
+    },
+  })
+    .webp()
+    .toBuffer();
   const jpeg = await sharp(webp).jpeg().toBuffer();
-  await fc.assert(fc.asyncProperty(fc.constantFrom(webp, jpeg, Buffer.from(small)), fc.nat(), fc.integer({ min: 0, max: 255 }), async (bytes, at, value) => {
-    const copy = Buffer.from(bytes);
-    copy[at % copy.length] = value;
-    return decodeImage(copy).then(() => true, (error) => error instanceof WordmaskError && /^E_IMAGE/.test(error.code));
-  }), { numRuns: 200 });
+  await fc.assert(
+    fc.asyncProperty(
+      fc.constantFrom(webp, jpeg, Buffer.from(small)),
+      fc.nat(),
+      fc.integer({ min: 0, max: 255 }),
+      async (bytes, at, value) => {
+        const copy = Buffer.from(bytes);
+        copy[at % copy.length] = value;
+        return decodeImage(copy).then(
+          () => true,
+          (error) => error instanceof WordmaskError && /^E_IMAGE/.test(error.code),
+        );
+      },
+    ),
+    { numRuns: 200 },
+  );
   t.pass();
 });
 
 t.test('abort and a free event loop', async (t) => {
-  const noise = await sharp({ create: { width: 3000, height: 2600, channels: 3, background: '#456', noise: { type: 'gaussian', mean: 90, sigma: 30 } } }).jpeg({ quality: 95 }).toBuffer();
+  const noise = await sharp({
+    create: {
+      width: 3000,
+      height: 2600,
+      channels: 3,
+      background: '#456',
+      noise: { type: 'gaussian', mean: 90, sigma: 30 },
+    },
+  })
+    .jpeg({ quality: 95 })
+    .toBuffer();
   let worst = 0;
   let last = performance.now();
   const timer = setInterval(() => {
@@ -166,11 +287,13 @@ t.test('abort and a free event loop', async (t) => {
   for (const delay of [0, 5, 20]) {
     const controller = new AbortController();
     const work = decodeImage(noise, { signal: controller.signal });
-    const waited = new Promise<number>((resolve) => setTimeout(() => {
-      const at = performance.now();
-      work.catch(() => resolve(performance.now() - at));
-      controller.abort(reason);
-    }, delay));
+    const waited = new Promise<number>((resolve) =>
+      setTimeout(() => {
+        const at = performance.now();
+        work.catch(() => resolve(performance.now() - at));
+        controller.abort(reason);
+      }, delay),
+    );
     await t.rejects(work, reason);
     t.ok((await waited) < 100, `settled after an abort at ${delay} ms`);
   }

@@ -3,10 +3,10 @@ import { join } from 'node:path';
 import { crc32, deflateSync } from 'node:zlib';
 import fc from 'fast-check';
 import t from 'tap';
-import { readPng, readPngHeader, writePng, type PngKind } from '#lib/image/png.js';
+import { type PngKind, readPng, readPngHeader, writePng } from '#lib/image/png.js';
 import { WordmaskError } from '#lib/util/errors.js';
 
-const data = process.env['WORDMASK_TEST_DATA'];
+const data = process.env.WORDMASK_TEST_DATA;
 const channels: Record<PngKind, number> = { grey: 1, palette: 1, 'grey-alpha': 2, rgb: 3, rgba: 4 };
 
 function chunk(type: string, body: Uint8Array): Buffer {
@@ -18,43 +18,93 @@ function chunk(type: string, body: Uint8Array): Buffer {
   return out;
 }
 
-function png(width: number, height: number, bitDepth: number, colorType: number, rows: Uint8Array, extra: Buffer[] = [], interlace = 0): Buffer {
+function png(
+  width: number,
+  height: number,
+  bitDepth: number,
+  colorType: number,
+  rows: Uint8Array,
+  extra: Buffer[] = [],
+  interlace = 0,
+): Buffer {
   const head = Buffer.alloc(13);
   head.writeUInt32BE(width, 0);
   head.writeUInt32BE(height, 4);
   head.set([bitDepth, colorType, 0, 0, interlace], 8);
   const signature = Buffer.from([137, 80, 78, 71, 13, 10, 26, 10]);
-  return Buffer.concat([signature, chunk('IHDR', head), ...extra, chunk('IDAT', deflateSync(rows)), chunk('IEND', Buffer.alloc(0))]);
+  return Buffer.concat([
+    signature,
+    chunk('IHDR', head),
+    ...extra,
+    chunk('IDAT', deflateSync(rows)),
+    chunk('IEND', Buffer.alloc(0)),
+  ]);
 }
 
 t.test('every kind and depth survives writing and reading', async (t) => {
   const images = fc.record({
-    width: fc.integer({ min: 1, max: 17 }), height: fc.integer({ min: 1, max: 9 }),
-    kind: fc.constantFrom<PngKind>('grey', 'rgb', 'palette', 'grey-alpha', 'rgba'), wide: fc.boolean(), seed: fc.integer(),
-    filter: fc.constantFrom('none' as const, 'up' as const, 'adaptive' as const), text: fc.string({ unit: 'grapheme' }),
+    width: fc.integer({ min: 1, max: 17 }),
+    height: fc.integer({ min: 1, max: 9 }),
+    kind: fc.constantFrom<PngKind>('grey', 'rgb', 'palette', 'grey-alpha', 'rgba'),
+    wide: fc.boolean(),
+    seed: fc.integer(),
+    filter: fc.constantFrom('none' as const, 'up' as const, 'adaptive' as const),
+    text: fc.string({ unit: 'grapheme' }),
   });
-  await fc.assert(fc.asyncProperty(images, async ({ width, height, kind, wide, seed, filter, text }) => {
-    let state = seed | 1;
-    const next = (): number => (state = (Math.imul(state, 1664525) + 1013904223) | 0) >>> 16;
-    const count = width * height * channels[kind];
-    const samples = wide && kind !== 'palette' ? Uint16Array.from({ length: count }, next) : Uint8Array.from({ length: count }, next);
-    const palette = kind === 'palette' ? Uint8Array.from({ length: 768 }, next) : undefined;
-    const clean = text.replaceAll('\0', '');
-    const bytes = await writePng({ width, height, kind, data: samples, ...(palette && { palette }) }, { filter, text: [{ keyword: 'wordmask', text: clean }] });
-    const back = await readPng(bytes);
-    return back.width === width && back.height === height && back.kind === kind && back.bitDepth === samples.BYTES_PER_ELEMENT * 8
-      && Buffer.compare(Buffer.from(back.data.buffer), Buffer.from(samples.buffer)) === 0
-      && (!palette || Buffer.compare(palette, back.palette as Uint8Array) === 0) && back.text[0]?.text === clean;
-  }), { numRuns: 150 });
+  await fc.assert(
+    fc.asyncProperty(images, async ({ width, height, kind, wide, seed, filter, text }) => {
+      let state = seed | 1;
+      const next = (): number => (state = (Math.imul(state, 1664525) + 1013904223) | 0) >>> 16;
+      const count = width * height * channels[kind];
+      const samples =
+        wide && kind !== 'palette'
+          ? Uint16Array.from({ length: count }, next)
+          : Uint8Array.from({ length: count }, next);
+      const palette = kind === 'palette' ? Uint8Array.from({ length: 768 }, next) : undefined;
+      const clean = text.replaceAll('\0', '');
+      const bytes = await writePng(
+        { width, height, kind, data: samples, ...(palette && { palette }) },
+        { filter, text: [{ keyword: 'wordmask', text: clean }] },
+      );
+      const back = await readPng(bytes);
+      return (
+        back.width === width &&
+        back.height === height &&
+        back.kind === kind &&
+        back.bitDepth === samples.BYTES_PER_ELEMENT * 8 &&
+        Buffer.compare(Buffer.from(back.data.buffer), Buffer.from(samples.buffer)) === 0 &&
+        (!palette || Buffer.compare(palette, back.palette as Uint8Array) === 0) &&
+        back.text[0]?.text === clean
+      );
+    }),
+    { numRuns: 150 },
+  );
   t.pass();
 });
 
 t.test('long and foreign text', async (t) => {
   const text = JSON.stringify({ labels: Array.from({ length: 3000 }, (_, i) => `Straße ${i} 🐈`) });
-  const bytes = await writePng({ width: 1, height: 1, kind: 'grey', data: Uint8Array.of(7) }, { text: [{ keyword: 'wordmask', text }, { keyword: 'Comment', text: 'a' }] });
-  t.same((await readPng(bytes)).text, [{ keyword: 'wordmask', text }, { keyword: 'Comment', text: 'a' }]);
-  await t.rejects(writePng({ width: 1, height: 1, kind: 'grey', data: Uint8Array.of(7) }, { text: [{ keyword: ' x', text: '' }] }), { code: 'E_OPTION' });
-  await t.rejects(writePng({ width: 1, height: 1, kind: 'grey', data: Uint8Array.of(7) }, { text: [{ keyword: 'x', text: 'a\0b' }] }), { code: 'E_OPTION' });
+  const bytes = await writePng(
+    { width: 1, height: 1, kind: 'grey', data: Uint8Array.of(7) },
+    {
+      text: [
+        { keyword: 'wordmask', text },
+        { keyword: 'Comment', text: 'a' },
+      ],
+    },
+  );
+  t.same((await readPng(bytes)).text, [
+    { keyword: 'wordmask', text },
+    { keyword: 'Comment', text: 'a' },
+  ]);
+  await t.rejects(
+    writePng({ width: 1, height: 1, kind: 'grey', data: Uint8Array.of(7) }, { text: [{ keyword: ' x', text: '' }] }),
+    { code: 'E_OPTION' },
+  );
+  await t.rejects(
+    writePng({ width: 1, height: 1, kind: 'grey', data: Uint8Array.of(7) }, { text: [{ keyword: 'x', text: 'a\0b' }] }),
+    { code: 'E_OPTION' },
+  );
 });
 
 t.test('reference label images', { skip: data ? false : 'WORDMASK_TEST_DATA is not set' }, async (t) => {
@@ -66,7 +116,9 @@ t.test('reference label images', { skip: data ? false : 'WORDMASK_TEST_DATA is n
   t.equal(names.length, 13);
   for (const name of names) {
     const [begin, end] = header[name.slice(0, -4)].data_offsets;
-    const expected = new Int32Array(file.buffer.slice(file.byteOffset + 8 + length + begin, file.byteOffset + 8 + length + end));
+    const expected = new Int32Array(
+      file.buffer.slice(file.byteOffset + 8 + length + begin, file.byteOffset + 8 + length + end),
+    );
     t.ok(same((await readPng(readFileSync(join(folder, name)))).data, expected), name);
   }
 });
@@ -90,8 +142,16 @@ t.test('hostile and damaged files', async (t) => {
     ['interlace 2', png(1, 1, 8, 0, Uint8Array.of(0, 1), [], 2), 'E_IMAGE_CORRUPT'],
     ['palette missing', png(1, 1, 8, 3, Uint8Array.of(0, 1)), 'E_IMAGE_CORRUPT'],
     ['palette of 4 bytes', png(1, 1, 8, 3, Uint8Array.of(0, 1), [chunk('PLTE', Buffer.alloc(4))]), 'E_IMAGE_CORRUPT'],
-    ['unknown critical chunk', png(1, 1, 8, 0, Uint8Array.of(0, 1), [chunk('ABCD', Buffer.alloc(4))]), 'E_IMAGE_CORRUPT'],
-    ['claims a large chunk', Buffer.concat([good.subarray(0, 33), Buffer.from([0x7f, 255, 255, 255]), good.subarray(37)]), 'E_IMAGE_CORRUPT'],
+    [
+      'unknown critical chunk',
+      png(1, 1, 8, 0, Uint8Array.of(0, 1), [chunk('ABCD', Buffer.alloc(4))]),
+      'E_IMAGE_CORRUPT',
+    ],
+    [
+      'claims a large chunk',
+      Buffer.concat([good.subarray(0, 33), Buffer.from([0x7f, 255, 255, 255]), good.subarray(37)]),
+      'E_IMAGE_CORRUPT',
+    ],
     ['256 megapixels', png(16000, 16000, 8, 0, Uint8Array.of(0)), 'E_IMAGE_SIZE'],
     ['side over the limit', png(65536, 1, 8, 0, Uint8Array.of(0)), 'E_IMAGE_SIZE'],
     ['no height', png(1, 0, 8, 0, Uint8Array.of(0)), 'E_IMAGE_SIZE'],
@@ -101,20 +161,37 @@ t.test('hostile and damaged files', async (t) => {
   for (const [name, bytes, code] of cases) await t.rejects(readPng(bytes), { name: 'WordmaskError', code }, name);
   t.throws(() => readPngHeader(good.subarray(0, 20)), { code: 'E_IMAGE_CORRUPT' });
   t.match(readPngHeader(good), { width: 3, height: 2, kind: 'grey', bitDepth: 8, interlaced: false });
-  await fc.assert(fc.asyncProperty(fc.integer({ min: 8, max: good.length - 1 }), fc.integer({ min: 0, max: 255 }), async (at, value) => {
-    const bytes = Buffer.from(good);
-    bytes[at] = value;
-    return readPng(bytes).then(() => true, (error) => error instanceof WordmaskError);
-  }), { numRuns: 300 });
+  await fc.assert(
+    fc.asyncProperty(
+      fc.integer({ min: 8, max: good.length - 1 }),
+      fc.integer({ min: 0, max: 255 }),
+      async (at, value) => {
+        const bytes = Buffer.from(good);
+        bytes[at] = value;
+        return readPng(bytes).then(
+          () => true,
+          (error) => error instanceof WordmaskError,
+        );
+      },
+    ),
+    { numRuns: 300 },
+  );
 });
 
 t.test('wrong calls', async (t) => {
   await t.rejects(writePng({ width: 2, height: 2, kind: 'grey', data: new Uint8Array(3) }), { code: 'E_USAGE' });
   await t.rejects(writePng({ width: 1, height: 1, kind: 'palette', data: new Uint8Array(1) }), { code: 'E_USAGE' });
-  await t.rejects(writePng({ width: 1, height: 1, kind: 'palette', data: new Uint16Array(1), palette: new Uint8Array(3) }), { code: 'E_USAGE' });
-  await t.rejects(writePng({ width: 1, height: 1, kind: 'colour' as never, data: new Uint8Array(1) }), { code: 'E_USAGE' });
+  await t.rejects(
+    writePng({ width: 1, height: 1, kind: 'palette', data: new Uint16Array(1), palette: new Uint8Array(3) }),
+    { code: 'E_USAGE' },
+  );
+  await t.rejects(writePng({ width: 1, height: 1, kind: 'colour' as never, data: new Uint8Array(1) }), {
+    code: 'E_USAGE',
+  });
   await t.rejects(writePng({ width: 1, height: 1, kind: 'grey', data: [1] as never }), { code: 'E_USAGE' });
-  await t.rejects(writePng({ width: 1, height: 1, kind: 'grey', data: new Uint8Array(1) }, { level: 12 }), { code: 'E_OPTION' });
+  await t.rejects(writePng({ width: 1, height: 1, kind: 'grey', data: new Uint8Array(1) }, { level: 12 }), {
+    code: 'E_OPTION',
+  });
 });
 
 t.test('24 megapixels leave the event loop free, and an abort ends the work', async (t) => {

@@ -2,9 +2,10 @@
  * Boundary IoU and boundary F of label maps (evaluation.md section 7). One pass serves all classes: a pixel belongs
  * to the inner part of its class exactly if the square of side 2d + 1 around it is of that class throughout.
  */
-import { classTest, mapPair, type ClassOptions, type LabelMap } from './maps.js';
-import { meanOfNumbers } from './semantic.js';
+
 import { show, WordmaskError } from '../../util/errors.js';
+import { type ClassOptions, classTest, type LabelMap, mapPair } from './maps.js';
+import { meanOfNumbers } from './semantic.js';
 
 export interface BoundaryScores {
   /** Mean over the classes that occur in label or prediction. */
@@ -33,25 +34,43 @@ export class Boundary {
   constructor(options: ClassOptions) {
     this.#classOf = classTest(options);
     this.#numClasses = options.numClasses;
-    [this.#shared, this.#joint, this.#fSum, this.#pictures] = Array.from({ length: 4 }, () => new Float64Array(options.numClasses)) as [Float64Array, Float64Array, Float64Array, Float64Array];
+    [this.#shared, this.#joint, this.#fSum, this.#pictures] = Array.from(
+      { length: 4 },
+      () => new Float64Array(options.numClasses),
+    ) as [Float64Array, Float64Array, Float64Array, Float64Array];
   }
 
   add(pred: LabelMap, label: LabelMap): this {
     const maps = mapPair(pred, label);
     const shape = maps.label.shape ?? maps.pred.shape;
-    if (shape?.length !== 2) throw new WordmaskError('E_USAGE', `boundary scores need maps as { data, shape: [height, width] }, got ${show(shape)}`);
+    if (shape?.length !== 2)
+      throw new WordmaskError(
+        'E_USAGE',
+        `boundary scores need maps as { data, shape: [height, width] }, got ${show(shape)}`,
+      );
     const [height, width] = shape as readonly [number, number];
     const truth = Int32Array.from(maps.label.data, this.#classOf);
     // Ignored pixels leave both masks; a prediction outside the classes belongs to none.
-    const guess = Int32Array.from(maps.pred.data, (value, i) => ((truth[i] as number) < 0 || !(value >= 0 && value < this.#numClasses) ? -1 : value));
+    const guess = Int32Array.from(maps.pred.data, (value, i) =>
+      (truth[i] as number) < 0 || !(value >= 0 && value < this.#numClasses) ? -1 : value,
+    );
     this.#addBands(truth, guess, width, height);
     this.#addEdges(truth, guess, width, height);
     return this;
   }
 
   merge(other: Boundary): this {
-    if (other.#numClasses !== this.#numClasses) throw new WordmaskError('E_USAGE', `only scores of the same ${this.#numClasses} classes can be merged, got ${other.#numClasses}`);
-    const pairs = [[this.#shared, other.#shared], [this.#joint, other.#joint], [this.#fSum, other.#fSum], [this.#pictures, other.#pictures]] as const;
+    if (other.#numClasses !== this.#numClasses)
+      throw new WordmaskError(
+        'E_USAGE',
+        `only scores of the same ${this.#numClasses} classes can be merged, got ${other.#numClasses}`,
+      );
+    const pairs = [
+      [this.#shared, other.#shared],
+      [this.#joint, other.#joint],
+      [this.#fSum, other.#fSum],
+      [this.#pictures, other.#pictures],
+    ] as const;
     for (const [mine, theirs] of pairs) theirs.forEach((value, c) => (mine[c] = (mine[c] as number) + value));
     return this;
   }
@@ -89,7 +108,12 @@ export class Boundary {
       const precision = nearShare(g, t, radius, width, height);
       const recall = nearShare(t, g, radius, width, height);
       // No boundary on either side: the class fills the picture in the label, and in the prediction it does or is not there.
-      const f = t.length === 0 && g.length === 0 ? Number(predicted.has(c)) : precision + recall === 0 ? 0 : (2 * precision * recall) / (precision + recall);
+      const f =
+        t.length === 0 && g.length === 0
+          ? Number(predicted.has(c))
+          : precision + recall === 0
+            ? 0
+            : (2 * precision * recall) / (precision + recall);
       this.#fSum[c] = (this.#fSum[c] as number) + f;
       this.#pictures[c] = (this.#pictures[c] as number) + 1;
     }
@@ -106,7 +130,9 @@ function band(map: Int32Array, width: number, height: number, depth: number): In
       const i = y * width + x;
       const own = map[i] as number;
       const same = x > 0 && y > 0 && map[i - 1] === own && map[i - width] === own && map[i - width - 1] === own;
-      side[i] = same ? Math.min(need, 1 + Math.min(side[i - 1] as number, side[i - width] as number, side[i - width - 1] as number)) : 1;
+      side[i] = same
+        ? Math.min(need, 1 + Math.min(side[i - 1] as number, side[i - width] as number, side[i - width - 1] as number))
+        : 1;
     }
   }
   const out = map.slice();
@@ -126,7 +152,11 @@ function edges(map: Int32Array, width: number, height: number): Map<number, numb
       const i = y * width + x;
       const own = map[i] as number;
       if (own < 0) continue;
-      const inner = (x === 0 || map[i - 1] === own) && (x === width - 1 || map[i + 1] === own) && (y === 0 || map[i - width] === own) && (y === height - 1 || map[i + width] === own);
+      const inner =
+        (x === 0 || map[i - 1] === own) &&
+        (x === width - 1 || map[i + 1] === own) &&
+        (y === 0 || map[i - width] === own) &&
+        (y === height - 1 || map[i + width] === own);
       if (inner) continue;
       const list = found.get(own);
       if (list) list.push(i);
@@ -137,7 +167,13 @@ function edges(map: Int32Array, width: number, height: number): Map<number, numb
 }
 
 /** Share of `points` within Euclidean distance `radius` of one of `targets`; 0 if either is empty. */
-function nearShare(points: readonly number[], targets: readonly number[], radius: number, width: number, height: number): number {
+function nearShare(
+  points: readonly number[],
+  targets: readonly number[],
+  radius: number,
+  width: number,
+  height: number,
+): number {
   if (points.length === 0 || targets.length === 0) return 0;
   const rows = points.map((i) => Math.floor(i / width));
   const top = rows.reduce((least, y) => Math.min(least, y), height);
@@ -154,8 +190,11 @@ function nearShare(points: readonly number[], targets: readonly number[], radius
       marks[end] = (marks[end] as number) - 1;
     }
   }
-  for (let i = 1; i < marks.length; i++) if (i % (width + 1) !== 0) marks[i] = (marks[i] as number) + (marks[i - 1] as number);
-  const near = points.filter((i, k) => (marks[((rows[k] as number) - top) * (width + 1) + (i % width)] as number) > 0).length;
+  for (let i = 1; i < marks.length; i++)
+    if (i % (width + 1) !== 0) marks[i] = (marks[i] as number) + (marks[i - 1] as number);
+  const near = points.filter(
+    (i, k) => (marks[((rows[k] as number) - top) * (width + 1) + (i % width)] as number) > 0,
+  ).length;
   return near / points.length;
 }
 

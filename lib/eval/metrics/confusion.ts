@@ -4,7 +4,7 @@
  */
 import { show, WordmaskError } from '../../util/errors.js';
 import { inSlices } from '../../util/slices.js';
-import { classTest, flatMap, mapPair, type ClassOptions, type IntegerArray, type LabelMap } from './maps.js';
+import { type ClassOptions, classTest, flatMap, type IntegerArray, type LabelMap, mapPair } from './maps.js';
 
 export interface ConfusionMatrix {
   /** [C, C + 1] row by row. */
@@ -44,7 +44,12 @@ export class Confusion {
   async addAsync(pred: LabelMap, label: LabelMap, signal?: AbortSignal): Promise<this> {
     const maps = mapPair(pred, label);
     const counts = new Float64Array(this.#counts.length);
-    await inSlices(maps.label.data.length, 1 << 20, (begin, end) => this.#count(counts, maps.pred.data, maps.label.data, begin, end), signal);
+    await inSlices(
+      maps.label.data.length,
+      1 << 20,
+      (begin, end) => this.#count(counts, maps.pred.data, maps.label.data, begin, end),
+      signal,
+    );
     return this.#addCounts(counts);
   }
 
@@ -63,12 +68,17 @@ export class Confusion {
   merge(other: Confusion | ConfusionMatrix): this {
     const { data, shape } = other instanceof Confusion ? other.matrix() : other;
     const { numClasses } = this.#options;
-    if (shape[0] !== numClasses || shape[1] !== numClasses + 1) throw new WordmaskError('E_USAGE', `only counts of the same ${numClasses} classes can be merged, got shape ${show(shape)}`);
+    if (shape[0] !== numClasses || shape[1] !== numClasses + 1)
+      throw new WordmaskError(
+        'E_USAGE',
+        `only counts of the same ${numClasses} classes can be merged, got shape ${show(shape)}`,
+      );
     return this.#addCounts(data);
   }
 
   #addCounts(counts: Float64Array): this {
-    for (let cell = 0; cell < counts.length; cell++) this.#counts[cell] = (this.#counts[cell] as number) + (counts[cell] as number);
+    for (let cell = 0; cell < counts.length; cell++)
+      this.#counts[cell] = (this.#counts[cell] as number) + (counts[cell] as number);
     return this;
   }
 

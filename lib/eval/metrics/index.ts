@@ -1,9 +1,17 @@
 /** Metrics: each a pure function and an accumulator whose shards merge to what one pass gives. */
-export { Boundary, boundaryScores, type BoundaryScores } from './boundary.js';
-export { Confusion, confusion, reduceZeroLabel, type ConfusionMatrix } from './confusion.js';
+export { Boundary, type BoundaryScores, boundaryScores } from './boundary.js';
+export { Confusion, type ConfusionMatrix, confusion, reduceZeroLabel } from './confusion.js';
 export type { ClassOptions, LabelMap } from './maps.js';
-export { MaskAp, maskAp, type ApPrediction, type ApTruth, type MaskApScores } from './mask-ap.js';
+export { type ApPrediction, type ApTruth, MaskAp, type MaskApScores, maskAp } from './mask-ap.js';
 export {
-  PanopticQuality, panopticQuality, type CategoryQuality, type PanopticAverage, type PanopticCategory, type PanopticFiles, type PanopticMap, type PanopticScores, type PanopticSegment,
+  type CategoryQuality,
+  type PanopticAverage,
+  type PanopticCategory,
+  type PanopticFiles,
+  type PanopticMap,
+  PanopticQuality,
+  type PanopticScores,
+  type PanopticSegment,
+  panopticQuality,
 } from './panoptic.js';
-export { harmonic, semanticScores, type SemanticOptions, type SemanticScores } from './semantic.js';
+export { harmonic, type SemanticOptions, type SemanticScores, semanticScores } from './semantic.js';

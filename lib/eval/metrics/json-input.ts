@@ -9,6 +9,10 @@ export async function readJsonInput(input: JsonInput, name: string): Promise<unk
   try {
     return JSON.parse(await readFile(input, 'utf8'));
   } catch (cause) {
-    throw new WordmaskError('E_USAGE', `${name} must be a JSON file or its content; ${show(String(input))} cannot be read: ${(cause as Error).message}`, { cause });
+    throw new WordmaskError(
+      'E_USAGE',
+      `${name} must be a JSON file or its content; ${show(String(input))} cannot be read: ${(cause as Error).message}`,
+      { cause },
+    );
   }
 }

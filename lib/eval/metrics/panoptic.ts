@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { readPanopticIds } from '../../formats/coco-panoptic.js';
 import { show, WordmaskError } from '../../util/errors.js';
-import { readJsonInput, type JsonInput } from './json-input.js';
+import { type JsonInput, readJsonInput } from './json-input.js';
 
 export interface PanopticCategory {
   id: number;
@@ -72,12 +72,20 @@ export class PanopticQuality {
 
   /** Counts one picture. Throws E_USAGE when ids and segments do not agree; nothing is counted then. */
   add(gt: PanopticMap, pred: PanopticMap): this {
-    if (gt.ids.length !== pred.ids.length) throw new WordmaskError('E_USAGE', `truth and prediction must have one size, got ${gt.ids.length} and ${pred.ids.length} pixels`);
+    if (gt.ids.length !== pred.ids.length)
+      throw new WordmaskError(
+        'E_USAGE',
+        `truth and prediction must have one size, got ${gt.ids.length} and ${pred.ids.length} pixels`,
+      );
     const { pairs, areas } = countPairs(gt.ids, pred.ids);
     const gtSegments = this.#segments(gt.segments, 'truth');
     const predSegments = this.#segments(pred.segments, 'prediction');
-    for (const id of areas.keys()) if (id !== 0 && !predSegments.has(id)) throw new WordmaskError('E_USAGE', `prediction: the PNG holds id ${id}, which the JSON does not list`);
-    for (const id of predSegments.keys()) if (!areas.has(id)) throw new WordmaskError('E_USAGE', `prediction: the JSON lists segment ${id}, which no pixel of the PNG has`);
+    for (const id of areas.keys())
+      if (id !== 0 && !predSegments.has(id))
+        throw new WordmaskError('E_USAGE', `prediction: the PNG holds id ${id}, which the JSON does not list`);
+    for (const id of predSegments.keys())
+      if (!areas.has(id))
+        throw new WordmaskError('E_USAGE', `prediction: the JSON lists segment ${id}, which no pixel of the PNG has`);
     const overlap = (gtId: number, predId: number): number => pairs.get(gtId * PAIR + predId) ?? 0;
     const matched = this.#match(pairs, gtSegments, predSegments, areas);
     const crowds = new Map<number, number>();
@@ -95,7 +103,12 @@ export class PanopticQuality {
     return this;
   }
 
-  #match(pairs: ReadonlyMap<number, number>, gtSegments: ReadonlyMap<number, PanopticSegment>, predSegments: ReadonlyMap<number, PanopticSegment>, areas: ReadonlyMap<number, number>) {
+  #match(
+    pairs: ReadonlyMap<number, number>,
+    gtSegments: ReadonlyMap<number, PanopticSegment>,
+    predSegments: ReadonlyMap<number, PanopticSegment>,
+    areas: ReadonlyMap<number, number>,
+  ) {
     const matched = { gt: new Set<number>(), pred: new Set<number>() };
     for (const [pair, shared] of pairs) {
       const [gtId, predId] = [Math.floor(pair / PAIR), pair % PAIR];
@@ -116,7 +129,11 @@ export class PanopticQuality {
   merge(other: PanopticQuality): this {
     for (const [id, { tp, fp, fn, iouSum }] of other.#tallies) {
       const mine = this.#tallies.get(id);
-      if (!mine) throw new WordmaskError('E_USAGE', `only counts of the same categories can be merged; category ${id} is unknown here`);
+      if (!mine)
+        throw new WordmaskError(
+          'E_USAGE',
+          `only counts of the same categories can be merged; category ${id} is unknown here`,
+        );
       mine.tp += tp;
       mine.fp += fp;
       mine.fn += fn;
@@ -129,10 +146,16 @@ export class PanopticQuality {
     const perCategory: Record<string, CategoryQuality> = {};
     for (const [id, { tp, fp, fn, iouSum }] of this.#tallies) {
       const weight = tp + fp / 2 + fn / 2;
-      if (weight > 0) perCategory[id] = { pq: iouSum / weight, sq: tp === 0 ? 0 : iouSum / tp, rq: tp / weight, tp, fp, fn, iouSum };
+      if (weight > 0)
+        perCategory[id] = { pq: iouSum / weight, sq: tp === 0 ? 0 : iouSum / tp, rq: tp / weight, tp, fp, fn, iouSum };
     }
     const isThing = (id: number): boolean => Boolean(this.#categories.get(id)?.isthing);
-    return { all: this.average(() => true), things: this.average(isThing), stuff: this.average((id) => !isThing(id)), perCategory };
+    return {
+      all: this.average(() => true),
+      things: this.average(isThing),
+      stuff: this.average((id) => !isThing(id)),
+      perCategory,
+    };
   }
 
   /** Mean over the chosen categories that occur, e.g. the novel ones. */
@@ -158,9 +181,18 @@ export class PanopticQuality {
     const segments = new Map<number, PanopticSegment>();
     for (const segment of list) {
       const { id, category_id } = segment;
-      if (!Number.isInteger(id) || id < 1 || id >= PAIR || segments.has(id)) throw new WordmaskError('E_USAGE', `${what}: segment ids must be different whole numbers from 1 to 2^24 - 1, got ${show(id)}`);
-      if (!this.#categories.has(category_id)) throw new WordmaskError('E_USAGE', `${what}: segment ${id} has category ${show(category_id)}, which the truth does not list`);
-      if (what === 'truth' && typeof segment.area !== 'number') throw new WordmaskError('E_USAGE', `truth: segment ${id} has no area`);
+      if (!Number.isInteger(id) || id < 1 || id >= PAIR || segments.has(id))
+        throw new WordmaskError(
+          'E_USAGE',
+          `${what}: segment ids must be different whole numbers from 1 to 2^24 - 1, got ${show(id)}`,
+        );
+      if (!this.#categories.has(category_id))
+        throw new WordmaskError(
+          'E_USAGE',
+          `${what}: segment ${id} has category ${show(category_id)}, which the truth does not list`,
+        );
+      if (what === 'truth' && typeof segment.area !== 'number')
+        throw new WordmaskError('E_USAGE', `truth: segment ${id} has no area`);
       segments.set(id, segment);
     }
     return segments;
@@ -168,7 +200,10 @@ export class PanopticQuality {
 }
 
 /** Pixels of each pair gt * 2^24 + pred (exact in a double) and of each predicted id. */
-function countPairs(gt: ArrayLike<number>, pred: ArrayLike<number>): { pairs: Map<number, number>; areas: Map<number, number> } {
+function countPairs(
+  gt: ArrayLike<number>,
+  pred: ArrayLike<number>,
+): { pairs: Map<number, number>; areas: Map<number, number> } {
   const pairs = new Map<number, number>();
   const areas = new Map<number, number>();
   for (let i = 0; i < gt.length; ) {
@@ -198,20 +233,27 @@ interface Annotation {
 
 /** Scores a folder of panoptic PNGs against another; every picture of the truth needs a prediction. */
 export async function panopticQuality(files: PanopticFiles): Promise<PanopticScores> {
-  const [gt, pred] = await Promise.all([readJsonInput(files.gtJson, 'gtJson'), readJsonInput(files.predJson, 'predJson')]);
+  const [gt, pred] = await Promise.all([
+    readJsonInput(files.gtJson, 'gtJson'),
+    readJsonInput(files.predJson, 'predJson'),
+  ]);
   const quality = new PanopticQuality(listOf<PanopticCategory>(gt, 'categories', 'gtJson'));
   const predictions = new Map(listOf<Annotation>(pred, 'annotations', 'predJson').map((item) => [item.image_id, item]));
   for (const truth of listOf<Annotation>(gt, 'annotations', 'gtJson')) {
     const guess = predictions.get(truth.image_id);
     if (!guess) throw new WordmaskError('E_USAGE', `predJson has no prediction for image ${show(truth.image_id)}`);
-    const [gtIds, predIds] = await Promise.all([readIds(files.gtFolder, truth, files.signal), readIds(files.predFolder, guess, files.signal)]);
+    const [gtIds, predIds] = await Promise.all([
+      readIds(files.gtFolder, truth, files.signal),
+      readIds(files.predFolder, guess, files.signal),
+    ]);
     quality.add({ ids: gtIds, segments: truth.segments_info }, { ids: predIds, segments: guess.segments_info });
   }
   return quality.result();
 }
 
 async function readIds(folder: string, { file_name: name }: Annotation, signal?: AbortSignal): Promise<Uint32Array> {
-  if (typeof name !== 'string') throw new WordmaskError('E_USAGE', `a panoptic annotation needs a file_name, got ${show(name)}`);
+  if (typeof name !== 'string')
+    throw new WordmaskError('E_USAGE', `a panoptic annotation needs a file_name, got ${show(name)}`);
   const path = join(folder, name);
   const bytes = await readFile(path).catch((cause: unknown) => {
     throw new WordmaskError('E_USAGE', `panoptic PNG ${show(path)} cannot be read`, { cause });
@@ -221,6 +263,7 @@ async function readIds(folder: string, { file_name: name }: Annotation, signal?:
 
 function listOf<T>(root: unknown, key: string, what: string): T[] {
   const list = (root as Record<string, unknown> | null)?.[key];
-  if (!Array.isArray(list) || !list.every((item) => typeof item === 'object' && item !== null)) throw new WordmaskError('E_USAGE', `${what} needs ${JSON.stringify(key)} as a list of objects, got ${show(list)}`);
+  if (!Array.isArray(list) || !list.every((item) => typeof item === 'object' && item !== null))
+    throw new WordmaskError('E_USAGE', `${what} needs ${JSON.stringify(key)} as a list of objects, got ${show(list)}`);
   return list as T[];
 }

@@ -26,12 +26,19 @@ export interface SemanticScores {
 }
 
 /** Throws E_USAGE unless the matrix is [C, C] or [C, C + 1]. */
-export function semanticScores({ data, shape }: { data: ArrayLike<number>; shape: readonly number[] } | ConfusionMatrix, { absent = 'zero' }: SemanticOptions = {}): SemanticScores {
+export function semanticScores(
+  { data, shape }: { data: ArrayLike<number>; shape: readonly number[] } | ConfusionMatrix,
+  { absent = 'zero' }: SemanticOptions = {},
+): SemanticScores {
   const [rows, columns] = shape as readonly [number, number];
   if (shape.length !== 2 || (columns !== rows && columns !== rows + 1) || data.length !== rows * columns) {
-    throw new WordmaskError('E_USAGE', `a confusion matrix has shape [C, C + 1] or [C, C], got ${show(shape)} with ${data.length} values`);
+    throw new WordmaskError(
+      'E_USAGE',
+      `a confusion matrix has shape [C, C + 1] or [C, C], got ${show(shape)} with ${data.length} values`,
+    );
   }
-  if (absent !== 'zero' && absent !== 'skip') throw new WordmaskError('E_OPTION', `absent must be 'zero' or 'skip', got ${show(absent)}`);
+  if (absent !== 'zero' && absent !== 'skip')
+    throw new WordmaskError('E_OPTION', `absent must be 'zero' or 'skip', got ${show(absent)}`);
   const cell = (row: number, column: number): number => data[row * columns + column] as number;
   const classes = Array.from({ length: rows }, (_, c) => c);
   const intersection = classes.map((c) => cell(c, c));
@@ -46,10 +53,17 @@ export function semanticScores({ data, shape }: { data: ArrayLike<number>; shape
   const correct = sum(intersection);
   return {
     mIoU: meanOfNumbers(iou),
-    fwIoU: sum(classes.map((c) => (labelArea[c] === 0 ? 0 : (iou[c] as number) * (labelArea[c] as number)))) / validPixels,
+    fwIoU:
+      sum(classes.map((c) => (labelArea[c] === 0 ? 0 : (iou[c] as number) * (labelArea[c] as number)))) / validPixels,
     pixelAccuracy: correct / validPixels,
     meanAccuracy: meanOfNumbers(accuracy),
-    iou, accuracy, intersection, labelArea, predictionArea, validPixels, correct,
+    iou,
+    accuracy,
+    intersection,
+    labelArea,
+    predictionArea,
+    validPixels,
+    correct,
   };
 }
 
@@ -61,7 +75,11 @@ export function harmonic(seen: number | readonly number[], unseen: number | read
   const [s, u] = [seen, unseen].map((value, side) => {
     const list = typeof value === 'number' ? [value] : value;
     const bad = list.findIndex((score) => !Number.isFinite(score));
-    if (list.length === 0 || bad >= 0) throw new WordmaskError('E_NUMERIC', `${side === 0 ? 'seen' : 'unseen'} scores must be finite numbers, got ${show(list.length === 0 ? list : list[bad])} (class ${bad}): a class without labels has no IoU`);
+    if (list.length === 0 || bad >= 0)
+      throw new WordmaskError(
+        'E_NUMERIC',
+        `${side === 0 ? 'seen' : 'unseen'} scores must be finite numbers, got ${show(list.length === 0 ? list : list[bad])} (class ${bad}): a class without labels has no IoU`,
+      );
     return sum(list) / list.length;
   }) as [number, number];
   return s + u === 0 ? 0 : (2 * s * u) / (s + u);
