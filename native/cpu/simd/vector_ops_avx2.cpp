@@ -44,9 +44,10 @@ struct Vector256 {
   static F gelu(F x) { return gelu256(x); }
   static F gelu_tanh(F x) { return gelu_tanh256(x); }
   static F quick_gelu(F x) { return quick_gelu256(x); }
+  // Phi(-|x|) by the same polynomial as GELU's, mirrored for positive x.
   static F normal_cdf(F x) {
-    const F half = set(0.5f);
-    return _mm256_fmadd_ps(half, erf256(_mm256_mul_ps(x, set(0.70710678f))), half);
+    const F tail = exp2_256(polynomial256(vmath::kHalfErfc, abs(x)));
+    return _mm256_blendv_ps(tail, sub(set(1.0f), tail), _mm256_cmp_ps(x, _mm256_setzero_ps(), _CMP_GT_OQ));
   }
   static F is_positive(F x) { return _mm256_and_ps(_mm256_cmp_ps(x, _mm256_setzero_ps(), _CMP_GT_OQ), set(1.0f)); }
   static F sign(F x) {

@@ -44,9 +44,11 @@ struct Vector512 {
   static F gelu(F x) { return gelu512(x); }
   static F gelu_tanh(F x) { return gelu_tanh512(x); }
   static F quick_gelu(F x) { return quick_gelu512(x); }
+  // Phi(-|x|) by the same polynomial as GELU's, mirrored for positive x.
   static F normal_cdf(F x) {
-    const F half = set(0.5f);
-    return _mm512_fmadd_ps(half, erf512(_mm512_mul_ps(x, set(0.70710678f))), half);
+    const F tail = exp2_512(polynomial512(vmath::kHalfErfc, abs(x)));
+    const __mmask16 positive = _mm512_cmp_ps_mask(x, _mm512_setzero_ps(), _CMP_GT_OQ);
+    return _mm512_mask_sub_ps(tail, positive, set(1.0f), tail);
   }
   static F is_positive(F x) {
     return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x, _mm512_setzero_ps(), _CMP_GT_OQ), set(1.0f));
@@ -74,44 +76,46 @@ struct Vector512 {
 
 #include "native/cpu/simd/vector_ops_impl.h"
 
-__mmask16 lanes_left(int64_t n) { return n >= 16 ? static_cast<__mmask16>(0xffff) : Vector512::first(n); }
+__m512 widen_bf16(__m256i half) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16)); }
 
-void bf16_to_f32(const uint16_t *x, float *y, int64_t n) {
-  for (int64_t i = 0; i < n; i += 16) {
-    const __mmask16 lanes = lanes_left(n - i);
-    const __m512i wide = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(lanes, x + i));
-    _mm512_mask_storeu_epi32(y + i, lanes, _mm512_slli_epi32(wide, 16));
-  }
+__m256i narrow_bf16(__m512 v) {
+  const __m512i u = _mm512_castps_si512(v), high = _mm512_srli_epi32(u, 16);
+  const __m512i odd = _mm512_and_si512(high, _mm512_set1_epi32(1));
+  const __m512i rounded = _mm512_srli_epi32(_mm512_add_epi32(u, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff))), 16);
+  const __mmask16 nan = _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q);
+  return _mm512_cvtepi32_epi16(_mm512_mask_or_epi32(rounded, nan, high, _mm512_set1_epi32(0x40)));
 }
 
-void f32_to_bf16(const float *x, uint16_t *y, int64_t n) {
-  const __m512i bias = _mm512_set1_epi32(0x7fff), one = _mm512_set1_epi32(1), quiet = _mm512_set1_epi32(0x40);
-  for (int64_t i = 0; i < n; i += 16) {
-    const __mmask16 lanes = lanes_left(n - i);
-    const __m512 v = _mm512_maskz_loadu_ps(lanes, x + i);
-    const __m512i u = _mm512_castps_si512(v), high = _mm512_srli_epi32(u, 16);
-    const __m512i rounded = _mm512_srli_epi32(
-        _mm512_add_epi32(u, _mm512_add_epi32(bias, _mm512_and_si512(high, one))), 16);
-    const __mmask16 nan = _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q);
-    const __m512i bits = _mm512_mask_or_epi32(rounded, nan, high, quiet);
-    _mm256_mask_storeu_epi16(y + i, lanes, _mm512_cvtepi32_epi16(bits));
+__m512 widen_f16(__m256i half) { return _mm512_cvtph_ps(half); }
+__m256i narrow_f16(__m512 v) { return _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+
+// Masks are for the ragged end alone: a masked 16-bit store costs several plain ones.
+template <class Widen>
+void widen_row(const uint16_t *x, float *y, int64_t n, Widen widen) {
+  int64_t i = 0;
+  for (; i + 16 <= n; i += 16) {
+    _mm512_storeu_ps(y + i, widen(_mm256_loadu_si256(reinterpret_cast<const __m256i *>(x + i))));
   }
+  if (i == n) return;
+  const __mmask16 rest = Vector512::first(n - i);
+  _mm512_mask_storeu_ps(y + i, rest, widen(_mm256_maskz_loadu_epi16(rest, x + i)));
 }
 
-void f16_to_f32(const uint16_t *x, float *y, int64_t n) {
-  for (int64_t i = 0; i < n; i += 16) {
-    const __mmask16 lanes = lanes_left(n - i);
-    _mm512_mask_storeu_ps(y + i, lanes, _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(lanes, x + i)));
+template <class Narrow>
+void narrow_row(const float *x, uint16_t *y, int64_t n, Narrow narrow) {
+  int64_t i = 0;
+  for (; i + 16 <= n; i += 16) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i *>(y + i), narrow(_mm512_loadu_ps(x + i)));
   }
+  if (i == n) return;
+  const __mmask16 rest = Vector512::first(n - i);
+  _mm256_mask_storeu_epi16(y + i, rest, narrow(_mm512_maskz_loadu_ps(rest, x + i)));
 }
 
-void f32_to_f16(const float *x, uint16_t *y, int64_t n) {
-  for (int64_t i = 0; i < n; i += 16) {
-    const __mmask16 lanes = lanes_left(n - i);
-    const __m512 v = _mm512_maskz_loadu_ps(lanes, x + i);
-    _mm256_mask_storeu_epi16(y + i, lanes, _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
-  }
-}
+void bf16_to_f32(const uint16_t *x, float *y, int64_t n) { widen_row(x, y, n, widen_bf16); }
+void f32_to_bf16(const float *x, uint16_t *y, int64_t n) { narrow_row(x, y, n, narrow_bf16); }
+void f16_to_f32(const uint16_t *x, float *y, int64_t n) { widen_row(x, y, n, widen_f16); }
+void f32_to_f16(const float *x, uint16_t *y, int64_t n) { narrow_row(x, y, n, narrow_f16); }
 
 }  // namespace
 
