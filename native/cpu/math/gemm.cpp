@@ -57,6 +57,10 @@ class GemmRun {
   void pack_a_panels(int64_t batch, int64_t tile0, int64_t tile1, int64_t k0, int64_t kc, uint32_t *panels) const;
   const uint32_t *b_panel(int64_t batch, int64_t panel, int64_t k0, int64_t kc, uint32_t *scratch) const;
   void run_chunk(int64_t chunk) const;
+  void multiply(int rows, int cols, int64_t kc, const uint32_t *a, const uint32_t *b, float *sums, int64_t stride) const {
+    if (dot_pairs_) return kernels_.tile_pairs(rows, cols, units(kc), a, b, sums, stride);
+    kernels_.tile_f32(rows, cols, kc, reinterpret_cast<const float *>(a), reinterpret_cast<const float *>(b), sums, stride);
+  }
   void finish_tile(int64_t batch, int64_t tile, int64_t panel, const float *sums, const float *partial,
                    int64_t partial_stride) const;
 
@@ -69,6 +73,7 @@ class GemmRun {
   const GemmArgs &args_;
   const GemmKernels &kernels_;
   bool dot_pairs_;        // the tier multiplies pairs itself
+  bool plain_ = false;    // one K block, f32 output, no epilogue
   int64_t tiles_, panels_, k_blocks_;
   int64_t chunk_tiles_ = 1, chunk_panels_ = 1;
   int64_t row_chunks_ = 1, column_chunks_ = 1;
@@ -82,7 +87,10 @@ GemmRun::GemmRun(OpCall &call, const GemmArgs &args)
     : call_(call), args_(args), kernels_(gemm_kernels()), dot_pairs_(args.pairs && kernels_.tile_pairs != nullptr),
       tiles_(ceil_div(args.m, kernels_.tile_rows)), panels_(ceil_div(args.n, kernels_.tile_cols)),
       k_blocks_(std::max<int64_t>(1, ceil_div(args.k, kGemmBlockK))),
-      a_batches_(args.a.offsets == nullptr ? 1 : args.batch) {}
+      a_batches_(args.a.offsets == nullptr ? 1 : args.batch) {
+  plain_ = k_blocks_ == 1 && args.out_dtype == DType::f32 && args.activation == Activation::none && args.scale == 1.0 &&
+           args.bias == nullptr && args.column_scale == nullptr && args.residual == nullptr;
+}
 
 void GemmRun::choose_chunks() {
   const int64_t max_tiles = kChunkRows / kernels_.tile_rows;
@@ -219,7 +227,7 @@ void GemmRun::run_chunk(int64_t chunk) const {
   float *partial = reinterpret_cast<float *>(carried.data());
   const int64_t a_batch = a_batches_ == 1 ? 0 : batch;
   const uint32_t *a_shared = a_shared_ ? a_shared_ + a_batch * tiles_ * (units(args_.k) * mr + 8 * k_blocks_) : nullptr;
-  alignas(64) float sums[kMaxTileRows * kMaxTileCols];
+  alignas(64) float tile[kMaxTileRows * kMaxTileCols];
 
   for (int64_t block = 0; block < k_blocks_; ++block) {
     const int64_t k0 = block * kGemmBlockK, kc = std::min(kGemmBlockK, args_.k - k0);
@@ -236,17 +244,24 @@ void GemmRun::run_chunk(int64_t chunk) const {
       const int cols = static_cast<int>(std::min<int64_t>(nr, args_.n - p * nr));
       for (int64_t t = tile0; t < tile1; ++t) {
         const int rows = static_cast<int>(std::min<int64_t>(mr, args_.m - t * mr));
-        const uint32_t *a_panel = a + (t - tile0) * a_stride;
-        if (dot_pairs_) {
-          kernels_.tile_pairs(rows, cols, units(kc), a_panel, b, sums);
-        } else {
-          kernels_.tile_f32(rows, cols, kc, reinterpret_cast<const float *>(a_panel), reinterpret_cast<const float *>(b), sums);
-        }
         float *at = partial ? partial + (t - tile0) * mr * partial_stride + (p - panel0) * nr : nullptr;
-        if (block + 1 < k_blocks_) {
-          kernels_.accumulate(sums, rows, cols, at, partial_stride, block == 0);
+        const bool last = block + 1 == k_blocks_;
+        // Sums that need no more work go straight to their place.
+        float *sums = tile;
+        int64_t stride = nr;
+        if (!last && block == 0) {
+          sums = at;
+          stride = partial_stride;
+        } else if (plain_ && cols % 16 == 0) {
+          sums = static_cast<float *>(args_.out) + (batch * args_.m + t * mr) * args_.n + p * nr;
+          stride = args_.n;
+        }
+        multiply(rows, cols, kc, a + (t - tile0) * a_stride, b, sums, stride);
+        if (sums != tile) continue;
+        if (last) {
+          finish_tile(batch, t, p, tile, at, partial_stride);
         } else {
-          finish_tile(batch, t, p, sums, at, partial_stride);
+          kernels_.accumulate(tile, rows, cols, at, partial_stride);
         }
       }
     }

@@ -14,7 +14,7 @@ constexpr int kPanelCols = 16;
 constexpr int kPrefetchBytes = 12 * kPanelCols * 4;
 
 template <int kRows>
-void tile_f32(int64_t k, const float *a, const float *b, float *tile) {
+void tile_f32(int64_t k, const float *a, const float *b, float *sums, int64_t stride) {
   __m256 sum[kRows][2];
 #pragma GCC unroll 6
   for (int r = 0; r < kRows; ++r) sum[r][0] = sum[r][1] = _mm256_setzero_ps();
@@ -33,30 +33,29 @@ void tile_f32(int64_t k, const float *a, const float *b, float *tile) {
   }
 #pragma GCC unroll 6
   for (int r = 0; r < kRows; ++r) {
-    _mm256_storeu_ps(tile + r * kPanelCols, sum[r][0]);
-    _mm256_storeu_ps(tile + r * kPanelCols + 8, sum[r][1]);
+    _mm256_storeu_ps(sums + r * stride, sum[r][0]);
+    _mm256_storeu_ps(sums + r * stride + 8, sum[r][1]);
   }
 }
 
-void tile_f32_any(int rows, int, int64_t k, const float *a, const float *b, float *tile) {
+void tile_f32_any(int rows, int, int64_t k, const float *a, const float *b, float *sums, int64_t stride) {
   switch (rows) {
-    case 1: return tile_f32<1>(k, a, b, tile);
-    case 2: return tile_f32<2>(k, a, b, tile);
-    case 3: return tile_f32<3>(k, a, b, tile);
-    case 4: return tile_f32<4>(k, a, b, tile);
-    case 5: return tile_f32<5>(k, a, b, tile);
-    default: return tile_f32<6>(k, a, b, tile);
+    case 1: return tile_f32<1>(k, a, b, sums, stride);
+    case 2: return tile_f32<2>(k, a, b, sums, stride);
+    case 3: return tile_f32<3>(k, a, b, sums, stride);
+    case 4: return tile_f32<4>(k, a, b, sums, stride);
+    case 5: return tile_f32<5>(k, a, b, sums, stride);
+    default: return tile_f32<6>(k, a, b, sums, stride);
   }
 }
 
-void accumulate(const float *tile, int rows, int cols, float *partial, int64_t partial_stride, bool first) {
+void accumulate(const float *tile, int rows, int cols, float *partial, int64_t partial_stride) {
   for (int r = 0; r < rows; ++r) {
     // Partial rows are padded to whole vectors, so no mask is needed.
     for (int c = 0; c < cols; c += 8) {
-      __m256 x = _mm256_loadu_ps(tile + r * kPanelCols + c);
+      const __m256 x = _mm256_loadu_ps(tile + r * kPanelCols + c);
       float *at = partial + r * partial_stride + c;
-      if (!first) x = _mm256_add_ps(_mm256_loadu_ps(at), x);
-      _mm256_storeu_ps(at, x);
+      _mm256_storeu_ps(at, _mm256_add_ps(_mm256_loadu_ps(at), x));
     }
   }
 }

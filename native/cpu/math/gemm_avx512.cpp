@@ -11,7 +11,7 @@ namespace wm {
 namespace {
 
 template <int kRows, int kVectors>
-void tile_f32(int64_t k, const float *a, const float *b, float *tile) {
+void tile_f32(int64_t k, const float *a, const float *b, float *sums, int64_t stride) {
   __m512 sum[kRows][kVectors];
 #pragma GCC unroll 8
   for (int r = 0; r < kRows; ++r) {
@@ -40,39 +40,40 @@ void tile_f32(int64_t k, const float *a, const float *b, float *tile) {
 #pragma GCC unroll 8
   for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 3
-    for (int v = 0; v < kVectors; ++v) _mm512_storeu_ps(tile + r * kPanelCols + 16 * v, sum[r][v]);
+    for (int v = 0; v < kVectors; ++v) _mm512_storeu_ps(sums + r * stride + 16 * v, sum[r][v]);
   }
 }
 
 template <int kRows>
-void tile_f32_rows(int vectors, int64_t k, const float *a, const float *b, float *tile) {
-  if (vectors == 3) return tile_f32<kRows, 3>(k, a, b, tile);
-  if (vectors == 2) return tile_f32<kRows, 2>(k, a, b, tile);
-  tile_f32<kRows, 1>(k, a, b, tile);
+void tile_f32_rows(int vectors, int64_t k, const float *a, const float *b, float *sums,
+                   int64_t stride) {
+  if (vectors == 3) return tile_f32<kRows, 3>(k, a, b, sums, stride);
+  if (vectors == 2) return tile_f32<kRows, 2>(k, a, b, sums, stride);
+  tile_f32<kRows, 1>(k, a, b, sums, stride);
 }
 
-void tile_f32_any(int rows, int cols, int64_t k, const float *a, const float *b, float *tile) {
+void tile_f32_any(int rows, int cols, int64_t k, const float *a, const float *b, float *sums,
+                  int64_t stride) {
   const int vectors = (cols + 15) / 16;
   switch (rows) {
-    case 1: return tile_f32_rows<1>(vectors, k, a, b, tile);
-    case 2: return tile_f32_rows<2>(vectors, k, a, b, tile);
-    case 3: return tile_f32_rows<3>(vectors, k, a, b, tile);
-    case 4: return tile_f32_rows<4>(vectors, k, a, b, tile);
-    case 5: return tile_f32_rows<5>(vectors, k, a, b, tile);
-    case 6: return tile_f32_rows<6>(vectors, k, a, b, tile);
-    case 7: return tile_f32_rows<7>(vectors, k, a, b, tile);
-    default: return tile_f32_rows<8>(vectors, k, a, b, tile);
+    case 1: return tile_f32_rows<1>(vectors, k, a, b, sums, stride);
+    case 2: return tile_f32_rows<2>(vectors, k, a, b, sums, stride);
+    case 3: return tile_f32_rows<3>(vectors, k, a, b, sums, stride);
+    case 4: return tile_f32_rows<4>(vectors, k, a, b, sums, stride);
+    case 5: return tile_f32_rows<5>(vectors, k, a, b, sums, stride);
+    case 6: return tile_f32_rows<6>(vectors, k, a, b, sums, stride);
+    case 7: return tile_f32_rows<7>(vectors, k, a, b, sums, stride);
+    default: return tile_f32_rows<8>(vectors, k, a, b, sums, stride);
   }
 }
 
-void accumulate(const float *tile, int rows, int cols, float *partial, int64_t partial_stride, bool first) {
+void accumulate(const float *tile, int rows, int cols, float *partial, int64_t partial_stride) {
   for (int r = 0; r < rows; ++r) {
     // Partial rows are padded to whole vectors, so no mask is needed.
     for (int c = 0; c < cols; c += 16) {
-      __m512 x = _mm512_loadu_ps(tile + r * kPanelCols + c);
+      const __m512 x = _mm512_loadu_ps(tile + r * kPanelCols + c);
       float *at = partial + r * partial_stride + c;
-      if (!first) x = _mm512_add_ps(_mm512_loadu_ps(at), x);
-      _mm512_storeu_ps(at, x);
+      _mm512_storeu_ps(at, _mm512_add_ps(_mm512_loadu_ps(at), x));
     }
   }
 }

@@ -12,7 +12,7 @@ namespace {
 inline __m512bh as_pairs(__m512i x) { return reinterpret_cast<__m512bh>(x); }
 
 template <int kRows, int kVectors>
-void tile_pairs(int64_t pairs, const uint32_t *a, const uint32_t *b, float *tile) {
+void tile_pairs(int64_t pairs, const uint32_t *a, const uint32_t *b, float *sums, int64_t stride) {
   __m512 sum[kRows][kVectors];
 #pragma GCC unroll 8
   for (int r = 0; r < kRows; ++r) {
@@ -41,28 +41,30 @@ void tile_pairs(int64_t pairs, const uint32_t *a, const uint32_t *b, float *tile
 #pragma GCC unroll 8
   for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 3
-    for (int v = 0; v < kVectors; ++v) _mm512_storeu_ps(tile + r * kPanelCols + 16 * v, sum[r][v]);
+    for (int v = 0; v < kVectors; ++v) _mm512_storeu_ps(sums + r * stride + 16 * v, sum[r][v]);
   }
 }
 
 template <int kRows>
-void tile_pairs_rows(int vectors, int64_t pairs, const uint32_t *a, const uint32_t *b, float *tile) {
-  if (vectors == 3) return tile_pairs<kRows, 3>(pairs, a, b, tile);
-  if (vectors == 2) return tile_pairs<kRows, 2>(pairs, a, b, tile);
-  tile_pairs<kRows, 1>(pairs, a, b, tile);
+void tile_pairs_rows(int vectors, int64_t pairs, const uint32_t *a, const uint32_t *b, float *sums,
+                   int64_t stride) {
+  if (vectors == 3) return tile_pairs<kRows, 3>(pairs, a, b, sums, stride);
+  if (vectors == 2) return tile_pairs<kRows, 2>(pairs, a, b, sums, stride);
+  tile_pairs<kRows, 1>(pairs, a, b, sums, stride);
 }
 
-void tile_pairs_any(int rows, int cols, int64_t pairs, const uint32_t *a, const uint32_t *b, float *tile) {
+void tile_pairs_any(int rows, int cols, int64_t pairs, const uint32_t *a, const uint32_t *b, float *sums,
+                  int64_t stride) {
   const int vectors = (cols + 15) / 16;
   switch (rows) {
-    case 1: return tile_pairs_rows<1>(vectors, pairs, a, b, tile);
-    case 2: return tile_pairs_rows<2>(vectors, pairs, a, b, tile);
-    case 3: return tile_pairs_rows<3>(vectors, pairs, a, b, tile);
-    case 4: return tile_pairs_rows<4>(vectors, pairs, a, b, tile);
-    case 5: return tile_pairs_rows<5>(vectors, pairs, a, b, tile);
-    case 6: return tile_pairs_rows<6>(vectors, pairs, a, b, tile);
-    case 7: return tile_pairs_rows<7>(vectors, pairs, a, b, tile);
-    default: return tile_pairs_rows<8>(vectors, pairs, a, b, tile);
+    case 1: return tile_pairs_rows<1>(vectors, pairs, a, b, sums, stride);
+    case 2: return tile_pairs_rows<2>(vectors, pairs, a, b, sums, stride);
+    case 3: return tile_pairs_rows<3>(vectors, pairs, a, b, sums, stride);
+    case 4: return tile_pairs_rows<4>(vectors, pairs, a, b, sums, stride);
+    case 5: return tile_pairs_rows<5>(vectors, pairs, a, b, sums, stride);
+    case 6: return tile_pairs_rows<6>(vectors, pairs, a, b, sums, stride);
+    case 7: return tile_pairs_rows<7>(vectors, pairs, a, b, sums, stride);
+    default: return tile_pairs_rows<8>(vectors, pairs, a, b, sums, stride);
   }
 }
 

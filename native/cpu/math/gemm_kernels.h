@@ -36,12 +36,13 @@ constexpr int kMaxTileCols = 48;
 struct GemmKernels {
   int tile_rows;  // width of an A panel
   int tile_cols;  // width of a B panel
-  // tile[rows][tile_cols] = A panel x B panel over k (tile_f32) or pairs (tile_pairs) steps; columns >= cols may hold
-  // anything. tile_pairs is null where the tier has no bf16 dot product: panels are then expanded to f32 first.
-  void (*tile_f32)(int rows, int cols, int64_t k, const float *a, const float *b, float *tile);
-  void (*tile_pairs)(int rows, int cols, int64_t pairs, const uint32_t *a, const uint32_t *b, float *tile);
-  // partial = or += tile
-  void (*accumulate)(const float *tile, int rows, int cols, float *partial, int64_t partial_stride, bool first);
+  // sums[r * stride + c] = A panel x B panel over k (tile_f32) or pairs (tile_pairs) steps; columns are written in whole
+  // sixteens. tile_pairs is null where the tier has no bf16 dot product: panels are then expanded to f32 first.
+  void (*tile_f32)(int rows, int cols, int64_t k, const float *a, const float *b, float *sums, int64_t stride);
+  void (*tile_pairs)(int rows, int cols, int64_t pairs, const uint32_t *a, const uint32_t *b, float *sums,
+                     int64_t stride);
+  // partial += tile, in whole sixteens of columns; the tile's rows are tile_cols apart, here and in finish.
+  void (*accumulate)(const float *tile, int rows, int cols, float *partial, int64_t partial_stride);
   void (*finish)(const float *tile, const TileOutput &output);
   // Panels from rows with consecutive k; source row r starts at src + r * stride. `width` is a multiple of 8 or below 8;
   // up to 8 - width elements beyond the panel are overwritten. Null: use the portable loops.

@@ -11,22 +11,22 @@ namespace {
 constexpr int kPanelRows = 4;
 constexpr int kPanelCols = 16;
 
-void tile_f32(int rows, int, int64_t k, const float *a, const float *b, float *tile) {
-  for (int i = 0; i < rows * kPanelCols; ++i) tile[i] = 0.0f;
+void tile_f32(int rows, int, int64_t k, const float *a, const float *b, float *sums, int64_t stride) {
+  float tile[kPanelRows * kPanelCols] = {};
   for (int64_t i = 0; i < k; ++i) {
     for (int r = 0; r < rows; ++r) {
       const float x = a[i * kPanelRows + r];
       for (int c = 0; c < kPanelCols; ++c) tile[r * kPanelCols + c] += x * b[i * kPanelCols + c];
     }
   }
+  for (int r = 0; r < rows; ++r) {
+    for (int c = 0; c < kPanelCols; ++c) sums[r * stride + c] = tile[r * kPanelCols + c];
+  }
 }
 
-void accumulate(const float *tile, int rows, int cols, float *partial, int64_t partial_stride, bool first) {
+void accumulate(const float *tile, int rows, int cols, float *partial, int64_t partial_stride) {
   for (int r = 0; r < rows; ++r) {
-    for (int c = 0; c < cols; ++c) {
-      float &at = partial[r * partial_stride + c];
-      at = first ? tile[r * kPanelCols + c] : at + tile[r * kPanelCols + c];
-    }
+    for (int c = 0; c < cols; ++c) partial[r * partial_stride + c] += tile[r * kPanelCols + c];
   }
 }
 
