@@ -61,7 +61,11 @@ class GemmRun {
     if (dot_pairs_) return kernels_.tile_pairs(rows, cols, units(kc), a, b, sums, stride);
     kernels_.tile_f32(rows, cols, kc, reinterpret_cast<const float *>(a), reinterpret_cast<const float *>(b), sums, stride);
   }
-  void finish_tile(int64_t batch, int64_t tile, int64_t panel, const float *sums, const float *partial,
+  struct TilePlace {
+    int64_t batch, tile, panel, block, kc;
+  };
+  void run_tile(const TilePlace &at, const uint32_t *a, const uint32_t *b, float *partial, int64_t partial_stride) const;
+  void finish_tile(const TilePlace &place, int rows, int cols, const float *sums, const float *partial,
                    int64_t partial_stride) const;
 
   int64_t units(int64_t k) const { return dot_pairs_ ? (k + 1) / 2 : k; }
@@ -191,18 +195,18 @@ const uint32_t *GemmRun::b_panel(int64_t batch, int64_t panel, int64_t k0, int64
   return scratch;
 }
 
-void GemmRun::finish_tile(int64_t batch, int64_t tile, int64_t panel, const float *sums, const float *partial,
+void GemmRun::finish_tile(const TilePlace &place, int rows, int cols, const float *sums, const float *partial,
                           int64_t partial_stride) const {
-  const int64_t row = tile * kernels_.tile_rows, col = panel * kernels_.tile_cols;
-  const int64_t at = (batch * args_.m + row) * args_.n + col;
+  const int64_t row = place.tile * kernels_.tile_rows, col = place.panel * kernels_.tile_cols;
+  const int64_t at = (place.batch * args_.m + row) * args_.n + col;
   TileOutput o;
-  o.rows = static_cast<int>(std::min<int64_t>(kernels_.tile_rows, args_.m - row));
-  o.cols = static_cast<int>(std::min<int64_t>(kernels_.tile_cols, args_.n - col));
+  o.rows = rows;
+  o.cols = cols;
   o.scale = static_cast<float>(args_.scale);
   o.activation = args_.activation;
   o.partial = partial;
   o.partial_stride = partial_stride;
-  o.column_scale = args_.column_scale ? args_.column_scale + batch * args_.n + col : nullptr;
+  o.column_scale = args_.column_scale ? args_.column_scale + place.batch * args_.n + col : nullptr;
   o.bias = args_.bias ? args_.bias + col : nullptr;
   o.residual_bf16 = args_.residual_dtype == DType::bf16;
   o.residual = args_.residual ? static_cast<const char *>(args_.residual) + at * (o.residual_bf16 ? 2 : 4) : nullptr;
@@ -227,7 +231,6 @@ void GemmRun::run_chunk(int64_t chunk) const {
   float *partial = reinterpret_cast<float *>(carried.data());
   const int64_t a_batch = a_batches_ == 1 ? 0 : batch;
   const uint32_t *a_shared = a_shared_ ? a_shared_ + a_batch * tiles_ * (units(args_.k) * mr + 8 * k_blocks_) : nullptr;
-  alignas(64) float tile[kMaxTileRows * kMaxTileCols];
 
   for (int64_t block = 0; block < k_blocks_; ++block) {
     const int64_t k0 = block * kGemmBlockK, kc = std::min(kGemmBlockK, args_.k - k0);
@@ -241,30 +244,33 @@ void GemmRun::run_chunk(int64_t chunk) const {
     }
     for (int64_t p = panel0; p < panel1; ++p) {
       const uint32_t *b = b_panel(batch, p, k0, kc, b_own.data());
-      const int cols = static_cast<int>(std::min<int64_t>(nr, args_.n - p * nr));
       for (int64_t t = tile0; t < tile1; ++t) {
-        const int rows = static_cast<int>(std::min<int64_t>(mr, args_.m - t * mr));
         float *at = partial ? partial + (t - tile0) * mr * partial_stride + (p - panel0) * nr : nullptr;
-        const bool last = block + 1 == k_blocks_;
-        // Sums that need no more work go straight to their place.
-        float *sums = tile;
-        int64_t stride = nr;
-        if (!last && block == 0) {
-          sums = at;
-          stride = partial_stride;
-        } else if (plain_ && cols % 16 == 0) {
-          sums = static_cast<float *>(args_.out) + (batch * args_.m + t * mr) * args_.n + p * nr;
-          stride = args_.n;
-        }
-        multiply(rows, cols, kc, a + (t - tile0) * a_stride, b, sums, stride);
-        if (sums != tile) continue;
-        if (last) {
-          finish_tile(batch, t, p, tile, at, partial_stride);
-        } else {
-          kernels_.accumulate(tile, rows, cols, at, partial_stride);
-        }
+        run_tile({batch, t, p, block, kc}, a + (t - tile0) * a_stride, b, at, partial_stride);
       }
     }
+  }
+}
+
+// One tile of one K block; `partial` holds its sums of the earlier blocks.
+void GemmRun::run_tile(const TilePlace &at, const uint32_t *a, const uint32_t *b, float *partial,
+                       int64_t partial_stride) const {
+  const int mr = kernels_.tile_rows, nr = kernels_.tile_cols;
+  const int rows = static_cast<int>(std::min<int64_t>(mr, args_.m - at.tile * mr));
+  const int cols = static_cast<int>(std::min<int64_t>(nr, args_.n - at.panel * nr));
+  const bool last = at.block + 1 == k_blocks_;
+  // Sums that need no more work go straight to their place.
+  if (!last && at.block == 0) return multiply(rows, cols, at.kc, a, b, partial, partial_stride);
+  if (plain_ && cols % 16 == 0) {
+    float *out = static_cast<float *>(args_.out) + (at.batch * args_.m + at.tile * mr) * args_.n + at.panel * nr;
+    return multiply(rows, cols, at.kc, a, b, out, args_.n);
+  }
+  alignas(64) float tile[kMaxTileRows * kMaxTileCols];
+  multiply(rows, cols, at.kc, a, b, tile, nr);
+  if (last) {
+    finish_tile(at, rows, cols, tile, partial, partial_stride);
+  } else {
+    kernels_.accumulate(tile, rows, cols, partial, partial_stride);
   }
 }
 
