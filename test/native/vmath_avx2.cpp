@@ -10,9 +10,9 @@ static void apply(const float *x, float *y) {
 }
 
 const VectorFunctions &vector_functions_avx2() {
-  static const VectorFunctions table = {apply<exp256>,  apply<exp2_256>, apply<log256>,
-                                        apply<sigmoid256>, apply<erf256>, apply<tanh256>,
-                                        apply<gelu256>, apply<gelu_tanh256>, apply<quick_gelu256>};
+  static const VectorFunctions table = {apply<exp256>,     apply<exp2_256>,     apply<log256>,
+                                        apply<sigmoid256>, apply<erf256>,       apply<tanh256>,
+                                        apply<gelu256>,    apply<gelu_tanh256>, apply<quick_gelu256>};
   return table;
 }
 

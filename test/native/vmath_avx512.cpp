@@ -9,9 +9,9 @@ static void apply(const float *x, float *y) {
 }
 
 const VectorFunctions &vector_functions_avx512() {
-  static const VectorFunctions table = {apply<exp512>,  apply<exp2_512>, apply<log512>,
-                                        apply<sigmoid512>, apply<erf512>, apply<tanh512>,
-                                        apply<gelu512>, apply<gelu_tanh512>, apply<quick_gelu512>};
+  static const VectorFunctions table = {apply<exp512>,     apply<exp2_512>,     apply<log512>,
+                                        apply<sigmoid512>, apply<erf512>,       apply<tanh512>,
+                                        apply<gelu512>,    apply<gelu_tanh512>, apply<quick_gelu512>};
   return table;
 }
 

@@ -1,6 +1,6 @@
-// Vector maths against the C library in f64, over floats of every exponent and sign: relative error at most 2e-7 where
-// the result is a normal f32, exact limits elsewhere. The three GELU forms are judged against max(1, |x f(x)|), because
-// their left tail is far below anything it is added to.
+// Vector maths against the C library in f64, over floats of every exponent and sign: relative error at most
+// 2e-7 where the result is a normal f32, exact limits elsewhere. The three GELU forms are judged against
+// max(1, |x f(x)|), because their left tail is far below anything it is added to.
 #include <cmath>
 #include <cstdio>
 #include <limits>
@@ -50,7 +50,8 @@ double gelu(double x) { return 0.5 * x * std::erfc(-x * 0.70710678118654752440);
 double gelu_tanh(double x) { return x * sigmoid(1.5957691216057307 * (x + 0.044715 * x * x * x)); }
 double quick_gelu(double x) { return x * sigmoid(1.702 * x); }
 
-bool near(const char *name, VectorFunctions::Function function, double (*reference)(double), double floor = 0.0) {
+bool near(const char *name, VectorFunctions::Function function, double (*reference)(double),
+          double floor = 0.0) {
   const double worst = worst_error(function, reference, floor);
   if (worst > kLimit) std::printf("%s: worst error %g\n", name, worst);
   return worst <= kLimit;
@@ -73,8 +74,8 @@ bool limits_hold(const VectorFunctions &f) {
   const float x[16] = {-inf, inf, -1e30f, 1e30f, 0.0f, -0.0f, -90.0f, 90.0f};
   float y[16];
   f.exp(x, y);
-  const bool exp_ok = y[0] == 0.0f && y[1] == inf && y[2] == 0.0f && y[3] == inf && y[4] == 1.0f && y[5] == 1.0f &&
-                      y[6] == 0.0f && y[7] == inf;
+  const bool exp_ok = y[0] == 0.0f && y[1] == inf && y[2] == 0.0f && y[3] == inf && y[4] == 1.0f &&
+                      y[5] == 1.0f && y[6] == 0.0f && y[7] == inf;
   f.tanh(x, y);
   return exp_ok && y[0] == -1.0f && y[1] == 1.0f && y[4] == 0.0f;
 }

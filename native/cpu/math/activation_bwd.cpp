@@ -1,6 +1,6 @@
-// activation_bwd(z, dy; activation) = dy act'(z), in z's dtype; dy may be wider. The activations are those of linear:
-// 0 none, 1 quick-gelu, 2 gelu (erf), 3 relu, 4 gelu (tanh). Arithmetic in f64, because the gradient of a fused
-// activation is taken in training alone, where the products around it take most of the time.
+// activation_bwd(z, dy; activation) = dy act'(z), in z's dtype; dy may be wider. The activations are those of
+// linear: 0 none, 1 quick-gelu, 2 gelu (erf), 3 relu, 4 gelu (tanh). Arithmetic in f64, because the gradient
+// of a fused activation is taken in training alone, where the products around it take most of the time.
 #include <algorithm>
 #include <cmath>
 

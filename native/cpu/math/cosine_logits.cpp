@@ -1,7 +1,7 @@
-// cosine_logits(x [N, P, D], w [S, D]; normalise, scale) -> [N, S, P] = scale <x_p / |x_p|, w_s> (kernels.md G3), and its
-// gradients. The division by |x_p| happens on the finished sums, as a factor of each output column: x is read once for
-// the lengths, once while being packed, and never stored in normalised form. Sums are f32 (f64 for f64), bf16 patches
-// are widened while being packed.
+// cosine_logits(x [N, P, D], w [S, D]; normalise, scale) -> [N, S, P] = scale <x_p / |x_p|, w_s> (kernels.md
+// G3), and its gradients. The division by |x_p| happens on the finished sums, as a factor of each output
+// column: x is read once for the lengths, once while being packed, and never stored in normalised form. Sums
+// are f32 (f64 for f64), bf16 patches are widened while being packed.
 #include <algorithm>
 #include <cmath>
 
@@ -26,7 +26,8 @@ void product(OpCall &call, const GemmArgs &args, const double *column_scale) {
   gemm_f64(call, args, extras);
 }
 
-// Sixteen running sums (element i goes to sum i % 16), then added in order: a fixed order the compiler can vectorise.
+// Sixteen running sums (element i goes to sum i % 16), then added in order: a fixed order the compiler can
+// vectorise.
 template <class T, class X, class Y>
 T dot(const X *x, const Y *y, int64_t n) {
   constexpr int kLanes = 16;
@@ -37,7 +38,8 @@ T dot(const X *x, const Y *y, int64_t n) {
       sums[lane] += static_cast<T>(to_float(x[i + lane])) * static_cast<T>(to_float(y[i + lane]));
     }
   }
-  for (int lane = 0; i < n; ++i, ++lane) sums[lane] += static_cast<T>(to_float(x[i])) * static_cast<T>(to_float(y[i]));
+  for (int lane = 0; i < n; ++i, ++lane)
+    sums[lane] += static_cast<T>(to_float(x[i])) * static_cast<T>(to_float(y[i]));
   T total = 0;
   for (const T sum : sums) total += sum;
   return total;
@@ -79,7 +81,8 @@ Sizes read_sizes(OpCall &call, const TensorView &x, const TensorView &w) {
 template <class T, class X>
 void forward(OpCall &call, const Sizes &size) {
   const TensorView &x = call.in(0), &w = call.in(1);
-  const T *inverse = inverse_lengths<T>(call, x.as<X>(), size.batch * size.patches, size.d, call.attr_flag(0));
+  const T *inverse =
+      inverse_lengths<T>(call, x.as<X>(), size.batch * size.patches, size.d, call.attr_flag(0));
   const std::vector<int64_t> offsets = batch_offsets(size.batch, size.patches * size.d);
   GemmArgs args;
   args.m = size.s;
@@ -104,7 +107,8 @@ T *scaled_gradient(OpCall &call, const Sizes &size, const T *g, const T *inverse
       const T *from = g + (n * size.s + s) * size.patches;
       const T *factor = inverse == nullptr ? nullptr : inverse + n * size.patches;
       T *to = scaled + row * size.patches;
-      for (int64_t p = 0; p < size.patches; ++p) to[p] = from[p] * (factor == nullptr ? scale : scale * factor[p]);
+      for (int64_t p = 0; p < size.patches; ++p)
+        to[p] = from[p] * (factor == nullptr ? scale : scale * factor[p]);
     }
   });
   return scaled;
@@ -164,7 +168,8 @@ void patch_gradient(OpCall &call, const Sizes &size, const T *scaled, const T *i
 template <class T, class X>
 void backward(OpCall &call, const Sizes &size) {
   const TensorView &x = call.in(0);
-  const T *inverse = inverse_lengths<T>(call, x.as<X>(), size.batch * size.patches, size.d, call.attr_flag(0));
+  const T *inverse =
+      inverse_lengths<T>(call, x.as<X>(), size.batch * size.patches, size.d, call.attr_flag(0));
   const T *scaled = scaled_gradient<T>(call, size, call.in(2).as<T>(), inverse, static_cast<T>(call.attr(1)));
   if (call.attr_flag(2)) {
     weight_gradient<T>(call, size, scaled);
@@ -178,7 +183,8 @@ void backward(OpCall &call, const Sizes &size) {
 static void cosine_logits(OpCall &call) {
   const TensorView &x = call.in(0), &w = call.in(1), &out = call.out(0);
   const Sizes size = read_sizes(call, x, w);
-  if (out.numel() != size.batch * size.s * size.patches || out.dtype != w.dtype) call.reject("the output must be [N, S, P]");
+  if (out.numel() != size.batch * size.s * size.patches || out.dtype != w.dtype)
+    call.reject("the output must be [N, S, P]");
   if (x.dtype == DType::f64) return forward<double, double>(call, size);
   if (x.dtype == DType::bf16) return forward<float, bf16>(call, size);
   forward<float, float>(call, size);
@@ -190,8 +196,10 @@ static void cosine_logits_bwd(OpCall &call) {
   const TensorView &x = call.in(0), &w = call.in(1), &g = call.in(2), &out = call.out(0);
   const Sizes size = read_sizes(call, x, w);
   const TensorView &like = call.attr_flag(2) ? w : x;
-  if (g.numel() != size.batch * size.s * size.patches || g.dtype != w.dtype) call.reject("g must be [N, S, P] in w's dtype");
-  if (out.numel() != like.numel() || out.dtype != like.dtype) call.reject("the output must be like the input it is of");
+  if (g.numel() != size.batch * size.s * size.patches || g.dtype != w.dtype)
+    call.reject("g must be [N, S, P] in w's dtype");
+  if (out.numel() != like.numel() || out.dtype != like.dtype)
+    call.reject("the output must be like the input it is of");
   if (x.dtype == DType::f64) return backward<double, double>(call, size);
   if (x.dtype == DType::bf16) return backward<float, bf16>(call, size);
   backward<float, float>(call, size);

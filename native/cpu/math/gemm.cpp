@@ -1,6 +1,6 @@
-// Driver of the GEMM family: cuts the product into chunks of tiles, packs what is not packed, runs the micro-kernel.
-// A chunk is a run of A panels times a run of B panels. Its A panels stay in the second cache level while B panels
-// stream through; K blocks are the outer loop, their sums are carried in an f32 scratch.
+// Driver of the GEMM family: cuts the product into chunks of tiles, packs what is not packed, runs the
+// micro-kernel. A chunk is a run of A panels times a run of B panels. Its A panels stay in the second cache
+// level while B panels stream through; K blocks are the outer loop, their sums are carried in an f32 scratch.
 #include "native/cpu/math/gemm.h"
 
 #include <algorithm>
@@ -11,11 +11,13 @@ namespace wm {
 
 namespace {
 
-// Rows of A a chunk keeps: 192 x 768 f32 is 576 KiB, beside one B panel of 144 KiB in a second level of 1 MiB.
+// Rows of A a chunk keeps: 192 x 768 f32 is 576 KiB, beside one B panel of 144 KiB in a second level of 1
+// MiB.
 constexpr int64_t kChunkRows = 192;
 // Columns a chunk covers where it must carry sums from one K block to the next.
 constexpr int64_t kChunkColumnsCarried = 1536;
-// Up to this size A is packed once for all chunks; above, each chunk of rows packs its own and covers all columns.
+// Up to this size A is packed once for all chunks; above, each chunk of rows packs its own and covers all
+// columns.
 constexpr int64_t kSharedABytes = int64_t{8} << 20;
 // Chunks wanted, enough to balance 16 threads, as long as each has this many tiles of 768 k.
 constexpr int64_t kChunksWanted = 48;
@@ -54,51 +56,63 @@ class GemmRun {
   void choose_chunks();
   void pack_a_shared();
   void pack_b_shared();
-  void pack_a_panels(int64_t batch, int64_t tile0, int64_t tile1, int64_t k0, int64_t kc, uint32_t *panels) const;
+  void pack_a_panels(int64_t batch, int64_t tile0, int64_t tile1, int64_t k0, int64_t kc,
+                     uint32_t *panels) const;
   const uint32_t *b_panel(int64_t batch, int64_t panel, int64_t k0, int64_t kc, uint32_t *scratch) const;
   void run_chunk(int64_t chunk) const;
-  void multiply(int rows, int cols, int64_t kc, const uint32_t *a, const uint32_t *b, float *sums, int64_t stride) const {
+  void multiply(int rows, int cols, int64_t kc, const uint32_t *a, const uint32_t *b, float *sums,
+                int64_t stride) const {
     if (dot_pairs_) return kernels_.tile_pairs(rows, cols, units(kc), a, b, sums, stride);
-    kernels_.tile_f32(rows, cols, kc, reinterpret_cast<const float *>(a), reinterpret_cast<const float *>(b), sums, stride);
+    kernels_.tile_f32(rows, cols, kc, reinterpret_cast<const float *>(a), reinterpret_cast<const float *>(b),
+                      sums, stride);
   }
   struct TilePlace {
     int64_t batch, tile, panel, block, kc;
   };
-  void run_tile(const TilePlace &at, const uint32_t *a, const uint32_t *b, float *partial, int64_t partial_stride) const;
+  void run_tile(const TilePlace &at, const uint32_t *a, const uint32_t *b, float *partial,
+                int64_t partial_stride) const;
   void finish_tile(const TilePlace &place, int rows, int cols, const float *sums, const float *partial,
                    int64_t partial_stride) const;
 
   int64_t units(int64_t k) const { return dot_pairs_ ? (k + 1) / 2 : k; }
   // One A panel of a K block; eight elements of room for the packing code.
   int64_t a_panel_elements(int64_t kc) const { return units(kc) * kernels_.tile_rows + 8; }
-  int64_t offset(const int64_t *offsets, int64_t batch) const { return offsets == nullptr ? 0 : offsets[batch]; }
+  int64_t offset(const int64_t *offsets, int64_t batch) const {
+    return offsets == nullptr ? 0 : offsets[batch];
+  }
 
   OpCall &call_;
   const GemmArgs &args_;
   const GemmKernels &kernels_;
-  bool dot_pairs_;        // the tier multiplies pairs itself
-  bool plain_ = false;    // one K block, f32 output, no epilogue
+  bool dot_pairs_;      // the tier multiplies pairs itself
+  bool plain_ = false;  // one K block, f32 output, no epilogue
   int64_t tiles_, panels_, k_blocks_;
   int64_t chunk_tiles_ = 1, chunk_panels_ = 1;
   int64_t row_chunks_ = 1, column_chunks_ = 1;
-  int64_t a_batches_;     // different A matrices
+  int64_t a_batches_;  // different A matrices
   uint32_t *a_shared_ = nullptr;
   const uint32_t *b_shared_ = nullptr;
   bool b_shared_pairs_ = false;
 };
 
 GemmRun::GemmRun(OpCall &call, const GemmArgs &args)
-    : call_(call), args_(args), kernels_(gemm_kernels()), dot_pairs_(args.pairs && kernels_.tile_pairs != nullptr),
-      tiles_(ceil_div(args.m, kernels_.tile_rows)), panels_(ceil_div(args.n, kernels_.tile_cols)),
+    : call_(call),
+      args_(args),
+      kernels_(gemm_kernels()),
+      dot_pairs_(args.pairs && kernels_.tile_pairs != nullptr),
+      tiles_(ceil_div(args.m, kernels_.tile_rows)),
+      panels_(ceil_div(args.n, kernels_.tile_cols)),
       k_blocks_(std::max<int64_t>(1, ceil_div(args.k, kGemmBlockK))),
       a_batches_(args.a.offsets == nullptr ? 1 : args.batch) {
-  plain_ = k_blocks_ == 1 && args.out_dtype == DType::f32 && args.activation == Activation::none && args.scale == 1.0 &&
-           args.bias == nullptr && args.column_scale == nullptr && args.residual == nullptr;
+  plain_ = k_blocks_ == 1 && args.out_dtype == DType::f32 && args.activation == Activation::none &&
+           args.scale == 1.0 && args.bias == nullptr && args.column_scale == nullptr &&
+           args.residual == nullptr;
 }
 
 void GemmRun::choose_chunks() {
   const int64_t max_tiles = kChunkRows / kernels_.tile_rows;
-  // With a weight to pack and few rows, a chunk takes all rows: each panel is then packed once, straight into cache.
+  // With a weight to pack and few rows, a chunk takes all rows: each panel is then packed once, straight into
+  // cache.
   const bool all_rows = !args_.b.packed && tiles_ <= 2 * max_tiles;
   row_chunks_ = all_rows ? 1 : ceil_div(tiles_, max_tiles);
   chunk_tiles_ = ceil_div(tiles_, row_chunks_);
@@ -109,12 +123,15 @@ void GemmRun::choose_chunks() {
   // One row of tiles is bound by the reading of B, which costs about as much as a second row would.
   const int64_t tile_k = std::max<int64_t>(args_.k, 1);
   const auto chunks = [&] { return args_.batch * row_chunks_ * ceil_div(panels_, chunk_panels_); };
-  const auto weight = [&](int64_t tiles, int64_t panels) { return std::max<int64_t>(tiles, 2) * panels * tile_k / 768; };
+  const auto weight = [&](int64_t tiles, int64_t panels) {
+    return std::max<int64_t>(tiles, 2) * panels * tile_k / 768;
+  };
   while (shared && chunks() < kChunksWanted && chunk_panels_ > 1 &&
          weight(chunk_tiles_, chunk_panels_ / 2) >= kMinChunkTiles) {
     chunk_panels_ = ceil_div(chunk_panels_, 2);
   }
-  while (!all_rows && chunks() < kChunksWanted && chunk_tiles_ > 8 && weight(chunk_tiles_ / 2, chunk_panels_) >= kMinChunkTiles) {
+  while (!all_rows && chunks() < kChunksWanted && chunk_tiles_ > 8 &&
+         weight(chunk_tiles_ / 2, chunk_panels_) >= kMinChunkTiles) {
     chunk_tiles_ = ceil_div(chunk_tiles_, 2);
     row_chunks_ = ceil_div(tiles_, chunk_tiles_);
   }
@@ -135,15 +152,15 @@ void GemmRun::pack_a_panels(int64_t batch, int64_t tile0, int64_t tile1, int64_t
   const int64_t start = offset(args_.a.offsets, batch), stride = a_panel_elements(kc);
   const bool expand = args_.pairs && !dot_pairs_;
   const Scratch pairs(expand ? (kc + 1) / 2 * width + 8 : 0);
-  // Where k is strided each k of a panel lies on another page: short runs of k, panel by panel, use a page while it is
-  // in the translation cache.
+  // Where k is strided each k of a panel lies on another page: short runs of k, panel by panel, use a page
+  // while it is in the translation cache.
   const int64_t run = args_.a.k_stride == 1 || expand ? kc : std::min(kc, kStridedRun);
   for (int64_t k = 0; k < kc; k += run) {
     for (int64_t t = tile0; t < tile1; ++t) {
       const int rows = static_cast<int>(std::min<int64_t>(width, args_.m - t * width));
       uint32_t *panel = panels + (t - tile0) * stride + units(k) * width;
-      gemm_pack_panel(kernels_, args_.a, start, t * width, rows, width, k0 + k, std::min(run, kc - k), args_.pairs,
-                      expand ? pairs.data() : panel);
+      gemm_pack_panel(kernels_, args_.a, start, t * width, rows, width, k0 + k, std::min(run, kc - k),
+                      args_.pairs, expand ? pairs.data() : panel);
       if (expand) gemm_expand_panel(pairs.data(), width, kc, reinterpret_cast<float *>(panel));
     }
   }
@@ -176,7 +193,8 @@ void GemmRun::pack_b_shared() {
   b_shared_pairs_ = args_.pairs;
 }
 
-const uint32_t *GemmRun::b_panel(int64_t batch, int64_t panel, int64_t k0, int64_t kc, uint32_t *scratch) const {
+const uint32_t *GemmRun::b_panel(int64_t batch, int64_t panel, int64_t k0, int64_t kc,
+                                 uint32_t *scratch) const {
   const int width = kernels_.tile_cols;
   const bool expand = args_.pairs && !dot_pairs_;
   const uint32_t *source = nullptr;
@@ -186,8 +204,8 @@ const uint32_t *GemmRun::b_panel(int64_t batch, int64_t panel, int64_t k0, int64
     source = b_shared_ + panel * per_panel + (b_shared_pairs_ ? k0 / 2 : k0) * width;
   } else {
     const int rows = static_cast<int>(std::min<int64_t>(width, args_.n - panel * width));
-    gemm_pack_panel(kernels_, args_.b, offset(args_.b.offsets, batch), panel * width, rows, width, k0, kc, args_.pairs,
-                    packed);
+    gemm_pack_panel(kernels_, args_.b, offset(args_.b.offsets, batch), panel * width, rows, width, k0, kc,
+                    args_.pairs, packed);
     source = packed;
   }
   if (!expand) return source;
@@ -209,7 +227,8 @@ void GemmRun::finish_tile(const TilePlace &place, int rows, int cols, const floa
   o.column_scale = args_.column_scale ? args_.column_scale + place.batch * args_.n + col : nullptr;
   o.bias = args_.bias ? args_.bias + col : nullptr;
   o.residual_bf16 = args_.residual_dtype == DType::bf16;
-  o.residual = args_.residual ? static_cast<const char *>(args_.residual) + at * (o.residual_bf16 ? 2 : 4) : nullptr;
+  o.residual =
+      args_.residual ? static_cast<const char *>(args_.residual) + at * (o.residual_bf16 ? 2 : 4) : nullptr;
   o.residual_stride = o.out_stride = args_.n;
   o.out_bf16 = args_.out_dtype == DType::bf16;
   o.out = static_cast<char *>(args_.out) + at * (o.out_bf16 ? 2 : 4);
@@ -220,7 +239,8 @@ void GemmRun::run_chunk(int64_t chunk) const {
   const int64_t batch = chunk / (row_chunks_ * column_chunks_);
   const int64_t tile0 = chunk / column_chunks_ % row_chunks_ * chunk_tiles_;
   const int64_t panel0 = chunk % column_chunks_ * chunk_panels_;
-  const int64_t tile1 = std::min(tiles_, tile0 + chunk_tiles_), panel1 = std::min(panels_, panel0 + chunk_panels_);
+  const int64_t tile1 = std::min(tiles_, tile0 + chunk_tiles_),
+                panel1 = std::min(panels_, panel0 + chunk_panels_);
   const int mr = kernels_.tile_rows, nr = kernels_.tile_cols;
   const bool expand = args_.pairs && !dot_pairs_;
   const int64_t kc_max = std::min(kGemmBlockK, args_.k);
@@ -230,7 +250,8 @@ void GemmRun::run_chunk(int64_t chunk) const {
   const Scratch carried(k_blocks_ > 1 ? (tile1 - tile0) * mr * partial_stride : 0);
   float *partial = reinterpret_cast<float *>(carried.data());
   const int64_t a_batch = a_batches_ == 1 ? 0 : batch;
-  const uint32_t *a_shared = a_shared_ ? a_shared_ + a_batch * tiles_ * (units(args_.k) * mr + 8 * k_blocks_) : nullptr;
+  const uint32_t *a_shared =
+      a_shared_ ? a_shared_ + a_batch * tiles_ * (units(args_.k) * mr + 8 * k_blocks_) : nullptr;
 
   for (int64_t block = 0; block < k_blocks_; ++block) {
     const int64_t k0 = block * kGemmBlockK, kc = std::min(kGemmBlockK, args_.k - k0);
@@ -262,7 +283,8 @@ void GemmRun::run_tile(const TilePlace &at, const uint32_t *a, const uint32_t *b
   // Sums that need no more work go straight to their place.
   if (!last && at.block == 0) return multiply(rows, cols, at.kc, a, b, partial, partial_stride);
   if (plain_ && cols % 16 == 0) {
-    float *out = static_cast<float *>(args_.out) + (at.batch * args_.m + at.tile * mr) * args_.n + at.panel * nr;
+    float *out =
+        static_cast<float *>(args_.out) + (at.batch * args_.m + at.tile * mr) * args_.n + at.panel * nr;
     return multiply(rows, cols, at.kc, a, b, out, args_.n);
   }
   alignas(64) float tile[kMaxTileRows * kMaxTileCols];

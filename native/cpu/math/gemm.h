@@ -1,7 +1,8 @@
 // Y = epilogue(A B) for dense matrices: the driver behind linear, linear_packed, matmul and cosine_logits.
 //
-// Order of summation, the same for every output whatever M, the tile, the chunk or the thread: blocks of 768 along k,
-// each one chain of multiply-adds over ascending k starting at 0, the blocks then added in order, all in f32.
+// Order of summation, the same for every output whatever M, the tile, the chunk or the thread: blocks of 768
+// along k, each one chain of multiply-adds over ascending k starting at 0, the blocks then added in order,
+// all in f32.
 #pragma once
 
 #include <cstdint>
@@ -20,10 +21,10 @@ constexpr int64_t kPackedColumns = 48;
 struct GemmOperand {
   const void *data = nullptr;
   DType dtype = DType::f32;
-  int64_t row_stride = 0;             // elements from one m (A) or n (B) to the next
-  int64_t k_stride = 0;               // elements from one k to the next
-  const int64_t *offsets = nullptr;   // start of each batch in elements; null: all batches share the data
-  bool packed = false;                // B alone: panels made by gemm_pack_all, strides unused
+  int64_t row_stride = 0;            // elements from one m (A) or n (B) to the next
+  int64_t k_stride = 0;              // elements from one k to the next
+  const int64_t *offsets = nullptr;  // start of each batch in elements; null: all batches share the data
+  bool packed = false;               // B alone: panels made by gemm_pack_all, strides unused
 };
 
 struct GemmArgs {
@@ -55,8 +56,8 @@ int64_t gemm_packed_bytes(int64_t n, int64_t k, bool pairs);
 void gemm_pack_all(OpCall &call, const GemmOperand &b, int64_t n, int64_t k, bool pairs, void *out);
 
 // One panel of `width` rows (zero beyond `rows`) over k0 .. k0 + k - 1; `panel` has room for 8 elements more.
-void gemm_pack_panel(const GemmKernels &kernels, const GemmOperand &source, int64_t offset, int64_t row, int rows,
-                     int width, int64_t k0, int64_t k, bool pairs, void *panel);
+void gemm_pack_panel(const GemmKernels &kernels, const GemmOperand &source, int64_t offset, int64_t row,
+                     int rows, int width, int64_t k0, int64_t k, bool pairs, void *panel);
 // Pairs to f32, in the panel layout of f32.
 void gemm_expand_panel(const uint32_t *pairs, int width, int64_t k, float *panel);
 

@@ -1,5 +1,5 @@
-// GEMM micro-kernel for AVX2: 6 rows by 16 columns, 12 accumulators; and the packing of rows with consecutive k into
-// panels by 8x8 transposes, which the AVX-512 tiers use too.
+// GEMM micro-kernel for AVX2: 6 rows by 16 columns, 12 accumulators; and the packing of rows with consecutive
+// k into panels by 8x8 transposes, which the AVX-512 tiers use too.
 #include <immintrin.h>
 
 #include "native/cpu/math/gemm_kernels.h"
@@ -100,7 +100,8 @@ inline void store_f32(float *p, int count, __m256 x) {
 
 inline void store_bf16(uint16_t *p, int count, __m256 x) {
   const __m256i rounded = round_bf16(x);
-  const __m128i half = _mm_packus_epi32(_mm256_castsi256_si128(rounded), _mm256_extracti128_si256(rounded, 1));
+  const __m128i half =
+      _mm_packus_epi32(_mm256_castsi256_si128(rounded), _mm256_extracti128_si256(rounded, 1));
   if (count >= 8) return _mm_storeu_si128(reinterpret_cast<__m128i *>(p), half);
   uint16_t buffer[8];
   _mm_storeu_si128(reinterpret_cast<__m128i *>(buffer), half);
@@ -177,7 +178,9 @@ struct F32FromBf16 {
   using Source = bf16;
   using Unit = float;
   static constexpr int kPerUnit = 1;
-  static __m256 load(const bf16 *p) { return widen_bf16(_mm_loadu_si128(reinterpret_cast<const __m128i *>(p))); }
+  static __m256 load(const bf16 *p) {
+    return widen_bf16(_mm_loadu_si128(reinterpret_cast<const __m128i *>(p)));
+  }
   static float one(const bf16 *p, int64_t) {
     const uint32_t bits = static_cast<uint32_t>(p->bits) << 16;
     float x;
@@ -201,7 +204,8 @@ struct PairsFromF32 {
   using Unit = uint32_t;
   static constexpr int kPerUnit = 2;
   static __m256 load(const float *p) {
-    const __m256i both = _mm256_packus_epi32(round_bf16(_mm256_loadu_ps(p)), round_bf16(_mm256_loadu_ps(p + 8)));
+    const __m256i both =
+        _mm256_packus_epi32(round_bf16(_mm256_loadu_ps(p)), round_bf16(_mm256_loadu_ps(p + 8)));
     return _mm256_castsi256_ps(_mm256_permute4x64_epi64(both, 0xd8));
   }
   static uint32_t one(const float *p, int64_t left) {
@@ -213,8 +217,8 @@ struct PairsFromF32 {
 
 // Eight rows (those beyond `rows` are zero) of units [begin, end) to panel[unit * width + 0..7].
 template <class Format>
-void pack_eight(const typename Format::Source *src, int64_t stride, int rows, int width, int64_t k, int64_t begin,
-                int64_t end, typename Format::Unit *panel) {
+void pack_eight(const typename Format::Source *src, int64_t stride, int rows, int width, int64_t k,
+                int64_t begin, int64_t end, typename Format::Unit *panel) {
   constexpr int kPer = Format::kPerUnit;
   int64_t unit = begin;
   for (; unit + 8 <= end && (unit + 8) * kPer <= k; unit += 8) {
@@ -253,8 +257,10 @@ void pack(const typename Format::Source *src, int64_t stride, int rows, int widt
 }  // namespace
 
 const GemmKernels &gemm_kernels_avx2() {
-  static const GemmKernels table = {kPanelRows,        kPanelCols,        tile_f32_any,       nullptr,
-                                    accumulate,        finish,            pack<F32FromF32>,   pack<F32FromBf16>,
+  static const GemmKernels table = {kPanelRows,         kPanelCols,
+                                    tile_f32_any,       nullptr,
+                                    accumulate,         finish,
+                                    pack<F32FromF32>,   pack<F32FromBf16>,
                                     pack<PairsFromF32>, pack<PairsFromBf16>};
   return table;
 }

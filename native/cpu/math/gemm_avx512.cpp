@@ -1,5 +1,5 @@
-// GEMM micro-kernel for AVX-512: 8 rows by 48 columns, 24 accumulators, three loads of B and eight broadcasts of A for
-// 24 multiply-adds a step. Packing is shared with AVX2: it is bound by memory.
+// GEMM micro-kernel for AVX-512: 8 rows by 48 columns, 24 accumulators, three loads of B and eight broadcasts
+// of A for 24 multiply-adds a step. Packing is shared with AVX2: it is bound by memory.
 #include <immintrin.h>
 
 #include "native/cpu/math/gemm_kernels.h"
@@ -45,8 +45,7 @@ void tile_f32(int64_t k, const float *a, const float *b, float *sums, int64_t st
 }
 
 template <int kRows>
-void tile_f32_rows(int vectors, int64_t k, const float *a, const float *b, float *sums,
-                   int64_t stride) {
+void tile_f32_rows(int vectors, int64_t k, const float *a, const float *b, float *sums, int64_t stride) {
   if (vectors == 3) return tile_f32<kRows, 3>(k, a, b, sums, stride);
   if (vectors == 2) return tile_f32<kRows, 2>(k, a, b, sums, stride);
   tile_f32<kRows, 1>(k, a, b, sums, stride);
@@ -109,7 +108,8 @@ void finish(const float *tile, const TileOutput &o) {
   const __m512 scale = _mm512_set1_ps(o.scale);
   for (int c = 0; c < o.cols; c += 16) {
     const int left = o.cols - c;
-    const __mmask16 mask = left >= 16 ? static_cast<__mmask16>(0xffff) : static_cast<__mmask16>((1u << left) - 1u);
+    const __mmask16 mask =
+        left >= 16 ? static_cast<__mmask16>(0xffff) : static_cast<__mmask16>((1u << left) - 1u);
     const __m512 factor =
         o.column_scale ? _mm512_mul_ps(scale, _mm512_maskz_loadu_ps(mask, o.column_scale + c)) : scale;
     const __m512 bias = o.bias ? _mm512_maskz_loadu_ps(mask, o.bias + c) : _mm512_setzero_ps();
@@ -119,8 +119,9 @@ void finish(const float *tile, const TileOutput &o) {
       x = activate<kActivation>(_mm512_fmadd_ps(x, factor, bias));
       if (o.residual) {
         const int64_t at = r * o.residual_stride + c;
-        x = _mm512_add_ps(x, o.residual_bf16 ? load_bf16(static_cast<const uint16_t *>(o.residual) + at, mask)
-                                             : _mm512_maskz_loadu_ps(mask, static_cast<const float *>(o.residual) + at));
+        x = _mm512_add_ps(x, o.residual_bf16
+                                 ? load_bf16(static_cast<const uint16_t *>(o.residual) + at, mask)
+                                 : _mm512_maskz_loadu_ps(mask, static_cast<const float *>(o.residual) + at));
       }
       const int64_t at = r * o.out_stride + c;
       if (o.out_bf16) {

@@ -1,5 +1,5 @@
-// GEMM micro-kernel for the AVX-512 bf16 dot product: the tile of gemm_avx512.cpp, two k a step. Each lane adds the
-// product of the second element of a pair, then that of the first, in f32.
+// GEMM micro-kernel for the AVX-512 bf16 dot product: the tile of gemm_avx512.cpp, two k a step. Each lane
+// adds the product of the second element of a pair, then that of the first, in f32.
 #include <immintrin.h>
 
 #include "native/cpu/math/gemm_kernels.h"
@@ -47,14 +47,14 @@ void tile_pairs(int64_t pairs, const uint32_t *a, const uint32_t *b, float *sums
 
 template <int kRows>
 void tile_pairs_rows(int vectors, int64_t pairs, const uint32_t *a, const uint32_t *b, float *sums,
-                   int64_t stride) {
+                     int64_t stride) {
   if (vectors == 3) return tile_pairs<kRows, 3>(pairs, a, b, sums, stride);
   if (vectors == 2) return tile_pairs<kRows, 2>(pairs, a, b, sums, stride);
   tile_pairs<kRows, 1>(pairs, a, b, sums, stride);
 }
 
 void tile_pairs_any(int rows, int cols, int64_t pairs, const uint32_t *a, const uint32_t *b, float *sums,
-                  int64_t stride) {
+                    int64_t stride) {
   const int vectors = (cols + 15) / 16;
   switch (rows) {
     case 1: return tile_pairs_rows<1>(vectors, pairs, a, b, sums, stride);

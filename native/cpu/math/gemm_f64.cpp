@@ -1,5 +1,5 @@
-// The f64 product, for gradient checks and exactness, not for speed: the order of summation is that of gemm.h (blocks
-// of 768 along k, each from 0 over ascending k, added in order).
+// The f64 product, for gradient checks and exactness, not for speed: the order of summation is that of gemm.h
+// (blocks of 768 along k, each from 0 over ascending k, added in order).
 #include <algorithm>
 #include <cmath>
 #include <vector>
@@ -23,7 +23,8 @@ double activate(Activation activation, double x) {
   }
 }
 
-// row[n] = A[m, :] B[:, n]. With consecutive n the inner loop runs along n, else along k; each output sees the same order.
+// row[n] = A[m, :] B[:, n]. With consecutive n the inner loop runs along n, else along k; each output sees
+// the same order.
 void product_row(const GemmArgs &args, const double *a, const double *b, double *row, double *block) {
   const int64_t n = args.n, bk = args.b.k_stride, bn = args.b.row_stride;
   std::fill(row, row + n, 0.0);
@@ -56,8 +57,10 @@ void gemm_f64(OpCall &call, const GemmArgs &args, const GemmF64Extras &extras) {
     std::vector<double> block(static_cast<size_t>(n));
     for (int64_t i = begin; i < end; ++i) {
       const int64_t batch = i / args.m, m = i % args.m;
-      const double *a = static_cast<const double *>(args.a.data) + (args.a.offsets ? args.a.offsets[batch] : 0);
-      const double *b = static_cast<const double *>(args.b.data) + (args.b.offsets ? args.b.offsets[batch] : 0);
+      const double *a =
+          static_cast<const double *>(args.a.data) + (args.a.offsets ? args.a.offsets[batch] : 0);
+      const double *b =
+          static_cast<const double *>(args.b.data) + (args.b.offsets ? args.b.offsets[batch] : 0);
       double *row = static_cast<double *>(args.out) + i * n;
       product_row(args, a + m * args.a.row_stride, b, row, block.data());
       for (int64_t j = 0; j < n; ++j) {

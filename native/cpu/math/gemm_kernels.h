@@ -1,9 +1,9 @@
 // The instruction-set specific parts of the GEMM family (kernels.md section 1), one table a tier.
 //
-// Operands arrive as panels: `width` rows of A, or `width` columns of B, stored k-major so that a micro-kernel reads
-// forward alone. f32 panel: [k][width]. Pair panel (bf16): [ceil(k/2)][width][2], the second half of an odd last pair
-// being zero. Rows beyond the matrix are zero.
-// Every output is one chain of multiply-adds over ascending k, whatever tile it falls in.
+// Operands arrive as panels: `width` rows of A, or `width` columns of B, stored k-major so that a
+// micro-kernel reads forward alone. f32 panel: [k][width]. Pair panel (bf16): [ceil(k/2)][width][2], the
+// second half of an odd last pair being zero. Rows beyond the matrix are zero. Every output is one chain of
+// multiply-adds over ascending k, whatever tile it falls in.
 #pragma once
 
 #include <cstdint>
@@ -19,7 +19,7 @@ struct TileOutput {
   int rows, cols;
   float scale;
   Activation activation;
-  const float *partial;       // sum of the earlier K blocks, or null
+  const float *partial;  // sum of the earlier K blocks, or null
   int64_t partial_stride;
   const float *column_scale;  // null: 1
   const float *bias;          // null: 0
@@ -36,20 +36,24 @@ constexpr int kMaxTileCols = 48;
 struct GemmKernels {
   int tile_rows;  // width of an A panel
   int tile_cols;  // width of a B panel
-  // sums[r * stride + c] = A panel x B panel over k (tile_f32) or pairs (tile_pairs) steps; columns are written in whole
-  // sixteens. tile_pairs is null where the tier has no bf16 dot product: panels are then expanded to f32 first.
-  void (*tile_f32)(int rows, int cols, int64_t k, const float *a, const float *b, float *sums, int64_t stride);
+  // sums[r * stride + c] = A panel x B panel over k (tile_f32) or pairs (tile_pairs) steps; columns are
+  // written in whole sixteens. tile_pairs is null where the tier has no bf16 dot product: panels are then
+  // expanded to f32 first.
+  void (*tile_f32)(int rows, int cols, int64_t k, const float *a, const float *b, float *sums,
+                   int64_t stride);
   void (*tile_pairs)(int rows, int cols, int64_t pairs, const uint32_t *a, const uint32_t *b, float *sums,
                      int64_t stride);
   // partial += tile, in whole sixteens of columns; the tile's rows are tile_cols apart, here and in finish.
   void (*accumulate)(const float *tile, int rows, int cols, float *partial, int64_t partial_stride);
   void (*finish)(const float *tile, const TileOutput &output);
-  // Panels from rows with consecutive k; source row r starts at src + r * stride. `width` is a multiple of 8 or below 8;
-  // up to 8 - width elements beyond the panel are overwritten. Null: use the portable loops.
+  // Panels from rows with consecutive k; source row r starts at src + r * stride. `width` is a multiple of 8
+  // or below 8; up to 8 - width elements beyond the panel are overwritten. Null: use the portable loops.
   void (*pack_f32_from_f32)(const float *src, int64_t stride, int rows, int width, int64_t k, float *panel);
   void (*pack_f32_from_bf16)(const bf16 *src, int64_t stride, int rows, int width, int64_t k, float *panel);
-  void (*pack_pairs_from_f32)(const float *src, int64_t stride, int rows, int width, int64_t k, uint32_t *panel);
-  void (*pack_pairs_from_bf16)(const bf16 *src, int64_t stride, int rows, int width, int64_t k, uint32_t *panel);
+  void (*pack_pairs_from_f32)(const float *src, int64_t stride, int rows, int width, int64_t k,
+                              uint32_t *panel);
+  void (*pack_pairs_from_bf16)(const bf16 *src, int64_t stride, int rows, int width, int64_t k,
+                               uint32_t *panel);
 };
 
 const GemmKernels &gemm_kernels_scalar();

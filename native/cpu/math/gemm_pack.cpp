@@ -25,7 +25,8 @@ bool pack_by_copy(const float *src, int64_t k_stride, int width, int64_t k, floa
 }
 
 template <class Source>
-void pack_f32(const Source *src, int64_t row_stride, int64_t k_stride, int rows, int width, int64_t k, float *panel) {
+void pack_f32(const Source *src, int64_t row_stride, int64_t k_stride, int rows, int width, int64_t k,
+              float *panel) {
   if constexpr (sizeof(Source) == 4) {
     if (row_stride == 1 && rows == width && pack_by_copy(src, k_stride, width, k, panel)) return;
   }
@@ -88,8 +89,8 @@ void pack_portable(const Source *src, const GemmOperand &source, int rows, int w
 
 }  // namespace
 
-void gemm_pack_panel(const GemmKernels &kernels, const GemmOperand &source, int64_t offset, int64_t row, int rows,
-                     int width, int64_t k0, int64_t k, bool pairs, void *panel) {
+void gemm_pack_panel(const GemmKernels &kernels, const GemmOperand &source, int64_t offset, int64_t row,
+                     int rows, int width, int64_t k0, int64_t k, bool pairs, void *panel) {
   const int64_t start = offset + row * source.row_stride + k0 * source.k_stride;
   const bool vector = kernels.pack_f32_from_f32 != nullptr && source.k_stride == 1;
   switch (source.dtype) {
@@ -97,7 +98,8 @@ void gemm_pack_panel(const GemmKernels &kernels, const GemmOperand &source, int6
       const float *src = static_cast<const float *>(source.data) + start;
       if (!vector) return pack_portable(src, source, rows, width, k, pairs, panel);
       if (pairs) {
-        return kernels.pack_pairs_from_f32(src, source.row_stride, rows, width, k, static_cast<uint32_t *>(panel));
+        return kernels.pack_pairs_from_f32(src, source.row_stride, rows, width, k,
+                                           static_cast<uint32_t *>(panel));
       }
       return kernels.pack_f32_from_f32(src, source.row_stride, rows, width, k, static_cast<float *>(panel));
     }
@@ -105,12 +107,14 @@ void gemm_pack_panel(const GemmKernels &kernels, const GemmOperand &source, int6
       const bf16 *src = static_cast<const bf16 *>(source.data) + start;
       if (!vector) return pack_portable(src, source, rows, width, k, pairs, panel);
       if (pairs) {
-        return kernels.pack_pairs_from_bf16(src, source.row_stride, rows, width, k, static_cast<uint32_t *>(panel));
+        return kernels.pack_pairs_from_bf16(src, source.row_stride, rows, width, k,
+                                            static_cast<uint32_t *>(panel));
       }
       return kernels.pack_f32_from_bf16(src, source.row_stride, rows, width, k, static_cast<float *>(panel));
     }
     case DType::f16:
-      return pack_portable(static_cast<const f16 *>(source.data) + start, source, rows, width, k, pairs, panel);
+      return pack_portable(static_cast<const f16 *>(source.data) + start, source, rows, width, k, pairs,
+                           panel);
     default: fail(Status::internal, "gemm: cannot pack %s", dtype_name(source.dtype));
   }
 }

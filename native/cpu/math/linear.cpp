@@ -14,7 +14,8 @@ static const float *as_f32(OpCall &call, const TensorView &view) {
 
 static void linear(OpCall &call) {
   const TensorView &x = call.in(0), &weight = call.in(1), &out = call.out(0);
-  if (x.ndim < 1 || weight.ndim != 2 || x.dim(-1) != weight.dim(1)) call.reject("x must be [..., K] and weight [N, K]");
+  if (x.ndim < 1 || weight.ndim != 2 || x.dim(-1) != weight.dim(1))
+    call.reject("x must be [..., K] and weight [N, K]");
   if (x.dtype != weight.dtype) call.reject("x and weight must share one dtype");
   const int64_t activation = call.attr_int(0);
   if (activation < 0 || activation > 4) call.reject("activation must be 0 to 4, got %g", call.attr(0));

@@ -1,6 +1,6 @@
-// matmul(a [..., M, K], b [..., K, N]; transposeA, transposeB): the last two axes multiply, leading axes are equal or
-// absent on one side. A flag reads the last two axes of its operand swapped; packing follows strides, so neither a flag
-// nor a strided view makes a copy.
+// matmul(a [..., M, K], b [..., K, N]; transposeA, transposeB): the last two axes multiply, leading axes are
+// equal or absent on one side. A flag reads the last two axes of its operand swapped; packing follows
+// strides, so neither a flag nor a strided view makes a copy.
 #include <vector>
 
 #include "native/cpu/math/gemm.h"
@@ -21,10 +21,12 @@ static std::vector<int64_t> matrix_offsets(const TensorView &view) {
   return offsets;
 }
 
-// True if the leading axes and the row axis can be walked with one stride, so that all matrices are one tall one.
+// True if the leading axes and the row axis can be walked with one stride, so that all matrices are one tall
+// one.
 static bool rows_merge(const TensorView &view) {
   for (int axis = 0; axis + 2 < view.ndim; ++axis) {
-    if (view.stride[axis] != view.stride[axis + 1] * view.shape[axis + 1] && view.shape[axis] != 1) return false;
+    if (view.stride[axis] != view.stride[axis + 1] * view.shape[axis + 1] && view.shape[axis] != 1)
+      return false;
   }
   return true;
 }
@@ -44,7 +46,8 @@ static void matmul(OpCall &call) {
   args.k = a.shape[a_k];
   args.n = b.shape[b_col];
   if (b.shape[b_k] != args.k) {
-    call.reject("the inner sizes %lld and %lld differ", static_cast<long long>(args.k), static_cast<long long>(b.shape[b_k]));
+    call.reject("the inner sizes %lld and %lld differ", static_cast<long long>(args.k),
+                static_cast<long long>(b.shape[b_k]));
   }
   if (a.ndim > 2 && b.ndim > 2) {
     bool equal = a.ndim == b.ndim;

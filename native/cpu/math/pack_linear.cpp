@@ -1,5 +1,5 @@
-// pack_linear(weight [N, K] f32, bf16 or f16; bf16) -> u8 [bytes]: panels of a weight for linear_packed, in the form the
-// tier in use multiplies fastest. An empty weight packs to no bytes.
+// pack_linear(weight [N, K] f32, bf16 or f16; bf16) -> u8 [bytes]: panels of a weight for linear_packed, in
+// the form the tier in use multiplies fastest. An empty weight packs to no bytes.
 #include <cstring>
 
 #include "native/cpu/math/gemm.h"

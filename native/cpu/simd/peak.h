@@ -1,5 +1,5 @@
-// Arithmetic ceilings of one thread, measured: what the benches divide by. Both run independent chains of the widest
-// multiply-add the tier in use has, on registers alone.
+// Arithmetic ceilings of one thread, measured: what the benches divide by. Both run independent chains of the
+// widest multiply-add the tier in use has, on registers alone.
 #pragma once
 
 namespace wm {

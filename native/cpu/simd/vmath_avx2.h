@@ -1,7 +1,7 @@
-// Elementary functions on 8 f32 lanes. Include it only from a file compiled for AVX2 and FMA (*_avx2.cpp): everything
-// is in an anonymous namespace, so no other file can pick up code of this instruction set at link time.
-// Relative error at most 2e-7 (test/native/vmath_test.cpp). NaN stays NaN. Results too small for a normal
-// f32 become 0.
+// Elementary functions on 8 f32 lanes. Include it only from a file compiled for AVX2 and FMA (*_avx2.cpp):
+// everything is in an anonymous namespace, so no other file can pick up code of this instruction set at link
+// time. Relative error at most 2e-7 (test/native/vmath_test.cpp). NaN stays NaN. Results too small for a
+// normal f32 become 0.
 #pragma once
 
 #if !defined(__AVX2__) || !defined(__FMA__)
@@ -35,7 +35,8 @@ inline __m256 scale256(__m256 y, __m256 n) {
   const __m256i half = _mm256_srai_epi32(i, 1);
   const __m256i bias = _mm256_set1_epi32(127);
   const __m256 a = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(half, bias), 23));
-  const __m256 b = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_sub_epi32(i, half), bias), 23));
+  const __m256 b =
+      _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_sub_epi32(i, half), bias), 23));
   return _mm256_mul_ps(_mm256_mul_ps(y, a), b);
 }
 
@@ -65,7 +66,8 @@ inline __m256 exp2_256(__m256 x) {
 
 // ln x for x >= 0 (0 gives -infinity, negative values NaN).
 inline __m256 log256(__m256 x) {
-  // Subnormals are brought into range first; everything that is not a positive finite number is patched at the end.
+  // Subnormals are brought into range first; everything that is not a positive finite number is patched at
+  // the end.
   const __m256 subnormal = _mm256_cmp_ps(x, set256(1.17549435e-38f), _CMP_LT_OQ);
   const __m256 scaled = _mm256_blendv_ps(x, _mm256_mul_ps(x, set256(8388608.0f)), subnormal);
   const __m256i bits = _mm256_castps_si256(scaled);
@@ -115,7 +117,8 @@ inline __m256 tanh256(__m256 x) {
   const __m256 s = _mm256_mul_ps(x, x);
   const __m256 small = _mm256_fmadd_ps(_mm256_mul_ps(polynomial256(vmath::kTanh, s), s), x, x);
   const __m256 e = exp256(_mm256_add_ps(t, t));
-  const __m256 large = _mm256_sub_ps(set256(1.0f), _mm256_div_ps(set256(2.0f), _mm256_add_ps(e, set256(1.0f))));
+  const __m256 large =
+      _mm256_sub_ps(set256(1.0f), _mm256_div_ps(set256(2.0f), _mm256_add_ps(e, set256(1.0f))));
   const __m256 is_large = _mm256_cmp_ps(t, set256(vmath::kTanhSmall), _CMP_GT_OQ);
   return _mm256_blendv_ps(small, copysign256(large, x), is_large);
 }

@@ -1,7 +1,7 @@
-// Elementary functions on 16 f32 lanes. Include it only from a file compiled for AVX-512 (*_avx512*.cpp): everything
-// is in an anonymous namespace, so no other file can pick up code of this instruction set at link time.
-// Relative error at most 2e-7 (test/native/vmath_test.cpp). NaN stays NaN. Results too small for a normal
-// f32 become 0.
+// Elementary functions on 16 f32 lanes. Include it only from a file compiled for AVX-512 (*_avx512*.cpp):
+// everything is in an anonymous namespace, so no other file can pick up code of this instruction set at link
+// time. Relative error at most 2e-7 (test/native/vmath_test.cpp). NaN stays NaN. Results too small for a
+// normal f32 become 0.
 #pragma once
 
 #if !defined(__AVX512F__) || !defined(__AVX512DQ__)
@@ -98,7 +98,8 @@ inline __m512 tanh512(__m512 x) {
   const __m512 s = _mm512_mul_ps(x, x);
   const __m512 small = _mm512_fmadd_ps(_mm512_mul_ps(polynomial512(vmath::kTanh, s), s), x, x);
   const __m512 e = exp512(_mm512_add_ps(t, t));
-  const __m512 large = _mm512_sub_ps(set512(1.0f), _mm512_div_ps(set512(2.0f), _mm512_add_ps(e, set512(1.0f))));
+  const __m512 large =
+      _mm512_sub_ps(set512(1.0f), _mm512_div_ps(set512(2.0f), _mm512_add_ps(e, set512(1.0f))));
   const __m512 sign = _mm512_and_ps(x, set512(-0.0f));
   const __mmask16 is_large = _mm512_cmp_ps_mask(t, set512(vmath::kTanhSmall), _CMP_GT_OQ);
   return _mm512_mask_or_ps(small, is_large, large, sign);

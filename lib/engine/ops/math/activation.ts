@@ -1,6 +1,7 @@
 /** The activations that linear layers fuse, their codes (native/cpu/math/gemm_kernels.h) and f64 forms. */
+
+import { show, WordmaskError } from '../../../util/errors.js';
 import type { RefArray } from '../../card.js';
-import { WordmaskError, show } from '../../../util/errors.js';
 
 export const activations = ['none', 'quick_gelu', 'gelu', 'relu', 'gelu_tanh'] as const;
 /** `quick_gelu` is x sigmoid(1.702 x), `gelu` the erf form, `gelu_tanh` its tanh approximation. */
@@ -8,7 +9,8 @@ export type Activation = (typeof activations)[number];
 
 export function activationCode(name: Activation = 'none'): number {
   const code = activations.indexOf(name);
-  if (code < 0) throw new WordmaskError('E_OPTION', `activation must be one of ${activations.join(', ')}, got ${show(name)}`);
+  if (code < 0)
+    throw new WordmaskError('E_OPTION', `activation must be one of ${activations.join(', ')}, got ${show(name)}`);
   return code;
 }
 
@@ -31,17 +33,27 @@ export function erfcReference(x: number): number {
 
 export function activationReference(code: number, x: number): number {
   switch (activations[code]) {
-    case 'quick_gelu': return x / (1 + Math.exp(-1.702 * x));
-    case 'gelu': return 0.5 * x * erfcReference(-x / Math.SQRT2);
-    case 'relu': return Math.max(x, 0);
-    case 'gelu_tanh': return 0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3)));
-    default: return x;
+    case 'quick_gelu':
+      return x / (1 + Math.exp(-1.702 * x));
+    case 'gelu':
+      return 0.5 * x * erfcReference(-x / Math.SQRT2);
+    case 'relu':
+      return Math.max(x, 0);
+    case 'gelu_tanh':
+      return 0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3)));
+    default:
+      return x;
   }
 }
 
 /** act(scale x W^T + bias) + residual in f64, for x [..., K] and weight [N, K]. */
 export function linearReference(
-  x: RefArray, weight: RefArray, bias: RefArray | undefined, residual: RefArray | undefined, activation: number, scale = 1,
+  x: RefArray,
+  weight: RefArray,
+  bias: RefArray | undefined,
+  residual: RefArray | undefined,
+  activation: number,
+  scale = 1,
 ): RefArray {
   const [n, k] = weight.shape as [number, number];
   const shape = [...x.shape.slice(0, -1), n];

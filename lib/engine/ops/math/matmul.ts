@@ -1,4 +1,4 @@
-import { type GradContext, type RefArray, type TensorSpec, defineOp } from '../../card.js';
+import { defineOp, type GradContext, type RefArray, type TensorSpec } from '../../card.js';
 import { run } from '../../run.js';
 import { numel, rejectShape, sameShape } from '../../shapes.js';
 import type { Tensor } from '../../tensor.js';
@@ -52,26 +52,43 @@ function reference([a, b]: readonly (RefArray | undefined)[], flags: MatmulAttrs
 function grad({ inputs, attrs: flags, grads }: GradContext<MatmulAttrs>): (() => Tensor)[] {
   const [a, b, dy] = [inputs[0] as Tensor, inputs[1] as Tensor, grads[0] as Tensor];
   const { transposeA, transposeB } = flags;
-  const da = () => (transposeA ? matmul(b, dy, { transposeA: transposeB, transposeB: true }) : matmul(dy, b, { transposeB: !transposeB }));
-  const db = () => (transposeB ? matmul(dy, a, { transposeA: true, transposeB: transposeA }) : matmul(a, dy, { transposeA: !transposeA }));
+  const da = () =>
+    transposeA
+      ? matmul(b, dy, { transposeA: transposeB, transposeB: true })
+      : matmul(dy, b, { transposeB: !transposeB });
+  const db = () =>
+    transposeB
+      ? matmul(dy, a, { transposeA: true, transposeB: transposeA })
+      : matmul(a, dy, { transposeA: !transposeA });
   return [
     () => (a.rank === 2 && b.rank > 2 ? sumTo(da(), a.shape) : da()),
     () => {
       if (b.rank > 2 || a.rank === 2) return db();
       if (transposeA) return sumTo(db(), b.shape);
       // One tall product over all rows of all batches.
-      const rows = a.reshape([-1, a.shape.at(-1) as number]);
-      const dyRows = dy.reshape([-1, dy.shape.at(-1) as number]);
-      return transposeB ? matmul(dyRows, rows, { transposeA: true }) : matmul(rows, dyRows, { transposeA: true });
+      const rows = numel(a.shape.slice(0, -1));
+      const x = a.reshape([rows, a.shape.at(-1) as number]);
+      const dx = dy.reshape([rows, dy.shape.at(-1) as number]);
+      return transposeB ? matmul(dx, x, { transposeA: true }) : matmul(x, dx, { transposeA: true });
     },
   ];
 }
 
 const dtypes = ['f32', 'f64', 'bf16'] as const;
-const flagNames = [['nn', {}], ['tn', { transposeA: true }], ['nt', { transposeB: true }], ['tt', { transposeA: true, transposeB: true }]] as const;
+const flagNames = [
+  ['nn', {}],
+  ['tn', { transposeA: true }],
+  ['nt', { transposeB: true }],
+  ['tt', { transposeA: true, transposeB: true }],
+] as const;
 
 export const matmulCard = defineOp({
-  name: 'matmul', inputs: ['a', 'b'], attrs, shape, reference, grad,
+  name: 'matmul',
+  inputs: ['a', 'b'],
+  attrs,
+  shape,
+  reference,
+  grad,
   samples: [
     ...flagNames.flatMap(([name, flags]) => {
       const transposeA = 'transposeA' in flags;
@@ -80,7 +97,12 @@ export const matmulCard = defineOp({
       const right = transposeB ? [51, 19] : [19, 51];
       return [
         { name, inputs: [{ shape: left }, { shape: right }], attrs: flags, dtypes },
-        { name: `${name}, batches`, inputs: [{ shape: [2, 3, ...left] }, { shape: [2, 3, ...right] }], attrs: flags, dtypes },
+        {
+          name: `${name}, batches`,
+          inputs: [{ shape: [2, 3, ...left] }, { shape: [2, 3, ...right] }],
+          attrs: flags,
+          dtypes,
+        },
         { name: `${name}, one b`, inputs: [{ shape: [3, ...left] }, { shape: right }], attrs: flags, dtypes },
         { name: `${name}, one a`, inputs: [{ shape: left }, { shape: [3, ...right] }], attrs: flags, dtypes },
       ];
@@ -92,8 +114,20 @@ export const matmulCard = defineOp({
     { name: 'no inner', inputs: [{ shape: [3, 0] }, { shape: [0, 5] }] },
   ],
   bench: [
-    { name: 'weight gradient 5516x768x768', inputs: [{ shape: [5516, 768] }, { shape: [5516, 768] }], attrs: { transposeA: true }, dtypes: ['f32', 'bf16'], flops: 2 * 5516 * 768 * 768 },
-    { name: '12x197x64 by 64x197', inputs: [{ shape: [12, 197, 64] }, { shape: [12, 197, 64] }], attrs: { transposeB: true }, dtypes: ['f32', 'bf16'], flops: 2 * 12 * 197 * 197 * 64 },
+    {
+      name: 'weight gradient 5516x768x768',
+      inputs: [{ shape: [5516, 768] }, { shape: [5516, 768] }],
+      attrs: { transposeA: true },
+      dtypes: ['f32', 'bf16'],
+      flops: 2 * 5516 * 768 * 768,
+    },
+    {
+      name: '12x197x64 by 64x197',
+      inputs: [{ shape: [12, 197, 64] }, { shape: [12, 197, 64] }],
+      attrs: { transposeB: true },
+      dtypes: ['f32', 'bf16'],
+      flops: 2 * 12 * 197 * 197 * 64,
+    },
   ],
 });
 

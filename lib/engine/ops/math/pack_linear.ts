@@ -12,9 +12,12 @@ export function packedLinearBytes(n: number, k: number, bf16: boolean): number {
 }
 
 export const packLinearCard = defineOp({
-  name: 'pack_linear', inputs: ['weight'], attrs: { bf16: false as boolean },
+  name: 'pack_linear',
+  inputs: ['weight'],
+  attrs: { bf16: false as boolean },
   shape: ([weight], { bf16 }) => {
-    if (weight!.shape.length !== 2 || weight!.dtype === 'f64') return rejectShape('pack_linear', 'a weight [N, K] in f32, bf16 or f16', [weight]);
+    if (weight!.shape.length !== 2 || weight!.dtype === 'f64')
+      return rejectShape('pack_linear', 'a weight [N, K] in f32, bf16 or f16', [weight]);
     return [{ shape: [packedLinearBytes(weight!.shape[0] as number, weight!.shape[1] as number, bf16)], dtype: 'u8' }];
   },
   // The bytes are private to the instruction tier: linear_packed's tests judge them.
