@@ -15,6 +15,7 @@
 
 #include <unistd.h>
 
+extern "C" int LLVMFuzzerInitialize(int *argc, char ***argv);
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 namespace {
@@ -106,6 +107,7 @@ int main(int argc, char **argv) {
     else if (std::strncmp(argv[i], "-seed=", 6) == 0) seed = static_cast<uint32_t>(std::atoi(argv[i] + 6));
     else if (argv[i][0] != '-') paths.emplace_back(argv[i]);
   }
+  LLVMFuzzerInitialize(&argc, &argv);
   std::atexit(keep_current);  // a sanitizer that ends the process with exit()
   for (int signal : {SIGSEGV, SIGABRT, SIGFPE, SIGBUS, SIGILL}) std::signal(signal, on_signal);
 
