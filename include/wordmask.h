@@ -75,6 +75,15 @@ typedef struct wm_memory {
   uint64_t peak_bytes;
 } wm_memory;
 
+/* Whether a device module can be used; texts are borrowed until the next call on this thread. */
+typedef struct wm_backend_report {
+  int32_t usable;
+  int32_t devices;
+  const char *step;   /* that failed: "environment", "driver", "module", "abi" or "device"; empty if usable */
+  const char *reason;
+  const char *remedy;
+} wm_backend_report;
+
 /* Called once, on a thread of the library; `text` is valid during the call only. Must not throw or block. */
 typedef void (*wm_done)(void *user, wm_status status, const char *text);
 
@@ -139,7 +148,14 @@ typedef struct wm_api {
   int32_t (*host_result_count)(const wm_host_result *result);
   wm_bytes (*host_result_bytes)(const wm_host_result *result, int32_t index); /* borrowed */
   void (*host_result_free)(wm_host_result *result);
+
+  /* Opens the module of a device kind ("cuda") in a folder, the first time, and says what came of it. */
+  wm_status (*backend_report)(const char *name, const char *directory, wm_backend_report *out);
 } wm_api;
+
+/* Type tag of the External through which `capi()` of `wordmask/native` hands the table to other add-ons. */
+#define WM_API_TAG_LOWER 0x776f72646d61736bull
+#define WM_API_TAG_UPPER 0x2d6361706900000full
 
 /* The table for the ABI asked for, or NULL. Borrowed, valid for the life of the process. */
 const wm_api *wm_get_api(uint32_t abi);

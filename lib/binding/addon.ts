@@ -44,6 +44,17 @@ export interface Addon {
   cpuTier(): string;
   host(name: string, arrays: ArrayBufferView[], attrs: Float64Array, token: NativeToken | null): Promise<Uint8Array[]>;
   hostSync(name: string, arrays: ArrayBufferView[], attrs: Float64Array): Uint8Array[];
+  backendReport(name: string, folder: string): BackendReport;
+  capi(): unknown;
+}
+
+/** Whether a device module can be used; if not, the step that failed and what to do. */
+export interface BackendReport {
+  readonly usable: boolean;
+  readonly devices: number;
+  readonly step: string;
+  readonly reason: string;
+  readonly remedy: string;
 }
 
 /** Root folder of the package: where package.json, assets/ and build/ are. */

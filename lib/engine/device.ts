@@ -1,5 +1,5 @@
 /** Devices, threads and memory of this process. */
-import { addon } from '../binding/addon.js';
+import { type BackendReport, addon, binaryFolder } from '../binding/addon.js';
 import { WordmaskError, show } from '../util/errors.js';
 import { nearest } from '../util/nearest.js';
 
@@ -41,6 +41,29 @@ export function getThreads(): number {
 /** Resolves when everything queued so far has run. */
 export async function sync(): Promise<void> {
   await addon().fence();
+}
+
+export interface DeviceInfo {
+  readonly name: string;
+  readonly usable: boolean;
+  /** Instruction tier of the CPU. */
+  readonly tier?: string;
+  readonly threads?: number;
+  /** Why it cannot be used, and what to do. */
+  readonly reason?: string;
+  readonly remedy?: string;
+}
+
+/** What works here and why the rest does not. */
+export function devices(): DeviceInfo[] {
+  const native = addon();
+  const cuda: BackendReport = native.backendReport('cuda', binaryFolder ?? '');
+  return [
+    { name: 'cpu', usable: true, tier: native.cpuTier(), threads: native.threads() },
+    cuda.usable
+      ? { name: 'cuda', usable: false, reason: `${cuda.devices} CUDA device(s) found, but this version has no CUDA kernels yet`, remedy: "use device 'cpu'" }
+      : { name: 'cuda', usable: false, reason: cuda.reason, remedy: cuda.remedy },
+  ];
 }
 
 const devicePattern = /^(cpu|cuda(:\d{1,3})?|auto)$/;

@@ -10,6 +10,6 @@ export { hostCall, hostCallSync } from './host.js';
 export { type MappedFile, mapFile } from './mapped.js';
 export * from './ops/index.js';
 export { run } from './run.js';
-export { keep, scope } from './scope.js';
+export { adopt, keep, retain, scope } from './scope.js';
 export * from './shapes.js';
 export { type HostArray, Parameter, Tensor } from './tensor.js';

@@ -24,8 +24,11 @@ export function run<A extends Attrs>(card: OpCard<A>, inputs: readonly (Tensor |
   const made = native.run(card.name, storages, describe(inputs, specs), packAttrs(merged), specs.length, currentContext().token);
   const outputs = specs.map((spec, i) => outputTensor(card as unknown as OpCard, inputs, i, made[i] as NativeStorage, spec));
   if (synchronous) native.synchronise();
-  if (currentContext().grad && card.grad && inputs.some((tensor) => tensor?.gradValue)) {
-    recordOp(card as unknown as OpCard, inputs, outputs, merged);
+  if (currentContext().grad && !card.inPlace && inputs.some((tensor) => tensor?.gradValue)) {
+    if (card.grad) recordOp(card as unknown as OpCard, inputs, outputs, merged);
+    else if (specs.some((spec) => isFloat(spec.dtype))) {
+      throw new WordmaskError('E_USAGE', `${card.name}: has no gradient, and an input requires one: wrap the call in noGrad() or the input in stopGradient()`);
+    }
   }
   return outputs;
 }

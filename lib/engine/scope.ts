@@ -39,6 +39,20 @@ export function keep<T extends Tensor>(tensor: T): T {
   return tensor;
 }
 
+/** Another handle on a value, on the tape where the value is, in no scope's care: for values seen inside nested scopes. */
+export function retain(tensor: Tensor): Tensor {
+  const handle = tensor.detach();
+  handle.gradValue = tensor.gradValue;
+  currentContext().scope?.tensors.delete(handle);
+  return handle;
+}
+
+/** Puts a tensor into the care of the current scope. */
+export function adopt<T extends Tensor>(tensor: T): T {
+  currentContext().scope?.tensors.add(tensor);
+  return tensor;
+}
+
 function close(frame: ScopeFrame, survivors: Tensor[]): void {
   for (const tensor of survivors) {
     if (frame.tensors.delete(tensor)) frame.parent?.tensors.add(tensor);

@@ -28,3 +28,4 @@ export {
 } from './safetensors.js';
 export { type TensorToWrite, writeSafetensors } from './safetensors-writer.js';
 export { type LocatedTensor, openWeights, WeightSet } from './weight-set.js';
+export { loadTensors } from './tensors.js';

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "native/core/arena.h"
+#include "native/core/backend_loader.h"
 #include "native/core/cpu_info.h"
 
 namespace wm {
@@ -253,11 +254,22 @@ wm_bytes host_result_bytes(const wm_host_result *result, int32_t index) {
 }
 void host_result_free(wm_host_result *result) { delete result; }
 
+wm_status backend_report(const char *name, const char *directory, wm_backend_report *out) {
+  return guarded([&] {
+    thread_local BackendStatus status;
+    status = load_backend(name, directory);
+    int32_t devices = 0;
+    if (status.table != nullptr && status.table->device_count(&devices) != WM_OK) devices = 0;
+    *out = {status.table != nullptr ? 1 : 0, devices, status.step.c_str(), status.reason.c_str(), status.remedy.c_str()};
+  });
+}
+
 const wm_api table = {
     WM_ABI, sizeof(wm_api), last_error_text, cpu_tier, executor_create, executor_free, run, storage_from_host,
     storage_from_external, storage_from_mapped, storage_retain, storage_release, storage_bytes, read, fence, synchronise,
     token_create, token_cancel, token_free, mapped_open, mapped_size, mapped_free, memory, memory_trim, memory_reset_peak,
     threads, set_threads, op_count, op_name, host_call, host_result_count, host_result_bytes, host_result_free,
+    backend_report,
 };
 
 }  // namespace

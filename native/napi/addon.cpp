@@ -234,6 +234,30 @@ Napi::Value cpu_tier(const Napi::CallbackInfo &info) {
   return Napi::String::New(info.Env(), Environment::of(info.Env()).api().cpu_tier());
 }
 
+// backendReport(name, folder) -> { usable, devices, step, reason, remedy }
+Napi::Value backend_report(const Napi::CallbackInfo &info) {
+  Napi::Env env = info.Env();
+  Environment &environment = Environment::of(env);
+  wm_backend_report report{};
+  environment.check(env, environment.api().backend_report(info[0].As<Napi::String>().Utf8Value().c_str(),
+                                                          info[1].As<Napi::String>().Utf8Value().c_str(), &report));
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("usable", report.usable != 0);
+  object.Set("devices", report.devices);
+  object.Set("step", report.step);
+  object.Set("reason", report.reason);
+  object.Set("remedy", report.remedy);
+  return object;
+}
+
+// capi() -> type-tagged External with the function table, for other add-ons.
+Napi::Value capi(const Napi::CallbackInfo &info) {
+  const napi_type_tag tag = {WM_API_TAG_LOWER, WM_API_TAG_UPPER};
+  auto external = Napi::External<wm_api>::New(info.Env(), const_cast<wm_api *>(&Environment::of(info.Env()).api()));
+  external.TypeTag(&tag);
+  return external;
+}
+
 // init(errorFactory: (status, text) => Error): must be the first call in an environment.
 Napi::Value init(const Napi::CallbackInfo &info) {
   Napi::Env env = info.Env();
@@ -262,6 +286,8 @@ Napi::Value init(const Napi::CallbackInfo &info) {
   add("cpuTier", cpu_tier);
   add("host", host);
   add("hostSync", host_sync);
+  add("backendReport", backend_report);
+  add("capi", capi);
   return exports;
 }
 

@@ -1,0 +1,83 @@
+/** config.json of CLIP in the Hugging Face layout (`model_type: clip`), checked field by field. */
+import { z } from 'zod';
+import { WordmaskError, show } from '../../util/errors.js';
+import type { Activation } from '../../nn/linear.js';
+
+export interface TowerConfig {
+  readonly width: number;
+  readonly layers: number;
+  readonly heads: number;
+  readonly ffn: number;
+  readonly activation: Activation;
+  readonly eps: number;
+}
+
+export interface ClipConfig {
+  readonly embed: number;
+  readonly vision: TowerConfig & { readonly imageSize: number; readonly patch: number };
+  readonly text: TowerConfig & { readonly vocabulary: number; readonly positions: number; readonly eosTokenId: number };
+}
+
+const size = (limit: number) => z.number().int().min(1).max(limit);
+const activation = z.enum(['quick_gelu', 'gelu']);
+const eps = z.number().gt(0).lt(0.1);
+
+// Limits are ten times the largest published CLIP: a config beyond them is damaged or hostile.
+const visionSchema = z.object({
+  hidden_size: size(16384).default(768),
+  intermediate_size: size(65536).default(3072),
+  num_hidden_layers: size(512).default(12),
+  num_attention_heads: size(1024).default(12),
+  image_size: size(8192).default(224),
+  patch_size: size(512).default(32),
+  num_channels: z.literal(3).default(3),
+  hidden_act: activation.default('quick_gelu'),
+  layer_norm_eps: eps.default(1e-5),
+});
+const textSchema = z.object({
+  hidden_size: size(16384).default(512),
+  intermediate_size: size(65536).default(2048),
+  num_hidden_layers: size(512).default(12),
+  num_attention_heads: size(1024).default(8),
+  vocab_size: size(1_000_000).default(49408),
+  max_position_embeddings: size(4096).default(77),
+  hidden_act: activation.default('quick_gelu'),
+  layer_norm_eps: eps.default(1e-5),
+  eos_token_id: z.number().int().min(0).max(1_000_000).default(49407),
+});
+const schema = z.object({
+  model_type: z.literal('clip'),
+  projection_dim: size(16384).default(512),
+  vision_config: visionSchema.prefault({}),
+  text_config: textSchema.prefault({}),
+});
+
+/** @throws E_MODEL_FORMAT naming the key, the value and what is allowed */
+export function parseClipConfig(file: string, json: unknown): ClipConfig {
+  const parsed = schema.safeParse(json);
+  if (!parsed.success) {
+    const problems = parsed.error.issues.map((issue) => `${issue.path.join('.') || 'the file'}: ${issue.message}`);
+    throw new WordmaskError('E_MODEL_FORMAT', `${file}: not a usable CLIP config; ${problems.join('; ')}`, { details: { file, problems } });
+  }
+  const { vision_config: v, text_config: t, projection_dim } = parsed.data;
+  for (const [name, tower] of [['vision_config', v], ['text_config', t]] as const) {
+    if (tower.hidden_size % tower.num_attention_heads !== 0) {
+      throw new WordmaskError('E_MODEL_FORMAT', `${file}: ${name}.hidden_size ${show(tower.hidden_size)} is not a multiple of num_attention_heads ${show(tower.num_attention_heads)}`, { details: { file } });
+    }
+  }
+  if (v.image_size < v.patch_size) {
+    throw new WordmaskError('E_MODEL_FORMAT', `${file}: vision_config.image_size ${v.image_size} is smaller than patch_size ${v.patch_size}`, { details: { file } });
+  }
+  return {
+    embed: projection_dim,
+    vision: { ...tower(v), imageSize: v.image_size, patch: v.patch_size },
+    text: { ...tower(t), vocabulary: t.vocab_size, positions: t.max_position_embeddings, eosTokenId: t.eos_token_id },
+  };
+}
+
+function tower(c: z.infer<typeof visionSchema> | z.infer<typeof textSchema>): TowerConfig {
+  return {
+    width: c.hidden_size, layers: c.num_hidden_layers, heads: c.num_attention_heads, ffn: c.intermediate_size,
+    activation: c.hidden_act, eps: c.layer_norm_eps,
+  };
+}

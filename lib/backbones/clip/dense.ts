@@ -1,0 +1,43 @@
+/** CLIP's vision tower as the encoder of dense systems. */
+import { type Tensor, adopt, retain, scope } from '../../engine/index.js';
+import type { AttentionKind } from '../../nn/transformer.js';
+import type { ClipModel, PositionRule, Taps, VisionVariant } from './model.js';
+
+/** The options of a dense system that concern the encoder; `activation: 'model'` and `layerNormEps: 0` keep the config's. */
+export interface DenseVariant {
+  readonly attention: AttentionKind;
+  readonly residual: boolean;
+  readonly ffn: boolean;
+  readonly sigma: number;
+  readonly positions: PositionRule;
+  readonly activation: 'quick_gelu' | 'gelu' | 'model';
+  readonly layerNormEps: number;
+}
+
+export function visionVariant(options: DenseVariant): VisionVariant {
+  return {
+    attention: options.attention, residual: options.residual, ffn: options.ffn, sigma: options.sigma, positions: options.positions,
+    activation: options.activation === 'model' ? undefined : options.activation,
+    eps: options.layerNormEps > 0 ? options.layerNormEps : undefined,
+  };
+}
+
+/** Patch rows [n, P, 3*p*p] -> features [n, P, E], and MaskCLIP's key tokens [n, P, D] if asked. */
+export function denseClipEncoder(model: ClipModel) {
+  return {
+    patch: model.config.vision.patch,
+    embed: model.config.embed,
+    compute: model.compute,
+    encode: (rows: Tensor, grid: readonly [number, number], options: DenseVariant, wantKeys: boolean): { features: Tensor; keys?: Tensor } =>
+      scope(() => {
+        const variant = visionVariant(options);
+        const lastBlock = model.config.vision.layers - 1;
+        let beforeLast: Tensor | undefined;
+        const taps: Taps = wantKeys ? { hidden: (i, x) => void (i === lastBlock && (beforeLast = retain(x))) } : {};
+        const tokens = model.visionBlocks(model.embedPatches(rows, grid, variant), grid, variant, taps); // [n, 1+P, D]
+        if (beforeLast) adopt(beforeLast);
+        const features = model.project(tokens.slice(1, 1), variant); // [n, P, E]
+        return { features, keys: beforeLast && model.keyTokens(beforeLast, variant) };
+      }),
+  };
+}

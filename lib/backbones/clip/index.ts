@@ -1,0 +1,62 @@
+/** The CLIP family: config, model, key map, and its raw face. */
+import { Tensor, l2Normalise, noGrad, scope } from '../../engine/index.js';
+import { loadTokenizer } from '../../text/index.js';
+import { openWeights } from '../../weights/index.js';
+import type { Backbone, BackboneInput } from '../types.js';
+import type { ClipConfig } from './config.js';
+import { clipForward, clipNames } from './inspect.js';
+import { type LoadClipOptions, loadClip } from './load.js';
+import { ClipModel } from './model.js';
+import { encodeTexts } from './text.js';
+
+export { type ClipConfig, parseClipConfig } from './config.js';
+export { buildClip, loadClip } from './load.js';
+export { denseClipEncoder } from './dense.js';
+export { ClipModel, type PositionRule, type VisionVariant } from './model.js';
+export { clipPreprocess } from './preprocess.js';
+export { probeClip, probeNames } from './probe.js';
+export { encodeTexts } from './text.js';
+
+/** Opens a folder with config.json and weights for raw use: values by name, gradients (f32). */
+export async function loadClipBackbone(folder: string, config: ClipConfig, weightsFile: string, options: LoadClipOptions): Promise<Backbone> {
+  const weights = await openWeights(weightsFile);
+  let model: ClipModel;
+  try {
+    model = await loadClip(config, weights, options);
+  } finally {
+    await weights.close();
+  }
+  let tokenizer: ReturnType<typeof loadTokenizer> | undefined;
+  return {
+    kind: 'clip',
+    config,
+    parameters: options.trainable ? model.parameters : new Map(),
+    names: clipNames(model),
+    forward: (inputs, names) => clipForward(model, inputs, names),
+    inspect: async (inputs, names) => {
+      const tensors = noGrad(() => scope(() => clipForward(model, inputs, names)));
+      const found: Record<string, { data: Float32Array; shape: number[] }> = {};
+      for (const [name, tensor] of Object.entries(tensors)) found[name] = (await tensor.toArray()) as { data: Float32Array; shape: number[] };
+      for (const tensor of Object.values(tensors)) tensor.dispose();
+      return found;
+    },
+    encodeImage: async (pixels: BackboneInput) => {
+      const result = noGrad(() => scope(() => clipForward(model, { pixel_values: pixels }, ['image_embeds']))).image_embeds as Tensor;
+      const host = await result.toArray();
+      result.dispose();
+      return host;
+    },
+    encodeText: async (texts) => {
+      tokenizer ??= loadTokenizer(folder);
+      const loaded = await tokenizer;
+      const result = noGrad(() => scope(() => l2Normalise(encodeTexts(model, loaded, [texts].flat() as string[]))));
+      const host = await result.toArray();
+      result.dispose();
+      return host;
+    },
+    dispose: () => model.dispose(),
+  };
+}
+
+/** `model_type`s this family answers to. */
+export const clipTypes: readonly string[] = ['clip'];

@@ -1,0 +1,201 @@
+/**
+ * CLIP (Radford et al. 2021, arXiv 2103.00020): a pre-norm ViT and a causal text transformer with one embedding space.
+ * Follows the published code as Hugging Face restates it. Differences: none in the default configuration; the last
+ * vision block takes the attention variants of dense-CLIP methods as parameters.
+ */
+import { type Tensor, add, classTokenEmbed, concat, gather, layerNorm, patchify, resize, retain, scope } from '../../engine/index.js';
+import type { Activation, Compute, Linear } from '../../nn/linear.js';
+import { type AttentionKind, type BlockWeights, type Norm, transformerBlock } from '../../nn/transformer.js';
+import type { ClipConfig, TowerConfig } from './config.js';
+
+/**
+ * How the position table meets another grid: `exact` resizes bicubically by the size ratio (Hugging Face, MaskCLIP, TCL,
+ * MGCA), `plus0.1` computes coordinates with the factor (n + 0.1) / g (naclip.md section 7; NACLIP, SCLIP, ClearCLIP).
+ */
+export type PositionRule = 'exact' | 'plus0.1';
+
+/** What a dense method changes in the vision tower. */
+export interface VisionVariant {
+  readonly attention?: AttentionKind;
+  readonly residual?: boolean;
+  readonly ffn?: boolean;
+  readonly sigma?: number;
+  readonly positions?: PositionRule;
+  /** Overrides of the config, for parity with code that built the tower differently. */
+  readonly activation?: Activation;
+  readonly eps?: number;
+}
+
+export interface Taps {
+  hidden?(index: number, x: Tensor): void;
+  attention?(index: number, map: Tensor): void;
+}
+
+export interface TowerWeights {
+  readonly blocks: readonly BlockWeights[];
+}
+
+export class ClipModel {
+  private readonly positionCache = new Map<string, Tensor>();
+
+  constructor(
+    readonly config: ClipConfig,
+    readonly compute: Compute,
+    /** Tensors by Hugging Face name: all of them in a trainable model, the unpacked ones otherwise. */
+    readonly parameters: ReadonlyMap<string, Tensor>,
+    private readonly vision: TowerWeights & { patch: Linear; projection: Linear },
+    private readonly text: TowerWeights & { projection: Linear },
+  ) {}
+
+  private parameter(name: string): Tensor {
+    return this.parameters.get(name) as Tensor;
+  }
+
+  private norm(name: string): Norm {
+    return { gain: this.parameter(`${name}.weight`), bias: this.parameter(`${name}.bias`) };
+  }
+
+  /** Position table for a patch grid, [1 + h*w, D]. Cached per grid where no gradient flows. */
+  positionTable(h: number, w: number, rule: PositionRule): Tensor {
+    const table = this.parameter('vision_model.embeddings.position_embedding.weight');
+    const [rows = 0, width = 0] = table.shape;
+    const side = Math.round(Math.sqrt(rows - 1));
+    const same = rule === 'plus0.1' ? h * w === side * side : h === side && w === side;
+    if (same) return table;
+    const key = `${h}x${w}:${rule}`;
+    const cached = this.positionCache.get(key);
+    if (cached) return cached;
+    const resized = resizeTable(table, side, width, h, w, rule);
+    if (resized.requiresGrad) return resized;
+    if (this.positionCache.size >= 16) this.forgetPositions();
+    this.positionCache.set(key, retain(resized));
+    return resized;
+  }
+
+  private forgetPositions(): void {
+    for (const table of this.positionCache.values()) table.dispose();
+    this.positionCache.clear();
+  }
+
+  /** Patch rows [N, h*w, 3*p*p] -> tokens after the pre-norm [N, 1 + h*w, D]. */
+  embedPatches(rows: Tensor, grid: readonly [number, number], variant: VisionVariant = {}): Tensor {
+    return scope(() => {
+      const patches = this.vision.patch.forward(rows, { out: 'f32' }); // [N, P, D]
+      const tokens = classTokenEmbed(patches, this.parameter('vision_model.embeddings.class_embedding'), this.positionTable(grid[0], grid[1], variant.positions ?? 'exact')); // [N, 1+P, D]
+      const norm = this.norm('vision_model.pre_layrnorm');
+      return layerNorm(tokens, norm.gain, norm.bias, variant.eps ?? this.config.vision.eps);
+    });
+  }
+
+  /** Pixels [B, 3, H, W], normalised -> patch rows [B, h*w, 3*p*p]; a remainder of a patch is dropped. */
+  patchRows(pixels: Tensor): { rows: Tensor; grid: [number, number] } {
+    const { patch } = this.config.vision;
+    const grid: [number, number] = [Math.floor((pixels.shape[2] as number) / patch), Math.floor((pixels.shape[3] as number) / patch)];
+    return { rows: patchify(pixels, patch), grid };
+  }
+
+  /** All blocks; `variant` concerns the last. Tokens [N, 1+P, D] -> [N, 1+P, D]. */
+  visionBlocks(tokens: Tensor, grid: readonly [number, number], variant: VisionVariant = {}, taps: Taps = {}): Tensor {
+    const { vision } = this.config;
+    return runBlocks(tokens, this.vision.blocks, vision, this.compute, variant, grid, taps, {});
+  }
+
+  /** Final norm and projection of any tokens [..., D] -> [..., E], not normalised. */
+  project(tokens: Tensor, variant: VisionVariant = {}): Tensor {
+    return scope(() => this.vision.projection.forward(this.postNorm(tokens, variant), { out: 'f32' }));
+  }
+
+  /** Projection alone of an already normed row [B, D] -> [B, E]. */
+  projectPooled(pooled: Tensor): Tensor {
+    return this.vision.projection.forward(pooled, { out: 'f32' });
+  }
+
+  /** Final norm [..., D] -> [..., D]. */
+  postNorm(tokens: Tensor, variant: VisionVariant = {}): Tensor {
+    const norm = this.norm('vision_model.post_layernorm');
+    return layerNorm(tokens, norm.gain, norm.bias, variant.eps ?? this.config.vision.eps);
+  }
+
+  /**
+   * What the last block's keys become behind its output map, class token left out: ln1 -> W_k -> W_out, with biases
+   * (MaskCLIP's key tokens). `hidden` is the input of the last block [N, 1+P, D]; result [N, P, D].
+   */
+  keyTokens(hidden: Tensor, variant: VisionVariant = {}): Tensor {
+    const last = this.vision.blocks.at(-1) as BlockWeights;
+    return scope(() => {
+      const normed = layerNorm(hidden, last.norm1.gain, last.norm1.bias, variant.eps ?? this.config.vision.eps, { bf16Out: this.compute === 'bf16' });
+      const width = this.config.vision.width;
+      const keys = last.k ? last.k.forward(normed) : (last.qkv as Linear).forward(normed).slice(2, width, 2 * width);
+      return last.out.forward(keys.contiguous(), { out: 'f32' }).slice(1, 1);
+    });
+  }
+
+  /** Token ids [B, L] i32 -> hidden states [B, L, D] after all blocks and the final norm. */
+  encodeTextTokens(ids: Tensor, options: { keyLengths?: Tensor; taps?: Taps } = {}): Tensor {
+    const { text } = this.config;
+    return scope(() => {
+      const length = ids.shape[1] as number;
+      const words = gather(this.parameter('text_model.embeddings.token_embedding.weight'), ids); // [B, L, D]
+      const x = add(words, this.parameter('text_model.embeddings.position_embedding.weight').slice(0, 0, length));
+      const hidden = runBlocks(x, this.text.blocks, text, this.compute, {}, [0, 0], options.taps ?? {}, { causal: true, keyLengths: options.keyLengths });
+      const norm = this.norm('text_model.final_layer_norm');
+      return layerNorm(hidden, norm.gain, norm.bias, text.eps);
+    });
+  }
+
+  /** Rows [B, D] of the final hidden states -> [B, E], not normalised. */
+  projectText(pooled: Tensor): Tensor {
+    return this.text.projection.forward(pooled, { out: 'f32' });
+  }
+
+  /** Where a row's feature is read: the first end token; files that say 2 mean the highest id (backbones-vlm.md section 7). */
+  endPosition(ids: ArrayLike<number>): number {
+    const { eosTokenId } = this.config.text;
+    const values = Array.from(ids);
+    if (eosTokenId === 2) return values.indexOf(Math.max(...values));
+    const found = values.indexOf(eosTokenId);
+    return found < 0 ? 0 : found;
+  }
+
+  dispose(): void {
+    this.forgetPositions();
+    for (const tensor of this.parameters.values()) tensor.dispose();
+    this.vision.patch.dispose();
+    this.vision.projection.dispose();
+    this.text.projection.dispose();
+    for (const block of [...this.vision.blocks, ...this.text.blocks]) {
+      for (const layer of [block.qkv, block.q, block.k, block.v, block.out, block.fc1, block.fc2]) layer?.dispose();
+    }
+  }
+}
+
+function runBlocks(
+  input: Tensor, blocks: readonly BlockWeights[], tower: TowerConfig, compute: Compute, variant: VisionVariant, grid: readonly [number, number],
+  taps: Taps, text: { causal?: boolean; keyLengths?: Tensor },
+): Tensor {
+  return scope(() => {
+    let x = input;
+    taps.hidden?.(0, x);
+    blocks.forEach((weights, i) => {
+      const last = i === blocks.length - 1;
+      const next = transformerBlock(x, weights, {
+        heads: tower.heads, activation: variant.activation ?? tower.activation, eps: variant.eps ?? tower.eps, compute, ...text,
+        ...(last ? { attention: variant.attention, residual: variant.residual, ffn: variant.ffn, sigma: variant.sigma, grid } : {}),
+        onAttention: taps.attention && ((map) => taps.attention?.(i, map)),
+      });
+      if (x !== input && !x.requiresGrad && !taps.hidden) x.dispose();
+      x = next;
+      taps.hidden?.(i + 1, x);
+    });
+    return x;
+  });
+}
+
+function resizeTable(table: Tensor, side: number, width: number, h: number, w: number, rule: PositionRule): Tensor {
+  return scope(() => {
+    const image = table.slice(0, 1).reshape(side, side, width).permute(2, 0, 1).contiguous(); // [D, g, g]
+    const scale = rule === 'plus0.1' ? { y: (h + 0.1) / side, x: (w + 0.1) / side } : undefined;
+    const resized = resize(image, { width: w, height: h, mode: 'torch_bicubic', scale }); // [D, h, w]
+    return concat([table.slice(0, 0, 1), resized.permute(1, 2, 0).reshape(h * w, width)], 0); // [1 + h*w, D]
+  });
+}

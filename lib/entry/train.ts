@@ -1,0 +1,3 @@
+/** `wordmask/train`: tensors, ops, autograd, losses. */
+export * from '../engine/index.js';
+export * as losses from '../nn/losses/index.js';

@@ -1,0 +1,47 @@
+/** Affine maps: dense (trainable, packed at each call) or packed once for inference. */
+import { type Activation, type DType, type PackedLinear, type Tensor, linear, linearPacked, packLinear } from '../engine/index.js';
+
+export type { Activation } from '../engine/index.js';
+
+export interface ForwardOptions {
+  readonly activation?: Activation;
+  /** Added to the result: the residual stream. */
+  readonly residual?: Tensor;
+  /** Dtype of the result; default that of the layer. */
+  readonly out?: DType;
+}
+
+export type Compute = 'f32' | 'bf16';
+
+export interface Linear {
+  /** x [..., K] -> activation(x W^T + b) + residual [..., N]. */
+  forward(x: Tensor, options?: ForwardOptions): Tensor;
+  dispose(): void;
+}
+
+/** Weight [N, K] (or [N, ...], flattened at use) and bias [N] as they are: gradients flow to them. */
+export function denseLinear(weight: Tensor, bias?: Tensor): Linear {
+  const rows = weight.shape[0] as number;
+  return {
+    forward: (x, { activation, residual } = {}) => {
+      const matrix = weight.rank === 2 ? weight : weight.reshape(rows, weight.size / rows);
+      return linear(x, matrix, { bias, activation, residual });
+    },
+    dispose: () => {
+      weight.dispose();
+      bias?.dispose();
+    },
+  };
+}
+
+/** A copy of the weight [N, K] in the layout of the fastest kernel; the weight itself may be disposed. */
+export function packedLinear(weight: Tensor, bias: Tensor | undefined, compute: Compute): Linear {
+  const packed: PackedLinear = packLinear(weight, { bf16: compute === 'bf16' });
+  return {
+    forward: (x, { activation, residual, out = compute } = {}) => linearPacked(x, packed, { bias, activation, residual, bf16Out: out === 'bf16' }),
+    dispose: () => {
+      packed.bytes.dispose();
+      bias?.dispose();
+    },
+  };
+}

@@ -1,0 +1,2 @@
+/** Losses of published systems, one file each. */
+export { type ContrastiveOptions, contrastive } from './contrastive.js';

@@ -1,0 +1,100 @@
+/**
+ * Pre-norm transformer block (ViT, arXiv 2010.11929, section 3.1; CLIP's towers): x += attn(ln1 x); x += mlp(ln2 x).
+ * The attention variants of dense-CLIP methods are parameters of the same block: what is compared with what, an additive
+ * Gaussian window, and whether residual and MLP are kept.
+ */
+import { type Tensor, attention, attentionMaps, layerNorm, scope } from '../engine/index.js';
+import type { Activation, Compute, Linear } from './linear.js';
+
+/** `v` is the identity (each token keeps its own value); `gauss` replaces similarity by the window alone. */
+export type AttentionKind = 'qk' | 'v' | 'qq+kk' | 'qq' | 'kk' | 'kk+gauss' | 'gauss';
+
+export interface Norm {
+  readonly gain: Tensor;
+  readonly bias: Tensor;
+}
+
+export interface BlockWeights {
+  readonly norm1: Norm;
+  /** One map for all three [3D, D], or three. */
+  readonly qkv?: Linear;
+  readonly q?: Linear;
+  readonly k?: Linear;
+  readonly v?: Linear;
+  readonly out: Linear;
+  readonly norm2: Norm;
+  readonly fc1: Linear;
+  readonly fc2: Linear;
+}
+
+export interface BlockOptions {
+  readonly heads: number;
+  readonly activation: Activation;
+  readonly eps: number;
+  /** Dtype between the maps; the residual stream is always f32. */
+  readonly compute: Compute;
+  readonly causal?: boolean;
+  /** Valid keys per sample, i32 [B]. */
+  readonly keyLengths?: Tensor;
+  readonly attention?: AttentionKind;
+  /** Patch grid [h, w] behind the class token, and the window's deviation in patches; for the Gaussian kinds. */
+  readonly grid?: readonly [number, number];
+  readonly sigma?: number;
+  /** Default true: keep x in x + attn(...). Without it the block ends after the attention unless `ffn` is set. */
+  readonly residual?: boolean;
+  /** Default true: run the MLP half. */
+  readonly ffn?: boolean;
+  /** Receives the attention map [B, A, L, L] (two-softmax kinds: row sums 2). */
+  readonly onAttention?: (map: Tensor) => void;
+}
+
+/** x [B, L, D] f32 -> [B, L, D] f32. */
+export function transformerBlock(x: Tensor, weights: BlockWeights, options: BlockOptions): Tensor {
+  const { residual = true, ffn = true, compute, eps, activation } = options;
+  return scope(() => {
+    const normed = layerNorm(x, weights.norm1.gain, weights.norm1.bias, eps, { bf16Out: compute === 'bf16' });
+    const mixed = attend(normed, weights, options);
+    const y = weights.out.forward(mixed, { residual: residual ? x : undefined, out: 'f32' }); // [B, L, D]
+    if (!ffn) return y;
+    const hidden = weights.fc1.forward(layerNorm(y, weights.norm2.gain, weights.norm2.bias, eps, { bf16Out: compute === 'bf16' }), { activation });
+    return weights.fc2.forward(hidden, { residual: y, out: 'f32' }); // [B, L, D]
+  });
+}
+
+/** Attention before the output map: [B, L, D]. */
+function attend(x: Tensor, weights: BlockWeights, options: BlockOptions): Tensor {
+  const kind = options.attention ?? 'qk';
+  if (kind === 'v') return weights.v ? weights.v.forward(x) : thirds(x, weights)[2];
+  const [batch = 0, length = 0, width = 0] = x.shape;
+  const [q, k, v] = projections(x, weights, kind).map((t) => t && t.reshape(batch, length, options.heads, width / options.heads).permute(0, 2, 1, 3)); // [B, A, L, d]
+  const [h, w] = options.grid ?? [0, 0];
+  const gaussian = kind === 'kk+gauss' || kind === 'gauss';
+  const terms = {
+    source: kind === 'kk+gauss' ? 'kk' : kind === 'gauss' ? 'qk' : kind,
+    scale: 1 / Math.sqrt(width / options.heads),
+    causal: options.causal ?? false,
+    keyLengths: options.keyLengths,
+    gaussian: gaussian ? { height: h, width: w, sigma: options.sigma ?? 5 } : undefined,
+    nonly: kind === 'gauss',
+  } as const;
+  const merge = (out: Tensor) => out.permute(0, 2, 1, 3).reshape(batch, length, width); // [B, L, D]
+  if (!options.onAttention) return merge(attention(q as Tensor, k as Tensor, v as Tensor, terms));
+  const { output, probabilities } = attentionMaps(q as Tensor, k as Tensor, v as Tensor, terms);
+  options.onAttention(probabilities);
+  return merge(output);
+}
+
+/** q, k, v [B, L, D]; where the kind does not need one of them, another stands in its place. */
+function projections(x: Tensor, weights: BlockWeights, kind: AttentionKind): [Tensor, Tensor, Tensor] {
+  if (weights.qkv) return thirds(x, weights);
+  const v = (weights.v as Linear).forward(x);
+  const q = kind === 'kk' || kind === 'kk+gauss' ? undefined : (weights.q as Linear).forward(x);
+  const k = kind === 'qq' ? undefined : (weights.k as Linear).forward(x);
+  return [(q ?? k) as Tensor, (k ?? q) as Tensor, v];
+}
+
+function thirds(x: Tensor, weights: BlockWeights): [Tensor, Tensor, Tensor] {
+  const joined = (weights.qkv as Linear).forward(x); // [B, L, 3D]
+  const width = (joined.shape[2] as number) / 3;
+  return [joined.slice(2, 0, width), joined.slice(2, width, 2 * width), joined.slice(2, 2 * width, 3 * width)];
+}

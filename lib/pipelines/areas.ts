@@ -1,0 +1,29 @@
+/** Rules on areas: SCLIP's area threshold, and dropping small connected pieces. */
+import { Tensor, connectedComponents, filterSmall, scope, segmentStats } from '../engine/index.js';
+import type { Planes, ReadOutSettings } from '../post/read-out.js';
+
+/**
+ * SCLIP's rule (configs/cfg_voc21.py, `area_thd`): of the winners, a class other than 0 whose area is not above `share` of all
+ * pixels of classes other than 0 gets probability 0; thresholds come after.
+ */
+export async function applyAreaRule(
+  run: (excluded?: ReadonlySet<number>, changes?: Partial<ReadOutSettings>) => Promise<Planes>, share: number, classes: number,
+): Promise<Planes> {
+  const { labels } = await run(undefined, { threshold: 0, margin: 0 });
+  const areas = new Float64Array(classes);
+  for (const label of labels) if (label >= 0) areas[label] = (areas[label] as number) + 1;
+  const foreground = areas.reduce((total, area, index) => (index >= 1 ? total + area : total), 0);
+  const excluded = new Set([...areas.keys()].filter((index) => index >= 1 && (areas[index] as number) <= share * foreground));
+  return run(excluded);
+}
+
+/** Connected pieces (8 neighbours) of fewer than `least` pixels become nothing (-1), in place. */
+export async function dropSmall(labels: Int32Array, width: number, height: number, least: number): Promise<void> {
+  const kept = await scope(async () => {
+    const map = Tensor.from(labels, [height, width]);
+    const { components, count } = connectedComponents(map, { connectivity: 8, nothing: -1 });
+    const { area } = segmentStats(components, await count.item());
+    return (await filterSmall(map, components, area, { minArea: least, replacement: -1 }).data()) as Int32Array;
+  });
+  labels.set(kept);
+}

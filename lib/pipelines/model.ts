@@ -1,0 +1,215 @@
+/** An opened model: the face of `open`. Calls queue on the device; several may run at once. */
+import { type Tensor, memory, sync, trimMemory, withSignal } from '../engine/index.js';
+import { type DecodedImage, type ImageInput, decodeImage } from '../image/decode.js';
+import type { DenseOptions } from '../post/dense-options.js';
+import type { DenseSystem } from '../post/dense-system.js';
+import type { DenseSystemModule } from '../registry/systems.js';
+import { type LabelInput, type VocabularyOptions, templateSet } from '../text/index.js';
+import { WordmaskError, show } from '../util/errors.js';
+import { sha256 } from '../util/files.js';
+import { nearest } from '../util/nearest.js';
+import { Features } from './features.js';
+import { type CallPlan, planCall } from './plan.js';
+import { encodeImage, segmentFeatures } from './segment.js';
+import { type CheckedOptions, type SegmentOptions, checkSegmentOptions } from './segment-options.js';
+import type { Segmentation } from './segmentation.js';
+import { type StreamOptions, type StreamResult, streamImages } from './stream.js';
+import { TextFeatures, type TextEncoder } from './text-features.js';
+import { traceCall } from './trace.js';
+import { Vocabulary } from './vocabulary.js';
+
+export type VocabularyInput = Vocabulary | readonly LabelInput[];
+
+export interface ModelInfo {
+  readonly system: string;
+  readonly title: string;
+  readonly encoders: readonly string[];
+  readonly sizes: { readonly patch: number; readonly embed: number; readonly width: number; readonly parametersBytes: number };
+  readonly tasks: readonly string[];
+  readonly separable: boolean;
+  readonly licence: { readonly code: string; readonly weights: string };
+  /** SHA-256 of the weights. */
+  readonly hash: string;
+  readonly device: string;
+  readonly dtype: string;
+  readonly presets: readonly string[];
+  /** Names `trace` knows. */
+  readonly traces: readonly string[];
+}
+
+/** What `open` puts together. */
+export interface ModelParts {
+  readonly module: DenseSystemModule;
+  readonly system: DenseSystem;
+  readonly encodeText: TextEncoder;
+  readonly embed: number;
+  readonly info: ModelInfo;
+  /** Options of the model folder's wordmask.json. */
+  readonly fileOptions: Readonly<Record<string, unknown>>;
+  readonly budget: number;
+  /** Values of the encoder by name, for `trace`. */
+  readonly probeNames: readonly string[];
+  probe(pixels: Tensor, options: DenseOptions, name: string): Tensor;
+  dispose(): void;
+}
+
+export class Model {
+  readonly info: ModelInfo;
+  /** For the pipeline. */
+  readonly parts: ModelParts;
+  readonly text: TextFeatures;
+  #running = 0;
+  #idle: (() => void)[] = [];
+  #disposed = false;
+  #ended: Promise<void> | undefined;
+
+  constructor(parts: ModelParts) {
+    this.parts = parts;
+    this.info = parts.info;
+    this.text = new TextFeatures(parts.encodeText, parts.embed);
+  }
+
+  /** Labels and their text features. `cat|kitten` gives one label two prompts. @throws E_LABEL, E_VOCAB, E_OPTION */
+  vocabulary(labels: VocabularyInput, options: VocabularyOptions & { signal?: AbortSignal; onProgress?: (done: number, total: number) => void } = {}): Promise<Vocabulary> {
+    const { signal, onProgress, ...rest } = options;
+    return this.#call(signal, async () => {
+      const vocabulary = labels instanceof Vocabulary ? labels : Vocabulary.from(labels, rest);
+      await this.compile(vocabulary, this.options(), onProgress);
+      return vocabulary;
+    });
+  }
+
+  /** Encodes a picture once, for many vocabularies. */
+  encode(image: ImageInput, options: SegmentOptions = {}): Promise<Features> {
+    return this.#call(options.signal, async () => {
+      const { common, system } = checkSegmentOptions(options);
+      const decoded = await decode(image, common);
+      return encodeImage(this, decoded, this.options(system, common.preset), common.maxSide);
+    });
+  }
+
+  /**
+   * Masks for a picture or for features encoded before.
+   * @throws E_OPTION, E_LABEL, E_VOCAB, E_IMAGE_FORMAT, E_IMAGE_CORRUPT, E_IMAGE_SIZE, E_MEMORY_PLAN, E_NUMERIC, E_TIMEOUT
+   */
+  segment(image: ImageInput | Features, vocabulary: VocabularyInput, options: SegmentOptions = {}): Promise<Segmentation> {
+    const checked = synchronously(() => checkSegmentOptions(options));
+    const deadline = checked.value?.common.timeoutMs;
+    return this.#call(deadlineSignal(options.signal, deadline), async () => {
+      if (checked.error) throw checked.error;
+      const { common, system } = checked.value as NonNullable<typeof checked.value>;
+      const vocab = vocabulary instanceof Vocabulary ? vocabulary : Vocabulary.from(vocabulary);
+      const dense = this.options(system, common.preset);
+      if (image instanceof Features) {
+        if (image.owner !== this.parts) throw new WordmaskError('E_USAGE', 'these features come from another model: encode the picture with this one');
+        image.checkOptions(dense);
+        return segmentFeatures(this, image, vocab, dense, common, {});
+      }
+      const started = performance.now();
+      const decoded = await decode(image, common);
+      const decodeMs = performance.now() - started;
+      using features = await encodeImage(this, decoded, dense, common.maxSide);
+      return await segmentFeatures(this, features, vocab, dense, common, { decode: decodeMs, ...features.timings });
+    });
+  }
+
+  /** Pictures one after another with decoding ahead and back-pressure; results in the order of the inputs unless `ordered: false`. */
+  stream(images: Iterable<ImageInput> | AsyncIterable<ImageInput>, vocabulary: VocabularyInput, options: StreamOptions = {}): AsyncGenerator<StreamResult> {
+    return streamImages(this, images, vocabulary, options);
+  }
+
+  /** What a call would need, without running it. */
+  plan(width: number, height: number, vocabulary: VocabularyInput, options: SegmentOptions = {}): CallPlan {
+    return planCall(this, width, height, vocabulary instanceof Vocabulary ? vocabulary : Vocabulary.from(vocabulary), options);
+  }
+
+  /** Named intermediate values of `segment` (see `info.traces`). @throws E_OPTION for an unknown name */
+  trace(image: ImageInput, vocabulary: VocabularyInput, names: readonly string[], options: SegmentOptions & { textFeatures?: { data: Float32Array; shape: readonly number[] } } = {}): Promise<Record<string, { data: ArrayLike<number>; shape: number[] }>> {
+    return this.#call(options.signal, () => traceCall(this, image, vocabulary, names, options));
+  }
+
+  /** Bytes in use and kept for reuse, by device. */
+  memory(): ReturnType<typeof memory> {
+    return memory();
+  }
+
+  /** Waits for running calls, then frees everything. Later calls reject with E_DISPOSED. */
+  dispose(): Promise<void> {
+    this.#ended ??= this.#end();
+    return this.#ended;
+  }
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.dispose();
+  }
+
+  async #end(): Promise<void> {
+    this.#disposed = true;
+    if (this.#running > 0) await new Promise<void>((resolve) => this.#idle.push(resolve));
+    this.parts.dispose();
+    await sync();
+    trimMemory();
+  }
+
+  /** Options of a call: defaults < preset < model folder < call. */
+  options(call: Readonly<Record<string, unknown>> = {}, preset?: string): DenseOptions {
+    const { presets } = this.parts.module;
+    if (preset !== undefined && !Object.hasOwn(presets, preset)) {
+      const guess = nearest(preset, Object.keys(presets));
+      throw new WordmaskError('E_OPTION', `${this.info.system} has no preset ${show(preset)}${guess ? `; did you mean '${guess}'?` : ''} (known: ${Object.keys(presets).join(', ')})`, { details: { option: 'preset', value: preset } });
+    }
+    return this.parts.module.check(preset === undefined ? undefined : presets[preset]?.options, this.parts.fileOptions, call);
+  }
+
+  /** Makes the features of a vocabulary for this model if they are not there. */
+  async compile(vocabulary: Vocabulary, options: DenseOptions, onProgress?: (done: number, total: number) => void): Promise<readonly Float32Array[]> {
+    const { spec } = vocabulary;
+    const templates = spec.templates?.list ?? (typeof options.templates === 'string' ? templateSet(options.templates) : options.templates);
+    const key = this.compileKey(templates, options.averaging);
+    const known = vocabulary.compiled(key);
+    if (known) return known.rows;
+    const warnings: string[] = [];
+    const rows = await this.text.rows(spec.prompts, templates, options.averaging, { warnings, onProgress });
+    vocabulary.remember({ key, rows, warnings });
+    return rows;
+  }
+
+  /** Identity of text features: encoder, templates, averaging. */
+  compileKey(templates: readonly string[], averaging: string): string {
+    return sha256(`${this.info.hash}\n${this.info.dtype}\n${averaging}\n${templates.join('\n')}`);
+  }
+
+  #call<T>(signal: AbortSignal | undefined, fn: () => Promise<T>): Promise<T> {
+    if (this.#disposed) return Promise.reject(new WordmaskError('E_DISPOSED', 'the model was disposed: open it again'));
+    if (signal?.aborted) return Promise.reject(signal.reason);
+    this.#running++;
+    const work = async () => {
+      try {
+        return await fn();
+      } finally {
+        if (--this.#running === 0) for (const resolve of this.#idle.splice(0)) resolve();
+      }
+    };
+    return withSignal(signal, work);
+  }
+}
+
+function decode(image: ImageInput, options: CheckedOptions['common']): Promise<DecodedImage> {
+  return decodeImage(image, { matte: options.matte, formats: options.formats, signal: options.signal });
+}
+
+function synchronously<T>(fn: () => T): { value?: T; error?: unknown } {
+  try {
+    return { value: fn() };
+  } catch (error) {
+    return { error };
+  }
+}
+
+/** The caller's signal joined with a deadline that aborts with E_TIMEOUT. */
+function deadlineSignal(signal: AbortSignal | undefined, timeoutMs: number | undefined): AbortSignal | undefined {
+  if (timeoutMs === undefined) return signal;
+  const controller = new AbortController();
+  const timer = setTimeout(() => controller.abort(new WordmaskError('E_TIMEOUT', `segment took longer than timeoutMs = ${timeoutMs}`, { details: { limit: timeoutMs } })), timeoutMs);
+  timer.unref();
+  return signal ? AbortSignal.any([signal, controller.signal]) : controller.signal;
+}

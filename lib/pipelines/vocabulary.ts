@@ -1,0 +1,174 @@
+/** A vocabulary compiled for text encoders: the words of `VocabularySpec` with the features made of them. */
+import { dirname, join, parse } from 'node:path';
+import type { LegendEntry } from '../formats/format.js';
+import { paletteFor } from '../image/palette.js';
+import { type Label, type LabelInput, type VocabularyOptions, VocabularySpec } from '../text/index.js';
+import { WordmaskError, show } from '../util/errors.js';
+import { readFileLimited, writeFileAtomic } from '../util/files.js';
+import { openSafetensors, writeSafetensors } from '../weights/index.js';
+import { meanRows } from './text-features.js';
+
+/** Features of all prompts for one encoder. */
+export interface CompiledText {
+  /** Hash of encoder, templates and averaging. */
+  readonly key: string;
+  /** Unit rows, one a query. */
+  readonly rows: readonly Float32Array[];
+  readonly warnings: readonly string[];
+}
+
+const fileLimit = 64 << 20;
+
+export class Vocabulary {
+  readonly #compiled = new Map<string, CompiledText>();
+  #legend: LegendEntry[] | undefined;
+
+  constructor(readonly spec: VocabularySpec, compiled?: CompiledText) {
+    if (compiled) this.#compiled.set(compiled.key, compiled);
+  }
+
+  /** Labels without features; they are made when a model first uses them. @throws E_LABEL, E_VOCAB, E_OPTION */
+  static from(labels: readonly LabelInput[], options: VocabularyOptions = {}): Vocabulary {
+    return new Vocabulary(VocabularySpec.create(labels, options));
+  }
+
+  /** Reads a vocabulary file, with the features of the same stem if they are there. @throws E_VOCAB, E_DISK, E_WEIGHTS */
+  static async load(file: string, options: { signal?: AbortSignal } = {}): Promise<Vocabulary> {
+    const bytes = await readFileLimited(file, { limit: fileLimit, signal: options.signal });
+    const { spec, encoder } = VocabularySpec.fromJSON(bytes, file);
+    if (encoder === undefined) return new Vocabulary(spec);
+    const features = await readFeatures(featuresPath(file), spec.prompts.length);
+    return new Vocabulary(spec, features && { key: encoder, rows: features, warnings: [] });
+  }
+
+  get labels(): readonly Label[] {
+    return this.spec.labels;
+  }
+
+  /** SHA-256 of labels, templates and settings. */
+  get hash(): string {
+    return this.spec.hash;
+  }
+
+  /** New vocabulary with more labels; features of the old ones are kept. */
+  add(labels: readonly LabelInput[]): Vocabulary {
+    return this.#derive(this.spec.add(labels));
+  }
+
+  remove(names: readonly string[]): Vocabulary {
+    return this.#derive(this.spec.remove(names));
+  }
+
+  subset(names: readonly string[]): Vocabulary {
+    return this.#derive(this.spec.subset(names));
+  }
+
+  /** The same labels with other templates, ensemble or background policy. */
+  configure(options: Pick<VocabularyOptions, 'templates' | 'ensemble' | 'background'>): Vocabulary {
+    return this.#derive(this.spec.configure(options));
+  }
+
+  /** Index of a label by name or index. @throws E_LABEL, E_OPTION */
+  indexOf(label: string | number): number {
+    if (typeof label === 'string') return this.spec.indexOf(label);
+    if (Number.isInteger(label) && label >= 0 && label < this.labels.length) return label;
+    throw new WordmaskError('E_LABEL', `label index must be a whole number from 0 to ${this.labels.length - 1}, got ${show(label)}`);
+  }
+
+  legend(): LegendEntry[] {
+    this.#legend ??= makeLegend(this.labels);
+    return this.#legend.map((entry) => ({ ...entry }));
+  }
+
+  /** Writes `file` (JSON) and, once a model has compiled it, the features beside it. */
+  async save(file: string): Promise<void> {
+    const compiled = [...this.#compiled.values()].at(-1);
+    if (compiled) {
+      const width = compiled.rows[0]?.length ?? 0;
+      const data = new Float32Array(compiled.rows.length * width);
+      compiled.rows.forEach((row, i) => {
+        data.set(row, i * width);
+      });
+      await writeSafetensors(featuresPath(file), [['text_features', { data, shape: [compiled.rows.length, width], dtype: 'f32' }]]);
+    }
+    await writeFileAtomic(file, `${JSON.stringify(this.spec.toJSON(compiled?.key), null, 2)}\n`);
+  }
+
+  toJSON(): Record<string, unknown> {
+    return this.spec.toJSON();
+  }
+
+  /** Features for an encoder if they were made; for the pipeline. @throws E_VOCAB when the file's belong to another encoder */
+  compiled(key: string): CompiledText | undefined {
+    return this.#compiled.get(key);
+  }
+
+  remember(compiled: CompiledText): void {
+    this.#compiled.set(compiled.key, compiled);
+  }
+
+  /** Whether features of some encoder came with the file. */
+  get encoders(): readonly string[] {
+    return [...this.#compiled.keys()];
+  }
+
+  /** Lets go of the features. */
+  dispose(): void {
+    this.#compiled.clear();
+  }
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  #derive(spec: VocabularySpec): Vocabulary {
+    return new Vocabulary(spec);
+  }
+}
+
+/** Queries as the read-out takes them: rows of the softmax and the class each counts for. */
+export function queriesOf(spec: VocabularySpec, rows: readonly Float32Array[], embed: number): { rows: readonly Float32Array[]; classOf: Int32Array; classes: number } {
+  const hidden = spec.owners.some((owner) => owner >= spec.labels.length);
+  const classes = spec.labels.length + (hidden ? 1 : 0);
+  if (spec.ensemble === 'max') return { rows, classOf: spec.owners, classes };
+  // One row a class that has prompts; background words stay single, they stand for different things.
+  const present = [...new Set(spec.owners)].filter((owner) => owner < spec.labels.length);
+  const position = new Map(present.map((owner, i) => [owner, i]));
+  const named = rows.filter((_, i) => position.has(spec.owners[i] as number));
+  const ownerOfNamed = spec.owners.filter((owner) => position.has(owner)).map((owner) => position.get(owner) as number);
+  const means = meanRows(named, ownerOfNamed, present.length, embed);
+  const words = rows.filter((_, i) => !position.has(spec.owners[i] as number));
+  return { rows: [...means, ...words], classOf: Int32Array.from([...present, ...words.map(() => spec.labels.length)]), classes };
+}
+
+function featuresPath(file: string): string {
+  const { name } = parse(file);
+  return join(dirname(file), `${name}.safetensors`);
+}
+
+async function readFeatures(path: string, count: number): Promise<Float32Array[] | undefined> {
+  let file: Awaited<ReturnType<typeof openSafetensors>>;
+  try {
+    file = await openSafetensors(path);
+  } catch (error) {
+    if (error instanceof WordmaskError && error.details.errno === 'ENOENT') return undefined;
+    throw error;
+  }
+  try {
+    const { data, shape, dtype } = await file.readArray('text_features');
+    if (dtype !== 'f32' || shape.length !== 2 || shape[0] !== count) {
+      throw new WordmaskError('E_VOCAB', `${path}: text_features must be F32 [${count}, E] to fit the vocabulary beside it, got ${dtype} [${shape.join(', ')}]`, { details: { file: path } });
+    }
+    const width = shape[1] as number;
+    return Array.from({ length: count }, (_, i) => (data as Float32Array).slice(i * width, (i + 1) * width));
+  } finally {
+    await file.close();
+  }
+}
+
+function makeLegend(labels: readonly Label[]): LegendEntry[] {
+  const colours = paletteFor(labels.map((label) => label.color as [number, number, number] | undefined));
+  return labels.map((label, index) => ({
+    index, name: label.name, color: colours[index],
+    ...(label.group !== undefined && { group: label.group }), ...(label.thing !== undefined && { thing: label.thing }),
+  }));
+}

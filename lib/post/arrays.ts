@@ -1,0 +1,155 @@
+/**
+ * Kernels on host arrays, for tools that have no tensors of their own: `{ data, shape }` (or an ndarray) in, the same out.
+ * Names and shapes are those of user-interfaces.md section 12.
+ */
+import {
+  type DType, Tensor, type TypedArray, attention as attentionOp, connectedComponents as componentsOp, noGrad, numel,
+  resize as resizeOp, scope,
+} from '../engine/index.js';
+import type { AttentionOptions, ResizeMode } from '../engine/index.js';
+import { WordmaskError, show } from '../util/errors.js';
+import { type CrfTerms, denseCrf as crfOp } from './dense-crf.js';
+import { pamr as pamrOp } from './pamr.js';
+
+/** A host array; an `ndarray` of any strides is accepted and made contiguous. */
+export interface ArrayInput {
+  readonly data: ArrayLike<number>;
+  readonly shape: readonly number[];
+  readonly stride?: readonly number[];
+  readonly offset?: number;
+}
+
+export interface ArrayResult {
+  readonly data: TypedArray;
+  readonly shape: number[];
+}
+
+const constructors = { f32: Float32Array, u8: Uint8Array, i32: Int32Array, f64: Float64Array } as const;
+type HostType = keyof typeof constructors;
+
+/** Row-major copy of a host array as `dtype`. @throws E_USAGE naming the argument and what it must be */
+export function contiguousArray(name: string, input: ArrayInput, dtype: HostType, ranks: readonly number[]): { data: TypedArray; shape: number[] } {
+  const wanted = `an array { data, shape } of rank ${ranks.join(' or ')}`;
+  if (typeof input !== 'object' || input === null || !Array.isArray(input.shape) || typeof input.data?.length !== 'number') {
+    throw new WordmaskError('E_USAGE', `${name} must be ${wanted}, got ${show(input)}`);
+  }
+  const shape = [...input.shape];
+  if (!ranks.includes(shape.length) || !shape.every((d) => Number.isInteger(d) && d >= 0)) throw new WordmaskError('E_USAGE', `${name} must be ${wanted}, got shape [${shape.join(', ')}]`);
+  const count = numel(shape);
+  const offset = input.offset ?? 0;
+  const strides = input.stride ?? [];
+  const dense = strides.length === 0 || shape.every((d, i) => d === 1 || strides[i] === numel(shape.slice(i + 1)));
+  const highest = dense ? offset + count - 1 : offset + shape.reduce((sum, d, i) => sum + Math.max(0, (d - 1) * (strides[i] as number)), 0);
+  if (count > 0 && (offset < 0 || highest >= input.data.length)) throw new WordmaskError('E_USAGE', `${name}: shape [${shape.join(', ')}] needs ${highest + 1} values, data has ${input.data.length}`);
+  const target = new constructors[dtype](count);
+  if (dense) {
+    if (offset === 0 && count === input.data.length) target.set(input.data);
+    else for (let i = 0; i < count; i++) target[i] = input.data[offset + i] as number;
+    return { data: target, shape };
+  }
+  const index = new Array<number>(shape.length).fill(0);
+  for (let i = 0; i < count; i++) {
+    target[i] = input.data[index.reduce((at, x, axis) => at + x * (strides[axis] as number), offset)] as number;
+    for (let axis = shape.length - 1; axis >= 0; axis--) {
+      index[axis] = (index[axis] as number) + 1;
+      if (index[axis] !== shape[axis]) break;
+      index[axis] = 0;
+    }
+  }
+  return { data: target, shape };
+}
+
+function tensorOf(name: string, input: ArrayInput, dtype: HostType, ranks: readonly number[]): Tensor {
+  const { data, shape } = contiguousArray(name, input, dtype, ranks);
+  return Tensor.lend(data, shape, dtype as DType);
+}
+
+function compute(fn: () => Tensor): Promise<ArrayResult> {
+  return noGrad(() => scope(async () => fn().contiguous().toArray()));
+}
+
+export interface DenseCrfOptions extends CrfTerms {
+  readonly iterations?: number;
+  /** Only 'cpu' in this build. */
+  readonly device?: string;
+}
+
+/**
+ * Dense CRF (dense-crf.md): image RGB u8 [H, W, 3] (or `{ data, width, height }`, or null without a bilateral term), unary f32
+ * [C, H, W] of negative log probabilities -> marginals f32 [C, H, W].
+ */
+export function denseCrf(image: ArrayInput | { data: Uint8Array; width: number; height: number } | null, unary: ArrayInput, options: DenseCrfOptions = {}): Promise<ArrayResult> {
+  const { device: _, iterations = 10, ...terms } = options;
+  const picture = image && ('width' in image ? { data: image.data, shape: [image.height, image.width, 3] } : image);
+  return compute(() => crfOp(picture ? tensorOf('image', picture, 'u8', [3]) : undefined, tensorOf('unary', unary, 'f32', [3]), { ...terms, iterations }));
+}
+
+/** Pixel-adaptive mask refinement: guide f32 [3, H, W], masks f32 [C, H, W] -> f32 [C, H, W]. */
+export function pamr(guide: ArrayInput, masks: ArrayInput, options: { dilations?: readonly number[]; iterations?: number } = {}): Promise<ArrayResult> {
+  const { dilations = [8, 16], iterations = 10 } = options;
+  return compute(() => pamrOp(tensorOf('guide', guide, 'f32', [3]), tensorOf('masks', masks, 'f32', [3]), { dilations, iterations }));
+}
+
+export interface ArrayAttentionOptions extends Pick<AttentionOptions, 'source' | 'causal' | 'scale'> {
+  /** f32, broadcast to [B, H, Tq, Tk]. */
+  readonly bias?: ArrayInput;
+  /** [B, Tq, Tk] or [Tq, Tk]; non-zero = blocked. */
+  readonly mask?: ArrayInput;
+}
+
+/** softmax(scale q k^T + bias + mask) v on [B, H, T, d] -> f32 [B, H, Tq, d]. A row whose keys are all blocked gives 0. */
+export function attention(q: ArrayInput, k: ArrayInput, v: ArrayInput, options: ArrayAttentionOptions = {}): Promise<ArrayResult> {
+  return compute(() => {
+    const [query, key, value] = [tensorOf('q', q, 'f32', [4]), tensorOf('k', k, 'f32', [4]), tensorOf('v', v, 'f32', [4])];
+    const [batch = 0, , rows = 0] = query.shape;
+    const columns = key.shape[2] as number;
+    return attentionOp(query, key, value, {
+      source: options.source, causal: options.causal, scale: options.scale,
+      bias: options.bias && withRank4(tensorOf('bias', options.bias, 'f32', [2, 3, 4])),
+      mask: options.mask && Tensor.from(packMask(options.mask, batch, rows, columns), [batch, rows, Math.ceil(columns / 8)], 'u8'),
+    });
+  });
+}
+
+function withRank4(tensor: Tensor): Tensor {
+  return tensor.reshape(...new Array<number>(4 - tensor.rank).fill(1), ...tensor.shape);
+}
+
+function packMask(mask: ArrayInput, batch: number, rows: number, columns: number): Uint8Array {
+  const { data, shape } = contiguousArray('mask', mask, 'u8', [2, 3]);
+  const perBatch = shape.length === 3;
+  if (shape.at(-1) !== columns || shape.at(-2) !== rows || (perBatch && shape[0] !== batch)) {
+    throw new WordmaskError('E_USAGE', `mask must have shape [${rows}, ${columns}] or [${batch}, ${rows}, ${columns}], got [${shape.join(', ')}]`);
+  }
+  const pitch = Math.ceil(columns / 8);
+  const packed = new Uint8Array(batch * rows * pitch);
+  for (let b = 0; b < batch; b++) {
+    for (let r = 0; r < rows; r++) {
+      for (let c = 0; c < columns; c++) {
+        if (data[((perBatch ? b : 0) * rows + r) * columns + c]) packed[(b * rows + r) * pitch + (c >> 3)] = (packed[(b * rows + r) * pitch + (c >> 3)] as number) | (1 << (c & 7));
+      }
+    }
+  }
+  return packed;
+}
+
+export interface ArrayResizeOptions {
+  readonly width: number;
+  readonly height: number;
+  readonly mode: ResizeMode;
+  readonly alignCorners?: boolean;
+  readonly scale?: number | { readonly x: number; readonly y: number };
+}
+
+/** Resize of u8 [H, W, C] or f32 [..., H, W] (modes: kernels.md P1). */
+export function resize(array: ArrayInput, options: ArrayResizeOptions): Promise<ArrayResult> {
+  const bytes = array?.data instanceof Uint8Array || array?.data instanceof Uint8ClampedArray;
+  const wide = array?.data instanceof Float64Array;
+  return compute(() => resizeOp(tensorOf('array', array, bytes ? 'u8' : wide ? 'f64' : 'f32', bytes ? [3] : [2, 3, 4, 5]), options));
+}
+
+/** Connected pieces of equal labels [H, W] -> i32 ids from 1 in raster order of their first pixel. */
+export function connectedComponents(labels: ArrayInput, options: { connectivity?: 4 | 8; nothing?: number } = {}): Promise<ArrayResult> {
+  return compute(() => componentsOp(tensorOf('labels', labels, 'i32', [2]), options).components);
+}
+

@@ -1,0 +1,112 @@
+/**
+ * From a picture to patch features of its sliding windows: resize, window plan, patch rows, encoder in groups of windows.
+ * The encoder is given; this file knows neither its name nor its weights.
+ */
+import { Tensor, concat, resize, scope, windowPatches } from '../engine/index.js';
+import { keepRatioSize } from '../image/resize-spec.js';
+import { slidingWindows } from '../image/window-plan.js';
+import type { DenseOptions } from './dense-options.js';
+
+export interface DenseEncoder {
+  readonly patch: number;
+  readonly embed: number;
+  readonly compute: 'f32' | 'bf16';
+  /** Patch rows [n, P, 3*p*p] on a grid -> patch features [n, P, E], and MaskCLIP's key tokens [n, P, D] if asked. */
+  encode(rows: Tensor, grid: readonly [number, number], options: DenseOptions, wantKeys: boolean): { features: Tensor; keys?: Tensor };
+}
+
+/** Where windows lie and how their maps go back: all that read-out needs besides the features. */
+export interface WindowGeometry {
+  /** Size of the resized picture. */
+  readonly canvas: { readonly width: number; readonly height: number };
+  /** Size of the picture itself. */
+  readonly original: { readonly width: number; readonly height: number };
+  /** y1 x1 y2 x2, row by row. */
+  readonly boxes: Int32Array;
+  /** Patch grid of a window, [h, w]. */
+  readonly grid: readonly [number, number];
+  /** Size a window's map is stretched to (the window with its padding), and where the window lies in it. */
+  readonly stretched: { readonly width: number; readonly height: number; readonly top: number; readonly left: number };
+  /** Pixels added: top, left, bottom, right. */
+  readonly pad: readonly [number, number, number, number];
+}
+
+export interface DenseFeatures extends WindowGeometry {
+  /** [N, P, E] f32, not normalised. */
+  readonly features: Tensor;
+  /** [N, P, D] f32, where the system smooths keys. */
+  readonly keys?: Tensor;
+}
+
+export function planWindows(width: number, height: number, patch: number, options: DenseOptions, maxSide = Infinity): WindowGeometry {
+  const canvas = keepRatioSize(width, height, Math.min(options.longSide, maxSide), options.shortSide);
+  const whole = options.crop === 0;
+  const crop = Math.max(options.crop, patch);
+  const boxes = slidingWindows(canvas.width, canvas.height, whole ? { crop: 0 } : { crop, stride: options.stride || crop }).data;
+  const windowHeight = (boxes[2] as number) - (boxes[0] as number);
+  const windowWidth = (boxes[3] as number) - (boxes[1] as number);
+  const pad = padding(windowHeight, windowWidth, patch, options.padToPatch);
+  const [top, left, bottom, right] = pad;
+  const padded = { height: windowHeight + top + bottom, width: windowWidth + left + right };
+  // ClearCLIP cuts the stretched map back to the window; MaskCLIP stretches the padded grid over the unpadded size.
+  const stretched = options.padToPatch === 'centre'
+    ? { ...padded, top, left }
+    : { width: windowWidth, height: windowHeight, top: 0, left: 0 };
+  return {
+    canvas, original: { width, height }, boxes, pad, stretched,
+    grid: [Math.floor(padded.height / patch), Math.floor(padded.width / patch)],
+  };
+}
+
+/** A side smaller than one patch is always padded at its end: the convolution would give an empty grid. */
+function padding(height: number, width: number, patch: number, rule: DenseOptions['padToPatch']): [number, number, number, number] {
+  const missing = (size: number) => (rule === 'none' && size >= patch ? 0 : (patch - (size % patch)) % patch);
+  const [rows, columns] = [missing(height), missing(width)];
+  const [top, left] = rule === 'centre' ? [Math.floor(rows / 2), Math.floor(columns / 2)] : [0, 0];
+  return [top, left, rows - top, columns - left];
+}
+
+/** u8 [H, W, 3] -> u8 [h', w', 3]: OpenCV's 8-bit bilinear (evaluation.md section 2). */
+export function resizeToCanvas(image: Tensor, plan: WindowGeometry): Tensor {
+  const { width, height } = plan.canvas;
+  if (image.shape[0] === height && image.shape[1] === width) return image.detach();
+  return resize(image, { width, height, mode: 'opencv_linear' });
+}
+
+/**
+ * Encodes all windows, `groupSize` at a time. Windows do not see each other, so the group size changes no bit.
+ * @param canvas u8 [h', w', 3]
+ * @param afterGroup called when a group is queued; may return a fence to wait for (back-pressure)
+ */
+export async function encodeWindows(
+  encoder: DenseEncoder, canvas: Tensor, plan: WindowGeometry, options: DenseOptions, groupSize: number,
+  afterGroup: () => Promise<void> | void = () => {},
+): Promise<DenseFeatures> {
+  const count = plan.boxes.length / 4;
+  const wantKeys = options.keySmoothing > 0;
+  const joined = await scope(async () => {
+    const parts: { features: Tensor; keys?: Tensor }[] = [];
+    for (let begin = 0; begin < count; begin += groupSize) {
+      const boxes = plan.boxes.slice(begin * 4, Math.min(begin + groupSize, count) * 4);
+      parts.push(encodeGroup(encoder, canvas, boxes, plan, options, wantKeys));
+      await afterGroup();
+    }
+    const join = (list: Tensor[]) => (list.length === 1 ? (list[0] as Tensor) : concat(list, 0));
+    return {
+      features: join(parts.map((part) => part.features)), // [N, P, E]
+      keys: wantKeys ? join(parts.map((part) => part.keys as Tensor)) : undefined, // [N, P, D]
+    };
+  });
+  return { ...plan, ...joined };
+}
+
+function encodeGroup(encoder: DenseEncoder, canvas: Tensor, boxes: Int32Array, plan: WindowGeometry, options: DenseOptions, wantKeys: boolean) {
+  return scope(() => {
+    const table = Tensor.from(boxes, [boxes.length / 4, 4]);
+    const rows = windowPatches(canvas, table, Tensor.from(Float32Array.from(options.mean)), Tensor.from(Float32Array.from(options.std)), {
+      height: (boxes[2] as number) - (boxes[0] as number), width: (boxes[3] as number) - (boxes[1] as number),
+      patch: encoder.patch, pad: plan.pad, dtype: encoder.compute,
+    }); // [n, P, 3*p*p]
+    return encoder.encode(rows, plan.grid, options, wantKeys);
+  });
+}

@@ -1,0 +1,42 @@
+/** The engine of dense text-query systems: options in, window features out, cosine maps against any text. */
+import { type Tensor, cosineLogits } from '../engine/index.js';
+import { type DenseEncoder, type DenseFeatures, type WindowGeometry, planWindows } from './dense-encode.js';
+import { type DenseOptions, denseOptions } from './dense-options.js';
+
+/** A published setting: options and where they come from. */
+export interface DensePreset {
+  readonly options: Readonly<Record<string, unknown>>;
+  /** Paper table or section, or repository file. */
+  readonly source: string;
+  /** Class list of the benchmark (assets/classes), and its query list where the system uses one. */
+  readonly classes: string;
+  readonly queries?: string;
+}
+
+export interface DenseSystem {
+  readonly defaults: DenseOptions;
+  readonly encoder: DenseEncoder;
+  /** Options of one call: defaults < preset < model file < call. */
+  check(...layers: readonly (Readonly<Record<string, unknown>> | undefined)[]): DenseOptions;
+  plan(width: number, height: number, options: DenseOptions, maxSide?: number): WindowGeometry;
+  /** Cosine maps of a chunk of queries: text [S, E] with unit rows -> [N, S, P] f32. */
+  scores(features: DenseFeatures, text: Tensor, options: DenseOptions): Tensor;
+  /** Rewrites the maps of ALL queries before they are resized (MaskCLIP's refinements); absent where there is none. */
+  refine?(scores: Tensor, features: DenseFeatures, options: DenseOptions): Tensor;
+  /** Whether `refine` does anything under these options; it then needs all queries at once. */
+  refines(options: DenseOptions): boolean;
+}
+
+export function createDenseSystem(
+  encoder: DenseEncoder, defaults: DenseOptions, hooks: Partial<Pick<DenseSystem, 'refine' | 'refines'>> = {},
+): DenseSystem {
+  return {
+    defaults,
+    encoder,
+    check: (...layers) => denseOptions(defaults, ...layers),
+    plan: (width, height, options, maxSide) => planWindows(width, height, encoder.patch, options, maxSide),
+    scores: (features, text) => cosineLogits(features.features, text),
+    refines: () => false,
+    ...hooks,
+  };
+}

@@ -1,0 +1,320 @@
+/**
+ * From window features and text to label planes (architecture.md section 3, steps 5-8). Classes come in chunks and rows in
+ * bands, with a running best per pixel between them: memory does not grow with labels x pixels, and neither chunk nor band
+ * changes a bit. Only the dense CRF and `probabilities` need all classes at once.
+ */
+import {
+  type MergeOptions, type ScoreOptions, Tensor, clamp, classProbabilities, concat, div, fill, log, normaliseImage, resize, scope, scoreFinish, scoreInit,
+  scoreUpdate, sum, sync, windowMerge, windowUpsample,
+} from '../engine/index.js';
+import { WordmaskError } from '../util/errors.js';
+import { type DenseFeatures, resizeToCanvas } from './dense-encode.js';
+import type { DenseOptions } from './dense-options.js';
+import type { DenseSystem } from './dense-system.js';
+import { type CrfTerms, denseCrf, unaryFromSoftmax } from './dense-crf.js';
+import { pamr } from './pamr.js';
+
+/** A vocabulary as read-out sees it. */
+export interface Queries {
+  /** Unit rows [S, E]. */
+  readonly text: Tensor;
+  /** Class of each row; a class may have many rows. */
+  readonly classOf: Int32Array;
+  /** Number of classes, the hidden background class of the policy `prompts` included. */
+  readonly classes: number;
+}
+
+export type Refine =
+  | { readonly kind: 'none' }
+  | { readonly kind: 'pamr'; readonly steps: number; readonly dilations: readonly number[] }
+  | ({ readonly kind: 'crf'; readonly iterations: number } & CrfTerms);
+
+export interface ReadOutSettings {
+  readonly options: DenseOptions;
+  readonly refine: Refine;
+  /** Class-max probability below this is background; 0 for none. */
+  readonly threshold: number;
+  /** The winner must lead by this; 0 for none. */
+  readonly margin: number;
+  /** Class that background pixels get, or -1 for nothing. */
+  readonly background: number;
+  readonly outputs: { readonly margin: boolean; readonly entropy: boolean; readonly topk: number; readonly probabilities: boolean };
+  /** Bytes that intermediates may take. */
+  readonly budget: number;
+  /** Classes whose rows count in the softmax but may not win (area rule, label restriction). */
+  readonly excluded?: ReadonlySet<number>;
+}
+
+export interface Planes {
+  /** Class per pixel; -1 = nothing. */
+  readonly labels: Int32Array;
+  readonly score: Float32Array;
+  readonly margin?: Float32Array;
+  readonly entropy?: Float32Array;
+  /** [k, H, W] */
+  readonly topkLabels?: Int32Array;
+  readonly topkScores?: Float32Array;
+  /** [Q, H, W] */
+  readonly probabilities?: Float32Array;
+}
+
+/** Receives intermediate values by name; `wants` says which are worth making. */
+export interface Trace {
+  wants(name: string): boolean;
+  put(name: string, tensor: Tensor): void;
+}
+
+/** Score maps of all windows, as the compositor takes them. */
+interface MergePlan {
+  readonly boxes: Int32Array;
+  readonly grid: readonly [number, number];
+  readonly geometry: MergeOptions & { readonly out: readonly [number, number] };
+}
+
+function mergePlan(features: DenseFeatures, options: DenseOptions): MergePlan {
+  const { canvas, original, stretched, boxes, grid } = features;
+  const out = [original.height, original.width] as const;
+  // SCLIP and ClearCLIP without windows stretch the map over the picture in one step.
+  if (options.oneStep && options.crop === 0) {
+    return { boxes: Int32Array.of(0, 0, ...out), grid, geometry: { canvas: out, window: out, out } };
+  }
+  return {
+    boxes, grid,
+    geometry: { canvas: [canvas.height, canvas.width], window: [stretched.height, stretched.width], pad: [stretched.top, stretched.left], out },
+  };
+}
+
+function scoreFlags(settings: ReadOutSettings, scale: number): ScoreOptions {
+  const { margin, entropy, topk } = settings.outputs;
+  return { scale, second: margin || settings.margin > 0, moment: entropy, topk };
+}
+
+export class ReadOut {
+  private readonly plan: MergePlan;
+  private readonly width: number;
+  private readonly height: number;
+  private readonly boxes: Tensor;
+  /** Score maps of all queries, where they fit or a refinement needs them together. */
+  private allScores: Tensor | undefined;
+
+  constructor(
+    private readonly system: DenseSystem, private readonly features: DenseFeatures, private readonly queries: Queries,
+    private readonly settings: ReadOutSettings, private readonly image: () => Tensor, private readonly trace?: Trace,
+  ) {
+    this.plan = mergePlan(features, settings.options);
+    this.width = features.original.width;
+    this.height = features.original.height;
+    this.boxes = Tensor.from(this.plan.boxes, [this.plan.boxes.length / 4, 4]);
+  }
+
+  /** Bytes that the route needs at its widest; for `plan`. */
+  static bytes(settings: ReadOutSettings, classes: number, queries: number, width: number, height: number): number {
+    const pixels = width * height;
+    if (settings.refine.kind === 'crf') return pixels * 4 * (4 * classes + Math.min(queries, 64) + 40);
+    if (settings.outputs.probabilities) return pixels * 4 * (classes + queries);
+    return Math.min(settings.budget, pixels * 4 * (6 + 2 * settings.outputs.topk)) + pixels * 8;
+  }
+
+  async run(): Promise<Planes> {
+    const { refine, outputs } = this.settings;
+    if (refine.kind === 'crf') return this.throughCrf(refine);
+    const planes = await this.inBands(refine);
+    if (!outputs.probabilities) return planes;
+    return { ...planes, probabilities: await scope(async () => (await this.probabilityVolume(refine).data()) as Float32Array) };
+  }
+
+  /** Score maps [N, S', h, w] of queries begin..end-1. */
+  private scores(begin: number, end: number): Tensor {
+    const { system, features, queries, settings } = this;
+    const shape = (maps: Tensor) => maps.reshape(maps.shape[0] as number, maps.shape[1] as number, this.plan.grid[0], this.plan.grid[1]);
+    if (this.allScores) return shape(this.allScores.slice(1, begin, end).contiguous());
+    const maps = system.scores(features, queries.text.slice(0, begin, end).contiguous(), settings.options); // [N, S', P]
+    return shape(maps);
+  }
+
+  /** Keeps all maps where they are small or must be rewritten together. */
+  private prepareScores(): void {
+    const { system, features, queries, settings } = this;
+    const count = queries.classOf.length;
+    const bytes = (features.features.size / (features.features.shape[2] as number)) * count * 4;
+    const refines = system.refines(settings.options);
+    if (!refines && bytes > settings.budget / 4) return;
+    const maps = system.scores(features, queries.text, settings.options); // [N, S, P]
+    this.allScores = refines && system.refine ? system.refine(maps, features, settings.options) : maps;
+    this.trace?.put('window_logits_lowres', this.scores(0, count));
+  }
+
+  private classOf(begin: number, end: number): Tensor {
+    const { excluded } = this.settings;
+    const classes = this.queries.classOf.slice(begin, end);
+    return Tensor.from(excluded ? classes.map((c) => (excluded.has(c) ? -1 : c)) : classes);
+  }
+
+  /** Queries taken at once, so that maps (and, with PAMR, a band of volumes) stay within the budget. */
+  private chunk(bytesPerQuery: number): number {
+    return Math.max(1, Math.min(this.queries.classOf.length, Math.floor(this.settings.budget / 4 / Math.max(1, bytesPerQuery))));
+  }
+
+  private async inBands(refine: Refine): Promise<Planes> {
+    const { settings, width, height } = this;
+    const halo = refine.kind === 'pamr' ? refine.steps * Math.max(...refine.dilations) : 0;
+    const statePlanes = 6 + 2 * settings.outputs.topk;
+    // PAMR also holds affinities of 8 neighbours a dilation over the band and its halo.
+    const perRow = width * 4 * (refine.kind === 'pamr' ? statePlanes + 8 * refine.dilations.length + 8 : statePlanes);
+    const rows = Math.max(16, Math.min(height, Math.floor(settings.budget / 2 / perRow) - 2 * halo));
+    const host = new HostPlanes(width, height, settings);
+    return scope(async () => {
+      this.prepareScores();
+      for (let row = 0; row < height; row += rows) {
+        await this.band(row, Math.min(rows, height - row), refine, halo, host);
+      }
+      return host.planes();
+    });
+  }
+
+  private async band(row0: number, rows: number, refine: Refine, halo: number, host: HostPlanes): Promise<void> {
+    await scope(async () => {
+      const { width, settings } = this;
+      const flags = scoreFlags(settings, settings.options.logitScale);
+      let state = scoreInit(rows, width, settings.outputs.topk);
+      const total = this.queries.classOf.length;
+      const mapBytes = this.features.features.size / (this.features.features.shape[2] as number) * 4;
+      const top = Math.max(0, row0 - halo);
+      const bottom = Math.min(this.height, row0 + rows + halo);
+      const chunk = this.chunk(refine.kind === 'pamr' ? mapBytes + 3 * (bottom - top) * width * 4 : mapBytes);
+      const guide = refine.kind === 'pamr' ? this.guide(top, bottom) : undefined;
+      for (let begin = 0; begin < total; begin += chunk) {
+        const end = Math.min(begin + chunk, total);
+        state = scope(() => {
+          const maps = this.scores(begin, end);
+          const classes = this.classOf(begin, end);
+          if (!guide || refine.kind !== 'pamr') return windowMerge(state, maps, this.boxes, classes, { ...this.plan.geometry, row0, rows }, flags);
+          const volume = windowUpsample(maps, this.boxes, { ...this.plan.geometry, row0: top, rows: bottom - top }); // [S', rows + halo, W]
+          const refined = pamr(guide, volume, { iterations: refine.steps, dilations: refine.dilations });
+          return scoreUpdate(state, refined.slice(1, row0 - top, row0 - top + rows).contiguous(), classes, flags);
+        });
+        // Keeps at most two chunks ahead of the kernels.
+        await sync();
+      }
+      await host.take(state, row0, rows);
+    });
+  }
+
+  /** The network's input, bilinear to the picture's size: what PAMR compares, rows top..bottom-1. [3, rows, W] */
+  private guide(top: number, bottom: number): Tensor {
+    return scope(() => this.fullGuide().slice(1, top, bottom).contiguous());
+  }
+
+  private cachedGuide: Tensor | undefined;
+  private fullGuide(): Tensor {
+    const { options } = this.settings;
+    this.cachedGuide ??= scope(() => {
+      const canvas = resizeToCanvas(this.image(), this.features);
+      const input = normaliseImage(canvas, Tensor.from(Float32Array.from(options.mean)), Tensor.from(Float32Array.from(options.std)));
+      return resize(input, { width: this.width, height: this.height, mode: 'torch_bilinear' });
+    });
+    return this.cachedGuide;
+  }
+
+  /** Logits of all queries at the picture's size, refined. [S, H, W] */
+  private logitVolume(refine: Refine): Tensor {
+    return scope(() => {
+      const count = this.queries.classOf.length;
+      const maps = this.scores(0, count);
+      const volume = windowUpsample(maps, this.boxes, this.plan.geometry);
+      if (this.trace?.wants('merged_logits')) {
+        this.trace.put('merged_logits', windowUpsample(maps, this.boxes, { ...this.plan.geometry, out: this.plan.geometry.canvas }));
+      }
+      this.trace?.put('logits_original_size', volume);
+      if (refine.kind !== 'pamr') return volume;
+      const refined = pamr(this.fullGuide(), volume, { iterations: refine.steps, dilations: refine.dilations });
+      this.trace?.put('pamr_logits', refined);
+      return refined;
+    });
+  }
+
+  /** Class probabilities at the picture's size. [Q, H, W] */
+  probabilityVolume(refine: Refine): Tensor {
+    return scope(() => {
+      if (!this.allScores) this.prepareScores();
+      const { options } = this.settings;
+      return classProbabilities(this.logitVolume(refine), Tensor.from(this.queries.classOf), {
+        scale: options.logitScale, classes: this.queries.classes, renormalise: options.renormalise && refine.kind !== 'crf',
+      });
+    });
+  }
+
+  private async throughCrf(refine: Extract<Refine, { kind: 'crf' }>): Promise<Planes> {
+    const { settings, queries, width, height } = this;
+    const needed = ReadOut.bytes(settings, queries.classes, queries.classOf.length, width, height);
+    if (needed > settings.budget) {
+      throw new WordmaskError('E_MEMORY_PLAN', `refine 'crf' couples all ${queries.classes} labels over ${width} x ${height} pixels and would need ${needed} bytes; the budget is ${settings.budget}: use refine 'pamr' or 'none', fewer labels, a smaller picture, or raise \`memory\``, { details: { needed, limit: settings.budget } });
+    }
+    return scope(async () => {
+      const host = new HostPlanes(width, height, { ...settings, threshold: 0, options: { ...settings.options, logitScale: 1 } });
+      const extra = settings.threshold > 0;
+      const probabilities = this.probabilityVolume(refine); // [Q, H, W]
+      const volume = extra ? concat([probabilities, fill([1, height, width], settings.threshold)], 0) : probabilities;
+      const marginals = refine.iterations === 0 ? div(volume, sum(volume, 0, true)) : denseCrf(this.image(), unaryFromSoftmax(volume), refine);
+      this.trace?.put('crf_marginals', marginals);
+      const classes = Int32Array.from({ length: volume.shape[0] as number }, (_, c) => (settings.excluded?.has(c) ? -1 : c));
+      if (extra) classes[queries.classes] = settings.background >= 0 ? settings.background : queries.classes;
+      // The running best works on logits: logarithms of marginals, whose softmax is the marginals themselves.
+      const state = scoreUpdate(scoreInit(height, width, settings.outputs.topk), log(clamp(marginals, 1e-30, 1)), Tensor.from(classes), scoreFlags(settings, 1));
+      await host.take(state, 0, height);
+      const planes = host.planes();
+      const hidden = queries.classes;
+      if (extra && settings.background < 0) planes.labels.forEach((label, i) => label === hidden && (planes.labels[i] = -1));
+      return settings.outputs.probabilities ? { ...planes, probabilities: (await marginals.slice(0, 0, queries.classes).data()) as Float32Array } : planes;
+    });
+  }
+}
+
+/** Planes on the host, filled band by band. */
+class HostPlanes {
+  private readonly labels: Int32Array;
+  private readonly floats: Record<'score' | 'margin' | 'entropy', Float32Array | undefined>;
+  private readonly topkLabels: Int32Array | undefined;
+  private readonly topkScores: Float32Array | undefined;
+
+  constructor(private readonly width: number, private readonly height: number, private readonly settings: ReadOutSettings) {
+    const pixels = width * height;
+    const { margin, entropy, topk } = settings.outputs;
+    this.labels = new Int32Array(pixels);
+    this.floats = {
+      score: new Float32Array(pixels), margin: margin ? new Float32Array(pixels) : undefined, entropy: entropy ? new Float32Array(pixels) : undefined,
+    };
+    if (topk > 0) {
+      this.topkLabels = new Int32Array(topk * pixels);
+      this.topkScores = new Float32Array(topk * pixels);
+    }
+  }
+
+  async take(state: Tensor, row0: number, rows: number): Promise<void> {
+    const { settings, width, height } = this;
+    const { margin, entropy, topk } = settings.outputs;
+    const result = scoreFinish(state, {
+      scale: settings.options.logitScale, threshold: settings.threshold, marginThreshold: settings.margin, background: settings.background,
+      nothing: -1, labelBits: 32, topk, score: true, margin, entropy,
+    });
+    const at = row0 * width;
+    this.labels.set((await result.labels.data()) as Int32Array, at);
+    for (const name of ['score', 'margin', 'entropy'] as const) {
+      const tensor = result[name];
+      if (tensor && this.floats[name]) this.floats[name].set((await tensor.data()) as Float32Array, at);
+    }
+    if (!this.topkLabels || !result.topk) return;
+    const labels = (await result.topk.classes.data()) as Int32Array;
+    const scores = (await result.topk.probabilities.data()) as Float32Array;
+    for (let k = 0; k < topk; k++) {
+      const [from, to] = [k * rows * width, k * height * width + at];
+      this.topkLabels.set(labels.subarray(from, from + rows * width), to);
+      this.topkScores?.set(scores.subarray(from, from + rows * width), to);
+    }
+  }
+
+  planes(): Planes {
+    const { labels, floats, topkLabels, topkScores } = this;
+    return { labels, score: floats.score as Float32Array, margin: floats.margin, entropy: floats.entropy, topkLabels, topkScores };
+  }
+}

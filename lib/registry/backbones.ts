@@ -1,0 +1,35 @@
+/** Encoder families by the `model_type` of config.json. */
+import { clipTypes, loadClipBackbone, parseClipConfig } from '../backbones/clip/index.js';
+import type { Backbone } from '../backbones/types.js';
+import { parseDType, parseDevice } from '../engine/index.js';
+import { WordmaskError, show } from '../util/errors.js';
+import { requireCpu } from './device.js';
+import { readModelFolder } from './folder.js';
+
+export type { Backbone, BackboneInput } from '../backbones/types.js';
+
+export interface LoadBackboneOptions {
+  /** cpu (default), cuda, cuda:N or auto. */
+  readonly device?: string;
+  /** fp32 (default; trainable) or bf16 (forward only). */
+  readonly dtype?: string;
+  /** Look for NaN and infinity in the weights. Default true. */
+  readonly checkWeights?: boolean;
+}
+
+/**
+ * Opens a folder's encoder for raw use.
+ * @throws E_MODEL_FORMAT for an unknown model_type, E_WEIGHTS, E_WEIGHTS_VALUE, E_DEVICE, E_OPTION
+ */
+export async function loadBackbone(folder: string, options: LoadBackboneOptions = {}): Promise<Backbone> {
+  requireCpu(parseDevice(options.device ?? 'cpu'));
+  const dtype = options.dtype === undefined || options.dtype === 'auto' ? 'f32' : parseDType(options.dtype);
+  if (dtype !== 'f32' && dtype !== 'bf16') {
+    throw new WordmaskError('E_OPTION', `dtype must be fp32 or bf16 on the CPU, got ${show(options.dtype)}`, { details: { option: 'dtype' } });
+  }
+  const files = await readModelFolder(folder);
+  if (!clipTypes.includes(files.modelType)) {
+    throw new WordmaskError('E_MODEL_FORMAT', `${folder}: model_type ${show(files.modelType)} is not one of ${clipTypes.join(', ')}`, { details: { folder } });
+  }
+  return loadClipBackbone(files.tokenizer, parseClipConfig(files.configFile, files.config), files.weights, { compute: dtype, trainable: dtype === 'f32', checkWeights: options.checkWeights });
+}

@@ -1,0 +1,45 @@
+/** From what a user calls a model to a checked folder. */
+import { WordmaskError } from '../util/errors.js';
+import { type ModelFolder, readModelFolder } from './folder.js';
+import { findSnapshot } from './hub-cache.js';
+import { parseModelName } from './names.js';
+
+export interface ResolveOptions {
+  readonly systems: readonly string[];
+  readonly system?: string;
+  readonly cacheDir?: string;
+  readonly revision?: string;
+  readonly download?: boolean;
+  readonly offline?: boolean;
+  readonly signal?: AbortSignal;
+  readonly onProgress?: (done: number, total: number) => void;
+}
+
+export interface ResolvedModel {
+  readonly folder: ModelFolder;
+  /** System of the name, the option, or the folder's wordmask.json. */
+  readonly system: string | undefined;
+}
+
+/** @throws E_MODEL_ID, E_MODEL_NOT_FOUND, E_MODEL_FORMAT, E_PICKLE_FORBIDDEN, E_OFFLINE, E_NETWORK */
+export async function resolveModel(name: string, options: ResolveOptions): Promise<ResolvedModel> {
+  const parsed = parseModelName(name, { systems: options.systems, system: options.system });
+  const folder = await locate(parsed.weights, options);
+  return { folder, system: parsed.system ?? folder.manifest.system };
+}
+
+async function locate(weights: ReturnType<typeof parseModelName>['weights'], options: ResolveOptions): Promise<ModelFolder> {
+  const { signal } = options;
+  if (weights.kind === 'path') return readModelFolder(weights.path, { signal });
+  if (weights.kind === 'builtin') throw new WordmaskError('E_MODEL_NOT_FOUND', `the built-in model '${weights.name}' is not part of this version: name a folder or a hub model`, { details: { value: weights.name } });
+  const revision = weights.revision ?? options.revision;
+  try {
+    const snapshot = await findSnapshot(weights.id, { revision, cacheDir: options.cacheDir });
+    return await readModelFolder(snapshot.folder, { root: snapshot.root, signal });
+  } catch (error) {
+    if (!(error instanceof WordmaskError) || error.code !== 'E_MODEL_NOT_FOUND' || !options.download) throw error;
+    const { pullModel } = await import('./pull.js');
+    const pulled = await pullModel(weights.id, { revision, cacheDir: options.cacheDir, signal });
+    return readModelFolder(pulled.folder, { root: pulled.root, signal });
+  }
+}

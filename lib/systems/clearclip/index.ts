@@ -1,0 +1,25 @@
+/**
+ * ClearCLIP (Lan et al., ECCV 2024, arXiv 2407.12442), section 4: query with query in the last block, no residual, no MLP.
+ * Windows are padded with zeros around their centre to a multiple of the patch; the maps are cut back after the bilinear step.
+ * Difference: sums of window logits are f32.
+ */
+import { denseClipEncoder } from '../../backbones/clip/index.js';
+import { type DenseOptions, denseOptions, familyDefaults } from '../../post/dense-options.js';
+import { createDenseSystem } from '../../post/dense-system.js';
+import type { DenseSystemModule } from '../types.js';
+import { presets } from './presets.js';
+
+const defaults: DenseOptions = {
+  ...familyDefaults, attention: 'qq', residual: false, ffn: false, logitScale: 50, shortSide: 448, crop: 448, stride: 224, padToPatch: 'centre',
+};
+
+export const clearclip: DenseSystemModule = {
+  info: {
+    name: 'clearclip', title: 'ClearCLIP', paper: 'arXiv 2407.12442', year: 2024, kind: 'semantic', supervision: 'none', backbones: ['clip'],
+    licence: { code: 'MIT', weights: 'MIT (OpenAI)' }, tasks: ['semantic'], separable: true,
+  },
+  defaults,
+  presets,
+  check: (...layers) => denseOptions(defaults, ...layers),
+  build: (model) => createDenseSystem(denseClipEncoder(model), defaults),
+};

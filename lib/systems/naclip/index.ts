@@ -1,0 +1,26 @@
+/**
+ * NACLIP (Hajimiri, Ben Ayed, Dolz: "Pay Attention to Your Neighbours", WACV 2025, arXiv 2404.08181), sections 3.2-3.3:
+ * keys compared with keys plus a Gaussian window around each patch, last block without residual and MLP, PAMR on the logits.
+ * Differences from the published code: sums of window logits are f32; the factor of `gauss` (nonly) is computed per
+ * window; running out of memory in PAMR tiles the picture where that code would skip the step.
+ */
+import { denseClipEncoder } from '../../backbones/clip/index.js';
+import { type DenseOptions, denseOptions, familyDefaults } from '../../post/dense-options.js';
+import { createDenseSystem } from '../../post/dense-system.js';
+import type { DenseSystemModule } from '../types.js';
+import { presets } from './presets.js';
+
+const defaults: DenseOptions = {
+  ...familyDefaults, attention: 'kk+gauss', residual: false, ffn: false, renormalise: true, pamr: { steps: 10, dilations: [8, 16] },
+};
+
+export const naclip: DenseSystemModule = {
+  info: {
+    name: 'naclip', title: 'NACLIP', paper: 'arXiv 2404.08181', year: 2025, kind: 'semantic', supervision: 'none', backbones: ['clip'],
+    licence: { code: 'MIT', weights: 'MIT (OpenAI)' }, tasks: ['semantic'], separable: true,
+  },
+  defaults,
+  presets,
+  check: (...layers) => denseOptions(defaults, ...layers),
+  build: (model) => createDenseSystem(denseClipEncoder(model), defaults),
+};

@@ -1,0 +1,23 @@
+/**
+ * SCLIP (Wang, Mei, Yuille, ECCV 2024, arXiv 2312.01597), section 3.2, correlative self-attention: the sum of two softmaxes,
+ * query with query and key with key, residual and MLP kept. The sum is not halved, as in the published code.
+ * Difference: sums of window logits are f32.
+ */
+import { denseClipEncoder } from '../../backbones/clip/index.js';
+import { type DenseOptions, denseOptions, familyDefaults } from '../../post/dense-options.js';
+import { createDenseSystem } from '../../post/dense-system.js';
+import type { DenseSystemModule } from '../types.js';
+import { presets } from './presets.js';
+
+const defaults: DenseOptions = { ...familyDefaults, attention: 'qq+kk' };
+
+export const sclip: DenseSystemModule = {
+  info: {
+    name: 'sclip', title: 'SCLIP', paper: 'arXiv 2312.01597', year: 2024, kind: 'semantic', supervision: 'none', backbones: ['clip'],
+    licence: { code: 'none stated', weights: 'MIT (OpenAI)' }, tasks: ['semantic'], separable: true,
+  },
+  defaults,
+  presets,
+  check: (...layers) => denseOptions(defaults, ...layers),
+  build: (model) => createDenseSystem(denseClipEncoder(model), defaults),
+};
