@@ -13,6 +13,7 @@ export type {
   ReadOptions,
   WriteOptions,
 } from '../formats/format.js';
+export { type Transform, worldFileTransform } from '../formats/geojson.js';
 export { formatNames, labelFormat, loadLabels, readLabels, saveLabels, writeLabels } from '../formats/index.js';
 export { type Box, Mask, type Polygon, type Rle } from '../image/mask.js';
 export { type Colour, distinctPalette, vocColour, vocPalette } from '../image/palette.js';

@@ -75,6 +75,10 @@ export interface WriteOptions {
   alpha?: number;
   contours?: boolean;
   showLegend?: boolean;
+  /** Outline formats: largest distance in pixels of a dropped corner (0 = exact pixel edges). */
+  tolerance?: number;
+  /** `geojson`: X = a x + b y + c, Y = d x + e y + f as [a, b, c, d, e, f]. */
+  transform?: readonly [number, number, number, number, number, number];
   /** `npy`: the plane to write (`labels`). */
   plane?: PlaneName;
   signal?: AbortSignal;

@@ -8,15 +8,34 @@ import { ade } from './ade.js';
 import { coco } from './coco.js';
 import { cocoPanoptic } from './coco-panoptic.js';
 import type { FormatFile, LabelFormat, LabelResult, ReadOptions, WriteOptions } from './format.js';
+import { geojson } from './geojson.js';
 import { hf } from './hf.js';
+import { labelstudio } from './labelstudio.js';
 import { npy } from './npy.js';
 import { overlay } from './overlay.js';
 import { png } from './png.js';
+import { polygons } from './polygons.js';
 import { rgb } from './rgb.js';
 import { safetensors } from './safetensors.js';
+import { svg } from './svg.js';
 import { voc } from './voc.js';
 
-const all: readonly LabelFormat[] = [png, voc, ade, rgb, overlay, coco, cocoPanoptic, hf, npy, safetensors];
+const all: readonly LabelFormat[] = [
+  png,
+  voc,
+  ade,
+  rgb,
+  overlay,
+  coco,
+  cocoPanoptic,
+  hf,
+  npy,
+  safetensors,
+  polygons,
+  svg,
+  geojson,
+  labelstudio,
+];
 
 export const formatNames: readonly string[] = all.map(({ name }) => name);
 

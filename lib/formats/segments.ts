@@ -10,6 +10,7 @@ import {
   labelArray,
   labelCount,
   nothingOf,
+  type Provenance,
 } from './format.js';
 
 /** The result's own segments, else one for each label that occurs, with id = label + 1. */
@@ -43,4 +44,34 @@ export async function labelsOfSegments(
 /** True when every segment is the whole of its label: then the map says all, and segments need not be kept. */
 export function isSemantic(segments: readonly LabelSegment[]): boolean {
   return segments.every(({ id, label, score }) => id === label + 1 && score === undefined);
+}
+
+/** A result of segments that were read: labels painted, segments kept unless the map says all. */
+export async function finishSegments(
+  segments: readonly LabelSegment[],
+  legend: readonly LegendEntry[],
+  {
+    width,
+    height,
+    provenance,
+    signal,
+  }: { width: number; height: number; provenance?: Provenance; signal?: AbortSignal },
+): Promise<LabelResult> {
+  const known = new Set(legend.map(({ index }) => index));
+  const ids = new Set<number>();
+  for (const { id, label } of segments) {
+    if (!known.has(label))
+      throw new WordmaskError('E_USAGE', `segment ${id} has label ${label}, which the legend lacks`);
+    if (ids.has(id)) throw new WordmaskError('E_USAGE', `segment id ${id} occurs twice`);
+    ids.add(id);
+  }
+  const labels = await labelsOfSegments(segments, legend, width, height, signal);
+  return {
+    width,
+    height,
+    labels,
+    legend,
+    ...(!isSemantic(segments) && { segments }),
+    ...(provenance && { provenance }),
+  };
 }
