@@ -7,6 +7,7 @@ import { nearest } from '../util/nearest.js';
 import { ade } from './ade.js';
 import { coco } from './coco.js';
 import { cocoPanoptic } from './coco-panoptic.js';
+import { cvat } from './cvat.js';
 import type { FormatFile, LabelFormat, LabelResult, ReadOptions, WriteOptions } from './format.js';
 import { geojson } from './geojson.js';
 import { hf } from './hf.js';
@@ -35,6 +36,7 @@ const all: readonly LabelFormat[] = [
   svg,
   geojson,
   labelstudio,
+  cvat,
 ];
 
 export const formatNames: readonly string[] = all.map(({ name }) => name);

@@ -10,6 +10,7 @@ import { checkResult, fileBytes, type LabelFormat, type LabelSegment, parseLegen
 import { integerField, isObject, parseJson, provenanceOf } from './json.js';
 import { polygonsOf } from './polygons.js';
 import { finishSegments, segmentsOf } from './segments.js';
+import { escapeXml, unescapeXml } from './xml.js';
 
 export const svg: LabelFormat = {
   name: 'svg',
@@ -95,27 +96,4 @@ function ringsOf(data: string): Polygon[] {
     .slice(0, -1)
     .map((ring) => ring.slice(1).split(/[L ]/).map(Number));
   return polygonsOf(rings.map((outer) => ({ outer, holes: [] })));
-}
-
-const entities: Readonly<Record<string, string>> = {
-  '&': '&amp;',
-  '<': '&lt;',
-  '>': '&gt;',
-  '"': '&quot;',
-  "'": '&#39;',
-};
-
-/** Text for XML content and attributes; characters that XML 1.0 forbids become U+FFFD. */
-export function escapeXml(text: string): string {
-  const wellFormed = Buffer.from(text, 'utf8').toString('utf8');
-  return wellFormed
-    .replace(/[\u0000-\u0008\u000b\u000c\u000e-\u001f\ufffe\uffff]/g, '\ufffd')
-    .replace(/[&<>"']/g, (character) => entities[character] as string);
-}
-
-function unescapeXml(text: string): string {
-  return text.replace(
-    /&(?:amp|lt|gt|quot|#39);/g,
-    (entity) => Object.keys(entities).find((character) => entities[character] === entity) as string,
-  );
 }

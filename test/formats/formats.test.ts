@@ -94,7 +94,7 @@ t.test('more than 255 labels go to 16 bits', async (t) => {
   const legend = Array.from({ length: 847 }, (_, index) => ({ index, name: `class ${index}` }));
   const labels = Uint16Array.from({ length: 900 }, (_, i) => (i < 847 ? i : 65_535));
   const result = { width: 30, height: 30, labels, legend };
-  for (const format of readable.filter((name) => name !== 'voc' && name !== 'npy')) {
+  for (const format of readable.filter((name) => !['voc', 'npy', 'cvat'].includes(name))) {
     const files = await writeLabels(format, result);
     const back = await readLabels(format, files.length === 1 ? (files[0]?.bytes as Uint8Array) : files);
     t.ok(sameLabels(back.labels, labels), format);

@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import t from 'tap';
 import { type LabelResult, Mask, readLabels, worldFileTransform, writeLabels } from '#lib/entry/formats.js';
 import { decodeBrush, encodeBrush } from '#lib/formats/brush.js';
+import { readZip, writeZip } from '#lib/formats/zip.js';
 
 /** A ring with a hole, and a single pixel touching it at a corner. */
 const bits = [1, 1, 1, 0, 1, 0, 1, 0, 1, 1, 1, 0, 0, 0, 0, 1];
@@ -141,4 +142,40 @@ t.test('broken outline files', async (t) => {
       t.ok(outcome === 'E_USAGE' || outcome === 'read', `${format}: ${outcome}`);
     }
   }
+});
+
+t.test('cvat archives', async (t) => {
+  const [file] = await writeLabels('cvat', result, { stem: 'photo' });
+  const files = await readZip(file?.bytes as Uint8Array, () => true);
+  t.same(
+    files.map(({ name }) => name),
+    [
+      'labelmap.txt',
+      'ImageSets/Segmentation/default.txt',
+      'SegmentationClass/photo.png',
+      'SegmentationObject/photo.png',
+      'annotations.xml',
+    ],
+  );
+  const xml = Buffer.from(files.at(-1)?.bytes as Uint8Array).toString();
+  t.match(xml, /rle="0, 3, 1, 1, 1, 1, 1, 3, 4, 1" left="0" top="0" width="4" height="4"/);
+  t.notMatch(xml, /<script/);
+  // As CVAT's own "segmentation mask" export: no XML, class colours alone.
+  const [plain] = await writeLabels('cvat', { ...result, legend: [{ index: 0, name: 'cat' }] });
+  const kept = await readZip(plain?.bytes as Uint8Array, (name) => name !== 'annotations.xml');
+  const back = await readLabels('cvat', writeZip(kept));
+  t.same([back.labels, back.legend], [result.labels, [{ index: 0, name: 'cat' }]]);
+  const bytes = file?.bytes as Uint8Array;
+  await fc.assert(
+    fc.asyncProperty(fc.nat(bytes.length - 1), fc.nat(255), async (at, value) => {
+      const copy = Uint8Array.from(bytes);
+      copy[at] = value;
+      return readLabels('cvat', copy).then(
+        () => true,
+        (error) => /^E_(USAGE|IMAGE|OPTION)/.test(error.code),
+      );
+    }),
+    { numRuns: 200 },
+  );
+  await t.rejects(readLabels('cvat', bytes.subarray(0, 100)), { code: 'E_USAGE' });
 });
