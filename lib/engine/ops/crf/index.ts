@@ -1,1 +1,2 @@
 export * from './dense_crf.js';
+export * from './pamr.js';
