@@ -247,7 +247,7 @@ Problem read_problem(const OpCall &call) {
     problem.dilations.push_back(call.attr_int(2 + static_cast<int>(i)));
     if (problem.dilations.back() < 1 || problem.dilations.back() > kPamrMaxDilation) {
       call.reject("a dilation must be 1..%d, got %g", kPamrMaxDilation, call.attr(2 + static_cast<int>(i)));
-    };
+    }
   }
   return problem;
 }
