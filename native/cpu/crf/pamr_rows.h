@@ -7,8 +7,8 @@
 namespace wm {
 
 constexpr int kPamrMaxDilations = 8;
-// A tile must hold its halo on both sides within the memory bound, also at eight dilations.
-constexpr int kPamrMaxDilation = 256;
+// A tile holds its halo on both sides, so its memory grows with the square of this.
+constexpr int kPamrMaxDilation = 512;
 constexpr int kPamrMaxNeighbours = 8 * kPamrMaxDilations;
 constexpr int64_t kPamrSegment = 16;
 

@@ -9,7 +9,7 @@ import { rejectShape } from '../../shapes.js';
 import type { Tensor } from '../../tensor.js';
 
 export const pamrMaxDilations = 8;
-export const pamrMaxDilation = 256;
+export const pamrMaxDilation = 512;
 export const pamrMaxIterations = 10_000;
 
 type PamrAttrs = Record<string, number>;
