@@ -24,6 +24,7 @@ namespace {
 
 constexpr int64_t kQueryTile = 64;  // rounded up to the register tile
 constexpr int64_t kKeyTile = 256;
+constexpr int64_t kPrefetchRows = 4;
 // From this many (image, head) pairs on, a chunk is one pair with its packing (hot in L2); below, packing is a pass of
 // its own and chunks are query tiles.
 constexpr int64_t kPairChunks = 32;
@@ -170,7 +171,10 @@ class Forward {
     } else {
       loops_.product({w.a, depth_, false, packed.keys[s], depth_, 0, j0, at.rows, columns, depth_, w.scores, kKeyTile, false});
     }
-    for (int64_t r = 0; r < at.rows; ++r) softmax_row(s, at, r, j0, n, w);
+    for (int64_t r = 0; r < at.rows; ++r) {
+      if (biased_ && r + kPrefetchRows < at.rows) terms_.prefetch(at.b, at.head, at.i0 + r + kPrefetchRows, j0, n);
+      softmax_row(s, at, r, j0, n, w);
+    }
     loops_.product({w.p, kKeyTile, false, packed.values, padded_depth<Op>(p_.nk), j0, 0, at.rows, dv_,
                     padded_depth<Op>(n), w.sum, dv_, true});
   }
@@ -241,7 +245,7 @@ class Forward {
 
   void store(const Place &at, const Work &w) const {
     for (int64_t r = 0; r < at.rows; ++r) {
-      store_row(w.total + r * dv_, p_.dv, call_.out(0), ((at.b * p_.nq + at.i0 + r) * p_.heads + at.head) * p_.dv);
+      store_row(kernels<T>(), w.total + r * dv_, p_.dv, call_.out(0), ((at.b * p_.nq + at.i0 + r) * p_.heads + at.head) * p_.dv);
     }
   }
 

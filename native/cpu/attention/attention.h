@@ -90,10 +90,13 @@ struct Kernels {
   T (*row_scale_dot)(T *p, const T *dp, int64_t n, T factor);
   // dp = p * (dp - shift).
   void (*row_jacobian)(const T *p, T *dp, int64_t n, T shift);
-  // out[y * w + x] (+)= gy[y] * gx[x] for an h x w grid.
+  // out[y * w + x] = gy[y] * gx[x] for an h x w grid.
   void (*grid_bias)(const T *gy, const T *gx, int64_t h, int64_t w, T *out);
+  // row[j] = -inf where bit j is set.
+  void (*block_bits)(const uint8_t *bits, int64_t n, T *row);
   // dst[c * ldd + r] = src[r * lds + c].
   void (*transpose)(const T *src, int64_t lds, int64_t rows, int64_t cols, T *dst, int64_t ldd);
+  void (*to_bf16_row)(const T *src, int64_t n, bf16 *dst);
 };
 
 const Kernels<float, float> &scalar_kernels_f32();

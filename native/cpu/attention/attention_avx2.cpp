@@ -106,6 +106,19 @@ void grid_bias(const float *gy, const float *gx, int64_t h, int64_t w, float *ou
   }
 }
 
+void block_bits(const uint8_t *bits, int64_t n, float *row) {
+  const __m256i each = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+  for (int64_t j = 0; j < n; j += 8) {
+    const __m256i set = _mm256_and_si256(_mm256_set1_epi32(bits[j >> 3]), each);
+    const __m256i lanes = _mm256_and_si256(_mm256_cmpeq_epi32(set, each), tail_mask(n - j < 8 ? n - j : 8));
+    _mm256_maskstore_ps(row + j, lanes, set256(-__builtin_inff()));
+  }
+}
+
+void to_bf16_row(const float *src, int64_t n, bf16 *dst) {
+  for (int64_t j = 0; j < n; ++j) dst[j] = to_bf16(src[j]);
+}
+
 void transpose(const float *src, int64_t lds, int64_t rows, int64_t cols, float *dst, int64_t ldd) {
   int64_t i = 0;
   for (; i + 4 <= rows; i += 4) {
@@ -176,7 +189,8 @@ void product(const Kernels<float, float>::Product &g) {
 }
 
 constexpr Kernels<float, float> kTable = {8, 16, kRows, product, row_max, row_bias_max, row_exp_sum, row_probability,
-                                          row_scale, row_scale_dot, row_jacobian, grid_bias, transpose};
+                                          row_scale, row_scale_dot, row_jacobian, grid_bias, block_bits, transpose,
+                                          to_bf16_row};
 
 }  // namespace
 

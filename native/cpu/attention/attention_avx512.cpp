@@ -13,13 +13,14 @@ float row_exp_sum(const float *x, int64_t n, float scale, float shift, float *p)
   __m512 sum = _mm512_setzero_ps();
   int64_t j = 0;
   for (; j + 16 <= n; j += 16) {
-    const __m512 y = exp2_512(_mm512_fmsub_ps(_mm512_loadu_ps(x + j), by, minus));
+    const __m512 y = softmax_exp2(_mm512_fmsub_ps(_mm512_loadu_ps(x + j), by, minus));
     _mm512_storeu_ps(p + j, y);
     sum = _mm512_add_ps(sum, y);
   }
   if (j < n) {
     const __mmask16 lanes = tail_mask(n - j);
-    const __m512 y = _mm512_maskz_mov_ps(lanes, exp2_512(_mm512_fmsub_ps(_mm512_maskz_loadu_ps(lanes, x + j), by, minus)));
+    const __m512 t = _mm512_fmsub_ps(_mm512_maskz_loadu_ps(lanes, x + j), by, minus);
+    const __m512 y = _mm512_maskz_mov_ps(lanes, softmax_exp2(t));
     _mm512_mask_storeu_ps(p + j, lanes, y);
     sum = _mm512_add_ps(sum, y);
   }
@@ -78,7 +79,8 @@ void product(const Kernels<float, float>::Product &g) {
 }
 
 constexpr Kernels<float, float> kTable = {16, 64, kRows, product, row_max, row_bias_max, row_exp_sum, row_probability,
-                                          row_scale, row_scale_dot, row_jacobian, grid_bias, transpose};
+                                          row_scale, row_scale_dot, row_jacobian, grid_bias, block_bits, transpose,
+                                          to_bf16_row};
 
 }  // namespace
 

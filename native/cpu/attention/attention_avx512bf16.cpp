@@ -12,9 +12,17 @@ constexpr int kRows = 6;
 float row_exp_sum(const float *x, int64_t n, float scale, float shift, bf16 *p) {
   const __m512 by = set512(scale), minus = set512(shift);
   __m512 sum = _mm512_setzero_ps();
-  for (int64_t j = 0; j < n; j += 16) {
+  int64_t j = 0;
+  for (; j + 32 <= n; j += 32) {
+    const __m512 low = softmax_exp2(_mm512_fmsub_ps(_mm512_loadu_ps(x + j), by, minus));
+    const __m512 high = softmax_exp2(_mm512_fmsub_ps(_mm512_loadu_ps(x + j + 16), by, minus));
+    _mm512_storeu_si512(p + j, reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(high, low)));
+    sum = _mm512_add_ps(_mm512_add_ps(sum, low), high);
+  }
+  for (; j < n; j += 16) {
     const __mmask16 lanes = n - j < 16 ? tail_mask(n - j) : static_cast<__mmask16>(0xffff);
-    const __m512 y = _mm512_maskz_mov_ps(lanes, exp2_512(_mm512_fmsub_ps(_mm512_maskz_loadu_ps(lanes, x + j), by, minus)));
+    const __m512 t = _mm512_fmsub_ps(_mm512_maskz_loadu_ps(lanes, x + j), by, minus);
+    const __m512 y = _mm512_maskz_mov_ps(lanes, softmax_exp2(t));
     _mm256_mask_storeu_epi16(p + j, lanes, reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(y)));
     sum = _mm512_add_ps(sum, y);
   }
@@ -70,7 +78,8 @@ void product(const Kernels<float, bf16>::Product &g) {
 }
 
 constexpr Kernels<float, bf16> kTable = {16, 64, kRows, product, row_max, row_bias_max, row_exp_sum, row_probability,
-                                         row_scale, row_scale_dot, row_jacobian, grid_bias, transpose};
+                                         row_scale, row_scale_dot, row_jacobian, grid_bias, block_bits, transpose,
+                                         to_bf16_row};
 
 }  // namespace
 

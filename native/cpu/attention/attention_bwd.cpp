@@ -115,7 +115,7 @@ class Backward {
   }
 
   void store_term(const T *buffer, const TensorView &out) const {
-    if (static_cast<const void *>(buffer) != out.data) store_row(buffer, out.numel(), out, 0);
+    if (static_cast<const void *>(buffer) != out.data) store_row(loops_, buffer, out.numel(), out, 0);
   }
 
   Work carve(Scratch &s) const {
@@ -170,7 +170,7 @@ class Backward {
     const int64_t widths[3] = {p_.d, p_.d, p_.dv};
     for (int i = 0; i < 3; ++i) {
       for (int64_t r = 0; r < target_rows(i); ++r) {
-        store_row(w.sum[i] + r * target_width(i), widths[i], call_.out(i), ((b * target_rows(i) + r) * p_.heads + head) * widths[i]);
+        store_row(loops_, w.sum[i] + r * target_width(i), widths[i], call_.out(i), ((b * target_rows(i) + r) * p_.heads + head) * widths[i]);
       }
     }
   }
@@ -290,11 +290,11 @@ class Backward {
     for (int64_t c = 0; c < p_.d; ++c) {
       da[c] += ds * element<T>(k, i, c);
       const T value = ds * element<T>(a, i, c);
-      store_row(&value, 1, self_k_out_, row * p_.d + c);
+      store_row(loops_, &value, 1, self_k_out_, row * p_.d + c);
     }
     for (int64_t c = 0; c < p_.dv; ++c) {
       const T value = d_out_.present() ? own * element<T>(d_out_head(at.b, at.head), i, c) : T(0);
-      store_row(&value, 1, self_v_out_, row * p_.dv + c);
+      store_row(loops_, &value, 1, self_v_out_, row * p_.dv + c);
     }
   }
 
@@ -340,7 +340,7 @@ class Backward {
       const int64_t at = ((b * n + i) * p_.heads + head) * width;
       for (int64_t c = 0; c < width; ++c) {
         const T value = load_float<T>(out.data, out.dtype, at + c) + factor * element<T>(x, i, c);
-        store_row(&value, 1, out, at + c);
+        store_row(loops_, &value, 1, out, at + c);
       }
     }
   }

@@ -43,11 +43,30 @@ void copy_any(const HeadView &x, int64_t i0, int64_t rows, int64_t d, Op *dst, i
 constexpr int64_t kBlock = 64;       // tokens a transposition step
 constexpr int64_t kMaxDepth = 1024;  // elements of its staging row
 
-// Two adjacent rows interleaved column by column: the pair form of a panel row.
+// Two adjacent rows interleaved column by column: the pair form of a panel row, one 4-byte word a column.
+inline void interleave(const uint16_t *__restrict even, const uint16_t *__restrict odd, int64_t n, uint32_t *__restrict dst) {
+  for (int64_t c = 0; c < n; ++c) dst[c] = even[c] | static_cast<uint32_t>(odd[c]) << 16;
+}
+
 inline void interleave(const bf16 *even, const bf16 *odd, int64_t n, bf16 *dst) {
-  for (int64_t c = 0; c < n; ++c) {
-    dst[2 * c] = even[c];
-    dst[2 * c + 1] = odd[c];
+  static_assert(sizeof(bf16) == 2, "a pair is one word");
+  interleave(reinterpret_cast<const uint16_t *>(even), reinterpret_cast<const uint16_t *>(odd), n, reinterpret_cast<uint32_t *>(dst));
+}
+
+// Rows [i0, i0 + rows) of `real` columns as the pair panel of `width` columns.
+void pair_panel(const HeadView &x, int64_t i0, int64_t rows, int64_t real, int64_t width, bf16 *panel) {
+  const bf16 *src = static_cast<const bf16 *>(x.data) + x.offset;
+  const bool direct = x.column == 1 && real == width;
+  alignas(64) bf16 pair[2][64], none[64] = {};
+  for (int64_t i = 0; i < rows; i += 2, panel += 2 * width) {
+    const bool whole = i + 1 < rows;
+    if (direct) {
+      interleave(src + (i0 + i) * x.row, whole ? src + (i0 + i + 1) * x.row : none, width, panel);
+      continue;
+    }
+    copy_rows<bf16>(x, i0 + i, 1, real, pair[0], width);
+    if (whole) copy_rows<bf16>(x, i0 + i + 1, 1, real, pair[1], width);
+    interleave(pair[0], whole ? pair[1] : none, width, panel);
   }
 }
 
@@ -106,13 +125,7 @@ void pack_panels(const Kernels<T, Op> &loops, const HeadView &x, int64_t i0, int
     part.offset += c0 * x.column;
     Op *panel = dst + c0 * depth;
     if constexpr (sizeof(Op) == 2) {
-      alignas(64) Op pair[2][64];
-      for (int64_t i = 0; i < rows; i += 2, panel += 2 * width) {
-        copy_any<Op>(part, i0 + i, 1, real, pair[0], width);
-        if (i + 1 < rows) copy_any<Op>(part, i0 + i + 1, 1, real, pair[1], width);
-        else std::memset(pair[1], 0, sizeof pair[1]);
-        interleave(pair[0], pair[1], width, panel);
-      }
+      pair_panel(part, i0, rows, real, width, panel);
     } else {
       copy_any<Op>(part, i0, rows, real, panel, width);
     }

@@ -35,14 +35,12 @@ inline T element(const HeadView &x, int64_t i, int64_t c) {
 
 // n values to elements [at, at + n) of a float tensor.
 template <class T>
-inline void store_row(const T *src, int64_t n, const TensorView &dst, int64_t at) {
+inline void store_row(const Kernels<T, T> &loops, const T *src, int64_t n, const TensorView &dst, int64_t at) {
   switch (dst.dtype) {
     case DType::f64:
       for (int64_t c = 0; c < n; ++c) dst.as<double>()[at + c] = static_cast<double>(src[c]);
       return;
-    case DType::bf16:
-      for (int64_t c = 0; c < n; ++c) dst.as<bf16>()[at + c] = to_bf16(static_cast<float>(src[c]));
-      return;
+    case DType::bf16: return loops.to_bf16_row(src, n, dst.as<bf16>() + at);
     case DType::f16:
       for (int64_t c = 0; c < n; ++c) dst.as<f16>()[at + c] = to_f16(static_cast<float>(src[c]));
       return;

@@ -13,6 +13,15 @@ namespace {
 
 inline __mmask16 tail_mask(int64_t n) { return static_cast<__mmask16>((1u << n) - 1u); }
 
+// 2^x for x <= 0 (a softmax subtracts its maximum), 0 from -150 down. vmath's exp2_512 without its upper bound and its
+// compare: 2^-200 is rounded to 0 by the scaling itself. NaN stays NaN: max returns its second operand then.
+inline __m512 softmax_exp2(__m512 x) {
+  x = _mm512_max_ps(set512(-200.0f), x);
+  const __m512 n = round512(x);
+  const __m512 r = _mm512_sub_ps(x, n);
+  return _mm512_scalef_ps(_mm512_fmadd_ps(polynomial512(vmath::kExp2, r), r, set512(1.0f)), n);
+}
+
 float row_max(const float *x, int64_t n) {
   __m512 best = set512(x[0]);
   int64_t j = 0;
@@ -38,7 +47,7 @@ void row_probability(const float *x, int64_t n, float scale, float shift, float 
   const __m512 by = set512(scale), minus = set512(shift), times = set512(factor);
   for (int64_t j = 0; j < n; j += 16) {
     const __mmask16 lanes = n - j < 16 ? tail_mask(n - j) : static_cast<__mmask16>(0xffff);
-    __m512 p = exp2_512(_mm512_fmsub_ps(_mm512_maskz_loadu_ps(lanes, x + j), by, minus));
+    __m512 p = softmax_exp2(_mm512_fmsub_ps(_mm512_maskz_loadu_ps(lanes, x + j), by, minus));
     const __m512 before = accumulate ? _mm512_maskz_loadu_ps(lanes, out + j) : _mm512_setzero_ps();
     p = _mm512_fmadd_ps(p, times, before);
     _mm512_mask_storeu_ps(out + j, lanes, p);
@@ -79,6 +88,33 @@ void grid_bias(const float *gy, const float *gx, int64_t h, int64_t w, float *ou
     const __mmask16 lanes = w - x < 16 ? tail_mask(w - x) : static_cast<__mmask16>(0xffff);
     const __m512 column = _mm512_maskz_loadu_ps(lanes, gx + x);
     for (int64_t y = 0; y < h; ++y) _mm512_mask_storeu_ps(out + y * w + x, lanes, _mm512_mul_ps(set512(gy[y]), column));
+  }
+}
+
+void block_bits(const uint8_t *bits, int64_t n, float *row) {
+  const __m512 blocked = set512(-__builtin_inff());
+  for (int64_t j = 0; j < n; j += 16) {
+    const int64_t left = n - j;
+    unsigned word = bits[j >> 3];
+    if (left > 8) word |= static_cast<unsigned>(bits[(j >> 3) + 1]) << 8;
+    if (left < 16) word &= tail_mask(left);
+    _mm512_mask_storeu_ps(row + j, static_cast<__mmask16>(word), blocked);
+  }
+}
+
+// Round to nearest even; a NaN keeps its upper half and becomes quiet.
+inline __m256i round_to_bf16(__m512 x) {
+  const __m512i u = _mm512_castps_si512(x);
+  const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(u, 16), _mm512_set1_epi32(1));
+  const __m512i rounded = _mm512_add_epi32(u, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+  const __mmask16 nan = _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q);
+  return _mm512_cvtepi32_epi16(_mm512_srli_epi32(_mm512_mask_or_epi32(rounded, nan, u, _mm512_set1_epi32(0x400000)), 16));
+}
+
+void to_bf16_row(const float *src, int64_t n, bf16 *dst) {
+  for (int64_t j = 0; j < n; j += 16) {
+    const __mmask16 lanes = n - j < 16 ? tail_mask(n - j) : static_cast<__mmask16>(0xffff);
+    _mm256_mask_storeu_epi16(dst + j, lanes, round_to_bf16(_mm512_maskz_loadu_ps(lanes, src + j)));
   }
 }
 

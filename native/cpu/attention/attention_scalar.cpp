@@ -1,5 +1,6 @@
 // The inner loops of attention in plain C++: f32 for machines without AVX2, f64 for gradient checks.
 #include <cmath>
+#include <limits>
 
 #include "native/cpu/attention/attention.h"
 
@@ -99,6 +100,18 @@ void grid_bias(const T *gy, const T *gx, int64_t h, int64_t w, T *out) {
 }
 
 template <class T>
+void block_bits(const uint8_t *bits, int64_t n, T *row) {
+  for (int64_t j = 0; j < n; ++j) {
+    if ((bits[j >> 3] >> (j & 7)) & 1) row[j] = -std::numeric_limits<T>::infinity();
+  }
+}
+
+template <class T>
+void to_bf16_row(const T *src, int64_t n, bf16 *dst) {
+  for (int64_t j = 0; j < n; ++j) dst[j] = to_bf16(static_cast<float>(src[j]));
+}
+
+template <class T>
 void transpose(const T *src, int64_t lds, int64_t rows, int64_t cols, T *dst, int64_t ldd) {
   for (int64_t c = 0; c < cols; ++c) {
     for (int64_t r = 0; r < rows; ++r) dst[c * ldd + r] = src[r * lds + c];
@@ -108,7 +121,7 @@ void transpose(const T *src, int64_t lds, int64_t rows, int64_t cols, T *dst, in
 template <class T>
 constexpr Kernels<T, T> make_table() {
   return {4, kPanel, kRows, product<T>, row_max<T>, row_bias_max<T>, row_exp_sum<T>, row_probability<T>, row_scale<T>,
-          row_scale_dot<T>, row_jacobian<T>, grid_bias<T>, transpose<T>};
+          row_scale_dot<T>, row_jacobian<T>, grid_bias<T>, block_bits<T>, transpose<T>, to_bf16_row<T>};
 }
 
 }  // namespace

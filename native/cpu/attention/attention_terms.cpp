@@ -121,7 +121,20 @@ void Terms<T>::fill_dense(int64_t b, int64_t head, int64_t i, int64_t j0, int64_
   int64_t base = 0;
   for (int axis = 0; axis < 3; ++axis) base += t.shape[axis] == 1 ? 0 : at[axis] * t.stride[axis];
   const int64_t step = t.shape[3] == 1 ? 0 : t.stride[3];
-  for (int64_t j = 0; j < n; ++j) out[j] += load_float<T>(t.data, t.dtype, base + (j0 + j) * step);
+  auto add = [&](const auto *data) {
+    const auto *src = data + base + j0 * step;
+    if (step == 1) {
+      for (int64_t j = 0; j < n; ++j) out[j] += static_cast<T>(to_float(src[j]));
+    } else {
+      for (int64_t j = 0; j < n; ++j) out[j] += static_cast<T>(to_float(src[j * step]));
+    }
+  };
+  switch (t.dtype) {
+    case DType::f64: return add(t.as<double>());
+    case DType::bf16: return add(t.as<bf16>());
+    case DType::f16: return add(t.as<f16>());
+    default: return add(t.as<float>());
+  }
 }
 
 template <class T>
@@ -129,15 +142,11 @@ void Terms<T>::block_bits(int64_t b, int64_t i, int64_t j0, int64_t n, T *out) c
   if (rescued_ != nullptr && rescued_[b * p_.nq + i]) return;
   const TensorView &m = p_.mask;
   const uint8_t *bits = m.as<uint8_t>() + b * m.stride[0] + i * m.stride[1];
-  const T blocked = -std::numeric_limits<T>::infinity();
   // Tiles start at multiples of 8 keys, so a byte never straddles one.
-  for (int64_t j = 0; j < n; j += 8) {
-    const unsigned byte = bits[((j0 + j) >> 3) * m.stride[2]];
-    if (byte == 0) continue;
-    const int64_t end = j + 8 < n ? 8 : n - j;
-    for (int64_t bit = 0; bit < end; ++bit) {
-      if ((byte >> bit) & 1u) out[j + bit] = blocked;
-    }
+  if (m.stride[2] == 1) return loops_.block_bits(bits + (j0 >> 3), n, out);
+  for (int64_t j = 0; j < n; ++j) {
+    const int64_t key = j0 + j;
+    if ((bits[(key >> 3) * m.stride[2]] >> (key & 7)) & 1) out[j] = -std::numeric_limits<T>::infinity();
   }
 }
 
@@ -163,14 +172,24 @@ void Terms<T>::add_class_row(int64_t b, int64_t head, int64_t i, int64_t j0, int
 }
 
 template <class T>
+const T *Terms<T>::direct_bias(int64_t b, int64_t head, int64_t i, int64_t j0) const {
+  const TensorView &t = p_.bias;
+  const bool alone = t.present() && p_.sigma <= 0 && !p_.mask.present() && p_.class_mode == ClassMode::none;
+  if (!alone || t.dtype != (sizeof(T) == 8 ? DType::f64 : DType::f32) || t.shape[3] != p_.nk || t.stride[3] != 1) return nullptr;
+  return t.as<T>() + (t.shape[0] == 1 ? 0 : b * t.stride[0]) + (t.shape[1] == 1 ? 0 : head * t.stride[1]) +
+         (t.shape[2] == 1 ? 0 : i * t.stride[2]) + j0;
+}
+
+template <class T>
+void Terms<T>::prefetch(int64_t b, int64_t head, int64_t i, int64_t j0, int64_t n) const {
+  const T *bias = direct_bias(b, head, i, j0);
+  constexpr int64_t kLine = 64 / static_cast<int64_t>(sizeof(T));
+  for (int64_t j = 0; bias != nullptr && j < n; j += kLine) __builtin_prefetch(bias + j);
+}
+
+template <class T>
 const T *Terms<T>::row(int64_t b, int64_t head, int64_t i, int64_t j0, int64_t n, T *buffer) const {
-  const bool bias_alone = p_.bias.present() && p_.sigma <= 0 && !p_.mask.present() && p_.class_mode == ClassMode::none;
-  const DType own = sizeof(T) == 8 ? DType::f64 : DType::f32;
-  if (bias_alone && p_.bias.dtype == own && p_.bias.shape[3] == p_.nk && p_.bias.stride[3] == 1) {
-    const TensorView &t = p_.bias;
-    return t.as<T>() + (t.shape[0] == 1 ? 0 : b * t.stride[0]) + (t.shape[1] == 1 ? 0 : head * t.stride[1]) +
-           (t.shape[2] == 1 ? 0 : i * t.stride[2]) + j0;
-  }
+  if (const T *bias = direct_bias(b, head, i, j0)) return bias;
   if (p_.sigma > 0) {
     gaussian_row(i, j0, n, buffer);
     if (p_.nonly) loops_.row_scale(buffer, n, factor_[b]);

@@ -20,6 +20,10 @@ class Terms {
   // The terms of query i and keys [j0, j0 + n): `buffer` filled, or the caller's dense bias itself. -inf where blocked.
   const T *row(int64_t b, int64_t head, int64_t i, int64_t j0, int64_t n, T *buffer) const;
 
+  // Starts loading what row() of these arguments will read, where it is a dense bias: one row of it is a new page, which
+  // the hardware does not foresee.
+  void prefetch(int64_t b, int64_t head, int64_t i, int64_t j0, int64_t n) const;
+
   // The gaussian term alone, with factor 1 (the derivative by the window's factor).
   void gaussian_row(int64_t i, int64_t j0, int64_t n, T *out) const;
 
@@ -30,6 +34,8 @@ class Terms {
   const T *mean_norms() const { return norms_; }
 
  private:
+  // The caller's bias row itself where nothing else is added and its layout is that of a row, else null.
+  const T *direct_bias(int64_t b, int64_t head, int64_t i, int64_t j0) const;
   void fill_dense(int64_t b, int64_t head, int64_t i, int64_t j0, int64_t n, T *out) const;
   void block_bits(int64_t b, int64_t i, int64_t j0, int64_t n, T *out) const;
   void add_class_row(int64_t b, int64_t head, int64_t i, int64_t j0, int64_t n, T *out) const;

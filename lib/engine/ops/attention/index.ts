@@ -1,3 +1,4 @@
 export * from './attention.js';
 export * from './attention_bwd.js';
+export * from './mask_bits.js';
 export * from './omega.js';
