@@ -1,9 +1,15 @@
 // Driver of the GEMM family: cuts the product into chunks of tiles, packs what is not packed, runs the
 // micro-kernel. A chunk is a run of A panels times a run of B panels. Its A panels stay in the second cache
 // level while B panels stream through; K blocks are the outer loop, their sums are carried in an f32 scratch.
+// Each thread packs the A panels it needs itself and keeps them for its next chunk: panels packed by another
+// core would have to be fetched from that core's cache, which costs more than packing them twice.
 #include "native/cpu/math/gemm.h"
 
 #include <algorithm>
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <vector>
 
 #include "native/core/arena.h"
 
@@ -16,20 +22,20 @@ namespace {
 constexpr int64_t kChunkRows = 192;
 // Columns a chunk covers where it must carry sums from one K block to the next.
 constexpr int64_t kChunkColumnsCarried = 1536;
-// Up to this size A is packed once for all chunks; above, each chunk of rows packs its own and covers all
-// columns.
-constexpr int64_t kSharedABytes = int64_t{8} << 20;
+// A panels over all of k that a thread keeps from one chunk to the next: the second cache level again. With a
+// weight to pack they may spill into the third, because the weight would otherwise be packed more than once.
+constexpr int64_t kKeptBytes = int64_t{1} << 20;
+constexpr int64_t kKeptBytesUnpacked = int64_t{3} << 20;
 // Chunks wanted, enough to balance 16 threads, as long as each has this many tiles of 768 k.
 constexpr int64_t kChunksWanted = 48;
 constexpr int64_t kMinChunkTiles = 6;
 
-// A panels packed by one thread at a time, and the run of k they are packed in where k is strided.
-constexpr int64_t kPackTiles = 4;
+// The run of k in which panels are packed where k is strided.
 constexpr int64_t kStridedRun = 48;
 
 constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-// Scratch of one chunk, from the arena because OpCall::workspace is not for use inside a parallel region.
+// Memory from the arena, because OpCall::workspace is not for use inside a parallel region.
 class Scratch {
  public:
   explicit Scratch(int64_t elements) : bytes_(static_cast<size_t>(elements) * 4) {
@@ -47,6 +53,14 @@ class Scratch {
   void *data_ = nullptr;
 };
 
+// What one thread works with during one product.
+struct Workbench {
+  Scratch a, b, carried;
+  int64_t kept_rows = -1;  // the row chunk whose panels `a` holds over all of k, or -1
+};
+
+std::atomic<uint64_t> next_run{1};
+
 class GemmRun {
  public:
   GemmRun(OpCall &call, const GemmArgs &args);
@@ -54,12 +68,13 @@ class GemmRun {
 
  private:
   void choose_chunks();
-  void pack_a_shared();
   void pack_b_shared();
   void pack_a_panels(int64_t batch, int64_t tile0, int64_t tile1, int64_t k0, int64_t kc,
                      uint32_t *panels) const;
+  const uint32_t *a_panels(Workbench &bench, int64_t row_chunk, int64_t batch, int64_t block) const;
+  Workbench &workbench();
   const uint32_t *b_panel(int64_t batch, int64_t panel, int64_t k0, int64_t kc, uint32_t *scratch) const;
-  void run_chunk(int64_t chunk) const;
+  void run_chunk(int64_t chunk);
   void multiply(int rows, int cols, int64_t kc, const uint32_t *a, const uint32_t *b, float *sums,
                 int64_t stride) const {
     if (dot_pairs_) return kernels_.tile_pairs(rows, cols, units(kc), a, b, sums, stride);
@@ -75,6 +90,7 @@ class GemmRun {
                    int64_t partial_stride) const;
 
   int64_t units(int64_t k) const { return dot_pairs_ ? (k + 1) / 2 : k; }
+  int64_t block_k(int64_t block) const { return std::min(kGemmBlockK, args_.k - block * kGemmBlockK); }
   // One A panel of a K block; eight elements of room for the packing code.
   int64_t a_panel_elements(int64_t kc) const { return units(kc) * kernels_.tile_rows + 8; }
   int64_t offset(const int64_t *offsets, int64_t batch) const {
@@ -89,10 +105,12 @@ class GemmRun {
   int64_t tiles_, panels_, k_blocks_;
   int64_t chunk_tiles_ = 1, chunk_panels_ = 1;
   int64_t row_chunks_ = 1, column_chunks_ = 1;
-  int64_t a_batches_;  // different A matrices
-  uint32_t *a_shared_ = nullptr;
+  int64_t a_batches_;    // different A matrices
+  bool keep_a_ = false;  // several chunks in turn want the same rows
   const uint32_t *b_shared_ = nullptr;
-  bool b_shared_pairs_ = false;
+  const uint64_t id_ = next_run.fetch_add(1, std::memory_order_relaxed);
+  std::mutex benches_mutex_;
+  std::vector<std::unique_ptr<Workbench>> benches_;
 };
 
 GemmRun::GemmRun(OpCall &call, const GemmArgs &args)
@@ -111,38 +129,62 @@ GemmRun::GemmRun(OpCall &call, const GemmArgs &args)
 
 void GemmRun::choose_chunks() {
   const int64_t max_tiles = kChunkRows / kernels_.tile_rows;
-  // With a weight to pack and few rows, a chunk takes all rows: each panel is then packed once, straight into
-  // cache.
-  const bool all_rows = !args_.b.packed && tiles_ <= 2 * max_tiles;
-  row_chunks_ = all_rows ? 1 : ceil_div(tiles_, max_tiles);
-  chunk_tiles_ = ceil_div(tiles_, row_chunks_);
+  const int64_t tile_bytes = kernels_.tile_rows * units(args_.k) * 4;
+  // With a weight to pack and few rows, a chunk takes all rows: each panel is then packed once, into cache.
+  const bool all_rows =
+      !args_.b.packed && tiles_ <= 2 * max_tiles && tiles_ * tile_bytes <= kKeptBytesUnpacked;
+  const auto set_tiles = [&](int64_t tiles) {
+    row_chunks_ = ceil_div(tiles_, tiles);
+    chunk_tiles_ = ceil_div(tiles_, row_chunks_);
+  };
+  set_tiles(all_rows ? tiles_ : std::min(tiles_, max_tiles));
   chunk_panels_ = panels_;
   if (k_blocks_ > 1) chunk_panels_ = std::min(panels_, ceil_div(kChunkColumnsCarried, kernels_.tile_cols));
-  const int64_t a_bytes = a_batches_ * tiles_ * kernels_.tile_rows * units(args_.k) * 4;
-  const bool shared = a_bytes <= kSharedABytes;
-  // One row of tiles is bound by the reading of B, which costs about as much as a second row would.
-  const int64_t tile_k = std::max<int64_t>(args_.k, 1);
   const auto chunks = [&] { return args_.batch * row_chunks_ * ceil_div(panels_, chunk_panels_); };
-  const auto weight = [&](int64_t tiles, int64_t panels) {
-    return std::max<int64_t>(tiles, 2) * panels * tile_k / 768;
+  // One row of tiles is bound by the reading of B, which costs about as much as a second row would.
+  const auto heavy = [&](int64_t tiles, int64_t panels) {
+    return std::max<int64_t>(tiles, 2) * panels * std::max<int64_t>(args_.k, 1) >=
+           kMinChunkTiles * kGemmBlockK;
   };
-  while (shared && chunks() < kChunksWanted && chunk_panels_ > 1 &&
-         weight(chunk_tiles_, chunk_panels_ / 2) >= kMinChunkTiles) {
+  while (!all_rows && chunks() < kChunksWanted && chunk_tiles_ > 8 &&
+         heavy(chunk_tiles_ / 2, chunk_panels_)) {
+    set_tiles(ceil_div(chunk_tiles_, 2));
+  }
+  while (chunks() < kChunksWanted && chunk_panels_ > 1 && heavy(chunk_tiles_, chunk_panels_ / 2)) {
     chunk_panels_ = ceil_div(chunk_panels_, 2);
   }
-  while (!all_rows && chunks() < kChunksWanted && chunk_tiles_ > 8 &&
-         weight(chunk_tiles_ / 2, chunk_panels_) >= kMinChunkTiles) {
-    chunk_tiles_ = ceil_div(chunk_tiles_, 2);
-    row_chunks_ = ceil_div(tiles_, chunk_tiles_);
-  }
   column_chunks_ = ceil_div(panels_, chunk_panels_);
-  if (shared && (column_chunks_ > 1 || (args_.batch > 1 && a_batches_ == 1))) pack_a_shared();
+  keep_a_ = column_chunks_ > 1 || (args_.batch > 1 && a_batches_ == 1);
+  while (keep_a_ && !all_rows && chunk_tiles_ > 1 && chunk_tiles_ * tile_bytes > kKeptBytes) {
+    set_tiles(ceil_div(chunk_tiles_, 2));
+  }
   if (args_.b.packed) {
     b_shared_ = static_cast<const uint32_t *>(args_.b.data);
-    b_shared_pairs_ = args_.pairs;
   } else if (row_chunks_ > 1 && (args_.b.offsets == nullptr || args_.batch == 1)) {
     pack_b_shared();
   }
+}
+
+// This thread's bench in this run. The pool has no thread numbers, so a thread remembers its last bench by
+// run.
+Workbench &GemmRun::workbench() {
+  struct Held {
+    uint64_t run = 0;
+    Workbench *bench = nullptr;
+  };
+  static thread_local Held held;
+  if (held.run == id_) return *held.bench;
+  const bool expand = args_.pairs && !dot_pairs_;
+  const int64_t kc = std::min(kGemmBlockK, args_.k), nr = kernels_.tile_cols;
+  const int64_t a = keep_a_ ? units(args_.k) * kernels_.tile_rows + 8 * k_blocks_ : a_panel_elements(kc);
+  const int64_t b = b_shared_ && !expand ? 0 : (expand ? 2 : 1) * units(kGemmBlockK) * nr + 8;
+  const int64_t carried = k_blocks_ > 1 ? kernels_.tile_rows * chunk_panels_ * nr : 0;
+  std::unique_ptr<Workbench> bench(
+      new Workbench{Scratch(chunk_tiles_ * a), Scratch(b), Scratch(chunk_tiles_ * carried)});
+  held = {id_, bench.get()};
+  std::lock_guard<std::mutex> lock(benches_mutex_);
+  benches_.push_back(std::move(bench));
+  return *held.bench;
 }
 
 // Panels of tiles [tile0, tile1), a_panel_elements(kc) apart.
@@ -166,23 +208,23 @@ void GemmRun::pack_a_panels(int64_t batch, int64_t tile0, int64_t tile1, int64_t
   }
 }
 
-// Layout: [a_batches][K block][tile][units][tile_rows] with eight elements of room after each panel.
-void GemmRun::pack_a_shared() {
-  const int64_t per_batch = tiles_ * (units(args_.k) * kernels_.tile_rows + 8 * k_blocks_);
-  a_shared_ = call_.workspace<uint32_t>(a_batches_ * per_batch);
-  const int64_t groups = ceil_div(tiles_, kPackTiles);
-  call_.parallel(a_batches_ * groups, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      const int64_t batch = i / groups, tile0 = i % groups * kPackTiles;
-      const int64_t tile1 = std::min(tiles_, tile0 + kPackTiles);
-      uint32_t *block = a_shared_ + batch * per_batch;
-      for (int64_t k0 = 0; k0 < args_.k; k0 += kGemmBlockK) {
-        const int64_t kc = std::min(kGemmBlockK, args_.k - k0);
-        pack_a_panels(batch, tile0, tile1, k0, kc, block + tile0 * a_panel_elements(kc));
-        block += tiles_ * a_panel_elements(kc);
-      }
+// The A panels of a row chunk over one K block: [tile][units][tile_rows], a_panel_elements apart.
+const uint32_t *GemmRun::a_panels(Workbench &bench, int64_t row_chunk, int64_t batch, int64_t block) const {
+  const int64_t tile0 = row_chunk * chunk_tiles_, tile1 = std::min(tiles_, tile0 + chunk_tiles_);
+  if (!keep_a_) {
+    pack_a_panels(batch, tile0, tile1, block * kGemmBlockK, block_k(block), bench.a.data());
+    return bench.a.data();
+  }
+  const int64_t full_block = (tile1 - tile0) * a_panel_elements(kGemmBlockK);
+  const int64_t rows = (a_batches_ == 1 ? 0 : batch) * row_chunks_ + row_chunk;
+  if (bench.kept_rows != rows) {
+    bench.kept_rows = -1;
+    for (int64_t i = 0; i < k_blocks_; ++i) {
+      pack_a_panels(batch, tile0, tile1, i * kGemmBlockK, block_k(i), bench.a.data() + i * full_block);
     }
-  });
+    bench.kept_rows = rows;
+  }
+  return bench.a.data() + block * full_block;
 }
 
 void GemmRun::pack_b_shared() {
@@ -190,7 +232,6 @@ void GemmRun::pack_b_shared() {
   uint32_t *panels = call_.workspace<uint32_t>(panels_ * per_panel + 8);
   gemm_pack_all(call_, args_.b, args_.n, args_.k, args_.pairs, panels);
   b_shared_ = panels;
-  b_shared_pairs_ = args_.pairs;
 }
 
 const uint32_t *GemmRun::b_panel(int64_t batch, int64_t panel, int64_t k0, int64_t kc,
@@ -200,8 +241,8 @@ const uint32_t *GemmRun::b_panel(int64_t batch, int64_t panel, int64_t k0, int64
   const uint32_t *source = nullptr;
   uint32_t *packed = expand ? scratch + units(kGemmBlockK) * width : scratch;
   if (b_shared_ != nullptr) {
-    const int64_t per_panel = (b_shared_pairs_ ? (args_.k + 1) / 2 : args_.k) * width;
-    source = b_shared_ + panel * per_panel + (b_shared_pairs_ ? k0 / 2 : k0) * width;
+    const int64_t per_panel = (args_.pairs ? (args_.k + 1) / 2 : args_.k) * width;
+    source = b_shared_ + panel * per_panel + (args_.pairs ? k0 / 2 : k0) * width;
   } else {
     const int rows = static_cast<int>(std::min<int64_t>(width, args_.n - panel * width));
     gemm_pack_panel(kernels_, args_.b, offset(args_.b.offsets, batch), panel * width, rows, width, k0, kc,
@@ -235,39 +276,24 @@ void GemmRun::finish_tile(const TilePlace &place, int rows, int cols, const floa
   kernels_.finish(sums, o);
 }
 
-void GemmRun::run_chunk(int64_t chunk) const {
-  const int64_t batch = chunk / (row_chunks_ * column_chunks_);
-  const int64_t tile0 = chunk / column_chunks_ % row_chunks_ * chunk_tiles_;
-  const int64_t panel0 = chunk % column_chunks_ * chunk_panels_;
-  const int64_t tile1 = std::min(tiles_, tile0 + chunk_tiles_),
-                panel1 = std::min(panels_, panel0 + chunk_panels_);
+void GemmRun::run_chunk(int64_t chunk) {
+  const int64_t batch = chunk / (row_chunks_ * column_chunks_),
+                row_chunk = chunk / column_chunks_ % row_chunks_;
+  const int64_t tile0 = row_chunk * chunk_tiles_, panel0 = chunk % column_chunks_ * chunk_panels_;
+  const int64_t tile1 = std::min(tiles_, tile0 + chunk_tiles_);
+  const int64_t panel1 = std::min(panels_, panel0 + chunk_panels_);
   const int mr = kernels_.tile_rows, nr = kernels_.tile_cols;
-  const bool expand = args_.pairs && !dot_pairs_;
-  const int64_t kc_max = std::min(kGemmBlockK, args_.k);
-  const Scratch a_own(a_shared_ ? 0 : (tile1 - tile0) * a_panel_elements(kc_max));
-  const Scratch b_own(b_shared_ && !expand ? 0 : (expand ? 2 : 1) * units(kGemmBlockK) * nr + 8);
   const int64_t partial_stride = (panel1 - panel0) * nr;
-  const Scratch carried(k_blocks_ > 1 ? (tile1 - tile0) * mr * partial_stride : 0);
-  float *partial = reinterpret_cast<float *>(carried.data());
-  const int64_t a_batch = a_batches_ == 1 ? 0 : batch;
-  const uint32_t *a_shared =
-      a_shared_ ? a_shared_ + a_batch * tiles_ * (units(args_.k) * mr + 8 * k_blocks_) : nullptr;
-
+  Workbench &bench = workbench();
+  float *partial = reinterpret_cast<float *>(bench.carried.data());
   for (int64_t block = 0; block < k_blocks_; ++block) {
-    const int64_t k0 = block * kGemmBlockK, kc = std::min(kGemmBlockK, args_.k - k0);
-    const int64_t a_stride = a_panel_elements(kc);
-    const uint32_t *a = a_own.data();
-    if (a_shared != nullptr) {
-      a = a_shared + tile0 * a_stride;
-      a_shared += tiles_ * a_stride;
-    } else {
-      pack_a_panels(batch, tile0, tile1, k0, kc, a_own.data());
-    }
+    const int64_t kc = block_k(block);
+    const uint32_t *a = a_panels(bench, row_chunk, batch, block);
     for (int64_t p = panel0; p < panel1; ++p) {
-      const uint32_t *b = b_panel(batch, p, k0, kc, b_own.data());
+      const uint32_t *b = b_panel(batch, p, block * kGemmBlockK, kc, bench.b.data());
       for (int64_t t = tile0; t < tile1; ++t) {
         float *at = partial ? partial + (t - tile0) * mr * partial_stride + (p - panel0) * nr : nullptr;
-        run_tile({batch, t, p, block, kc}, a + (t - tile0) * a_stride, b, at, partial_stride);
+        run_tile({batch, t, p, block, kc}, a + (t - tile0) * a_panel_elements(kc), b, at, partial_stride);
       }
     }
   }
