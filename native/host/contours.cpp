@@ -132,8 +132,9 @@ void contours(HostCall &call) {
   const MapSize size = host_size(call, 0);
   const int64_t bytes = host_int(call, 2, "bytes", 1, 4), label = host_int(call, 3, "label", -1, 0xffffffffll);
   if (size.pixels() + size.width + size.height >= INT32_MAX) fail(Status::option, "contours: the map must have fewer than 2^31 pixels");
-  std::vector<uint8_t> inside(static_cast<size_t>(size.pixels()));
+  std::vector<uint8_t> inside;
   with_samples(call, 0, "map", bytes, size.pixels(), [&](auto *map) {
+    inside.resize(static_cast<size_t>(size.pixels()));
     for (int64_t i = 0; i < size.pixels(); ++i) {
       inside[i] = label < 0 ? map[i] != 0 : static_cast<int64_t>(map[i]) == label;
     }

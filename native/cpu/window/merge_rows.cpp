@@ -88,6 +88,7 @@ constexpr MergeKernels kPortable{window_row, lerp_columns, lerp_rows, divide_row
 const MergeKernels &merge_kernels() {
 #if defined(__x86_64__)
   if (cpu_isa() >= Isa::avx512) return merge_kernels_avx512();
+  if (cpu_isa() >= Isa::avx2) return merge_kernels_avx2();
 #endif
   return kPortable;
 }

@@ -47,6 +47,7 @@ struct MergeKernels {
 };
 
 const MergeKernels &merge_kernels();
+const MergeKernels &merge_kernels_avx2();
 const MergeKernels &merge_kernels_avx512();
 
 }  // namespace wm
