@@ -30,8 +30,9 @@ export interface Addon {
   mapFile(path: string): NativeMapped;
   mappedSize(mapped: NativeMapped): number;
   fromMapped(mapped: NativeMapped, offset: number, bytes: number): NativeStorage;
-  read(storage: NativeStorage, meta: Float64Array, bytes: number): Promise<ArrayBuffer>;
-  readSync(storage: NativeStorage, meta: Float64Array, bytes: number): ArrayBuffer;
+  /** Fills the buffer, which nobody may look at before the promise settles. */
+  read(storage: NativeStorage, meta: Float64Array, buffer: ArrayBuffer): Promise<ArrayBuffer>;
+  readSync(storage: NativeStorage, meta: Float64Array, buffer: ArrayBuffer): ArrayBuffer;
   fence(): Promise<unknown>;
   synchronise(): void;
   tokenCreate(): NativeToken;

@@ -10,6 +10,8 @@ import type { Tensor } from './tensor.js';
 export interface ScopeFrame {
   readonly tensors: Set<Tensor>;
   readonly nodes: Set<GradNode>;
+  /** Tensors that outlive the scope without being its result: what they were made from stays on the tape. */
+  readonly kept: Set<Tensor>;
   readonly parent: ScopeFrame | undefined;
 }
 

@@ -23,7 +23,7 @@ export function run<A extends Attrs>(card: OpCard<A>, inputs: readonly (Tensor |
   const storages: (NativeStorage | null)[] = inputs.map((tensor) => tensor?.storage.native ?? null);
   const made = native.run(card.name, storages, describe(inputs, specs), packAttrs(merged), specs.length, currentContext().token);
   const outputs = specs.map((spec, i) => outputTensor(card as unknown as OpCard, inputs, i, made[i] as NativeStorage, spec));
-  if (synchronous) native.synchronise();
+  if (synchronous) reportNow(outputs);
   if (currentContext().grad && !card.inPlace && inputs.some((tensor) => tensor?.gradValue)) {
     if (card.grad) recordOp(card as unknown as OpCard, inputs, outputs, merged);
     else if (specs.some((spec) => isFloat(spec.dtype))) {
@@ -31,6 +31,17 @@ export function run<A extends Attrs>(card: OpCard<A>, inputs: readonly (Tensor |
     }
   }
   return outputs;
+}
+
+/** Waits for the op; a read of no elements throws what the kernel met. */
+function reportNow(outputs: readonly Tensor[]): void {
+  try {
+    const [first] = outputs;
+    if (first) addon().readSync(first.storage.native, Float64Array.of(1, dtypeCode(first.dtype), 0, 0, 1), new ArrayBuffer(0));
+  } catch (error) {
+    for (const tensor of outputs) tensor.dispose();
+    throw error;
+  }
 }
 
 function outputTensor(card: OpCard, inputs: readonly (Tensor | undefined)[], index: number, native: NativeStorage, spec: TensorSpec): Tensor {

@@ -8,7 +8,7 @@ import { Tensor } from './tensor.js';
  * them) and those passed to `keep`. Works with async functions: the scope then ends when the promise settles.
  */
 export function scope<T>(fn: () => T): T {
-  const frame: ScopeFrame = { tensors: new Set(), nodes: new Set(), parent: currentContext().scope };
+  const frame: ScopeFrame = { tensors: new Set(), nodes: new Set(), kept: new Set(), parent: currentContext().scope };
   let result: T;
   try {
     result = runInContext({ scope: frame }, fn);
@@ -35,7 +35,10 @@ export function scope<T>(fn: () => T): T {
 /** Lets a tensor outlive the scope it was made in: it moves to the enclosing scope, or to nobody's care. */
 export function keep<T extends Tensor>(tensor: T): T {
   const frame = currentContext().scope;
-  if (frame?.tensors.delete(tensor)) frame.parent?.tensors.add(tensor);
+  if (frame && tensor.owner === frame) {
+    entrust(tensor, frame.parent);
+    frame.kept.add(tensor);
+  }
   return tensor;
 }
 
@@ -43,24 +46,33 @@ export function keep<T extends Tensor>(tensor: T): T {
 export function retain(tensor: Tensor): Tensor {
   const handle = tensor.detach();
   handle.gradValue = tensor.gradValue;
-  currentContext().scope?.tensors.delete(handle);
+  handle.owner?.kept.add(handle);
+  entrust(handle, undefined);
   return handle;
 }
 
 /** Puts a tensor into the care of the current scope. */
 export function adopt<T extends Tensor>(tensor: T): T {
-  currentContext().scope?.tensors.add(tensor);
+  entrust(tensor, currentContext().scope);
   return tensor;
+}
+
+/** Moves a tensor into the care of a scope, or of nobody. */
+function entrust(tensor: Tensor, frame: ScopeFrame | undefined): void {
+  tensor.owner?.tensors.delete(tensor);
+  tensor.owner = tensor.disposed ? undefined : frame;
+  tensor.owner?.tensors.add(tensor);
 }
 
 function close(frame: ScopeFrame, survivors: Tensor[]): void {
   for (const tensor of survivors) {
-    if (frame.tensors.delete(tensor)) frame.parent?.tensors.add(tensor);
+    if (tensor.owner === frame) entrust(tensor, frame.parent);
   }
-  for (const tensor of frame.tensors) tensor.dispose();
-  frame.tensors.clear();
+  for (const tensor of [...frame.tensors]) tensor.dispose();
   if (frame.nodes.size === 0) return;
-  const alive = reachable(survivors);
+  const kept = [...frame.kept].filter((tensor) => tensor.gradValue && !tensor.disposed);
+  for (const tensor of kept) frame.parent?.kept.add(tensor);
+  const alive = reachable([...survivors, ...kept]);
   for (const node of frame.nodes) {
     if (!alive.has(node)) node.release();
     else frame.parent?.nodes.add(node);

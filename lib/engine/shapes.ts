@@ -1,5 +1,5 @@
 /** Shape arithmetic shared by cards, references and tensors. */
-import { WordmaskError } from '../util/errors.js';
+import { WordmaskError, show } from '../util/errors.js';
 import type { TensorSpec } from './card.js';
 
 export function numel(shape: readonly number[]): number {
@@ -17,6 +17,17 @@ export function contiguousStrides(shape: readonly number[]): number[] {
     step *= shape[i] as number;
   }
   return strides;
+}
+
+/** Highest rank of a tensor (WM_MAX_DIMS). */
+const mostDimensions = 8;
+
+/** Refuses what is no shape: sizes that are negative, broken or beyond exact integers, or too many of them. */
+export function checkShape(what: string, shape: readonly number[]): void {
+  if (!Array.isArray(shape) || !shape.every((d) => Number.isSafeInteger(d) && d >= 0) || !Number.isSafeInteger(numel(shape))) {
+    throw new WordmaskError('E_USAGE', `${what}: a shape is a list of whole numbers from 0 on, got ${show(shape)}`);
+  }
+  if (shape.length > mostDimensions) throw new WordmaskError('E_OPTION', `${what}: a tensor has at most ${mostDimensions} dimensions, got ${shape.length}`);
 }
 
 export function sameShape(a: readonly number[], b: readonly number[]): boolean {

@@ -4,12 +4,12 @@
  */
 import { type NativeMapped, type NativeStorage, addon } from '../binding/addon.js';
 import { WordmaskError, show } from '../util/errors.js';
-import { currentContext } from './context.js';
+import { type ScopeFrame, currentContext } from './context.js';
 import { type DType, type TypedArray, dtypeBytes, dtypeCode, dtypeOfArray, viewAs } from './dtype.js';
 import type { GradValue } from './grad/node.js';
 import { recordExpand, recordPermute, recordReshape, recordSlice } from './grad/views.js';
 import { copy } from './ops/shape/copy.js';
-import { contiguousStrides, normaliseAxis, numel, sameShape } from './shapes.js';
+import { checkShape, contiguousStrides, normaliseAxis, numel, sameShape } from './shapes.js';
 
 /** Storage shared by views, with the count of handles on it. */
 export interface StorageRef {
@@ -32,6 +32,8 @@ export class Tensor {
   readonly device = 'cpu';
   /** Identity on the tape; undefined where no gradient is needed. */
   gradValue: GradValue | undefined;
+  /** The open scope that frees it; set by the engine alone. */
+  owner: ScopeFrame | undefined;
   #ref: StorageRef | undefined;
 
   /** For the engine: use `Tensor.from` and ops. */
@@ -42,7 +44,8 @@ export class Tensor {
     this.dtype = dtype;
     this.#ref = ref;
     ref.handles++;
-    currentContext().scope?.tensors.add(this);
+    this.owner = currentContext().scope;
+    this.owner?.tensors.add(this);
   }
 
   /** Copies a host array (typed array with shape, or an ndarray of any stride) to the device. */
@@ -50,18 +53,20 @@ export class Tensor {
     const array = Array.isArray(data) ? viewAsNumbers(data as readonly number[], dtype ?? 'f32') : (data as TypedArray);
     const type = dtype ?? dtypeOfArray(array);
     const dims = shape ?? [array.length];
-    checkLength(array, dims, type);
+    checkLength('Tensor.from', array, dims, type);
     return new Tensor({ native: addon().fromHost(array), handles: 0 }, type, dims);
   }
 
   /** Like `from` without the copy, for arrays that nobody else holds or will ever change. */
   static lend(array: TypedArray, shape: readonly number[], dtype: DType = dtypeOfArray(array)): Tensor {
-    checkLength(array, shape, dtype);
+    checkLength('Tensor.lend', array, shape, dtype);
     return new Tensor({ native: addon().lend(array), handles: 0 }, dtype, shape);
   }
 
   /** A tensor over bytes of a mapped file, read on use. The offset must be a multiple of the element size. */
   static fromMapped(mapped: NativeMapped, byteOffset: number, dtype: DType, shape: readonly number[]): Tensor {
+    checkShape('a mapped tensor', shape);
+    if (!Number.isSafeInteger(byteOffset) || byteOffset < 0) throw new WordmaskError('E_USAGE', `a mapped tensor: the byte offset must be a whole number from 0 on, got ${show(byteOffset)}`);
     const native = addon().fromMapped(mapped, byteOffset, numel(shape) * dtypeBytes(dtype));
     return new Tensor({ native, handles: 0 }, dtype, shape);
   }
@@ -100,7 +105,8 @@ export class Tensor {
     const ref = this.#ref;
     if (!ref) return;
     this.#ref = undefined;
-    currentContext().scope?.tensors.delete(this);
+    this.owner?.tensors.delete(this);
+    this.owner = undefined;
     if (--ref.handles === 0) ref.native.dispose();
   }
   [Symbol.dispose](): void {
@@ -168,6 +174,7 @@ export class Tensor {
   /** Repeats axes of size 1 (and missing leading axes) without a copy. */
   expand(...dims: number[] | [readonly number[]]): Tensor {
     const shape = (Array.isArray(dims[0]) ? dims[0] : dims) as readonly number[];
+    checkShape('expand', shape);
     const lead = shape.length - this.rank;
     const fits = lead >= 0 && this.shape.every((d, i) => d === shape[i + lead] || d === 1);
     if (!fits) throw new WordmaskError('E_OPTION', `expand: [${this.shape.join(', ')}] does not broadcast to [${shape.join(', ')}]`);
@@ -184,13 +191,16 @@ export class Tensor {
 
   /** Values as a fresh typed array in row-major order. bf16 and f16 come as 16-bit patterns. */
   async data(): Promise<TypedArray> {
-    const buffer = await addon().read(this.storage.native, this.describe(), this.size * dtypeBytes(this.dtype));
+    const buffer = this.hostBuffer();
+    await addon().read(this.storage.native, this.describe(), buffer);
     return viewAs(this.dtype, buffer);
   }
 
   /** Like `data`, waiting on this thread: for scripts, never in a service. */
   dataSync(): TypedArray {
-    return viewAs(this.dtype, addon().readSync(this.storage.native, this.describe(), this.size * dtypeBytes(this.dtype)));
+    const buffer = this.hostBuffer();
+    addon().readSync(this.storage.native, this.describe(), buffer);
+    return viewAs(this.dtype, buffer);
   }
 
   /** The value of a one-element tensor. */
@@ -210,6 +220,16 @@ export class Tensor {
     return view;
   }
 
+  /** Room for the values on the host. A view may have more elements than any array can hold. */
+  private hostBuffer(): ArrayBuffer {
+    const bytes = this.size * dtypeBytes(this.dtype);
+    try {
+      return new ArrayBuffer(bytes);
+    } catch (cause) {
+      throw new WordmaskError('E_OOM', `data(): no room for ${bytes} bytes of a ${this.dtype}[${this.shape.join(', ')}] tensor on the host`, { cause, details: { bytes } });
+    }
+  }
+
   private describe(): Float64Array {
     return Float64Array.from([this.rank, dtypeCode(this.dtype), this.offset, ...this.shape, ...this.strides]);
   }
@@ -227,7 +247,8 @@ function viewAsNumbers(values: readonly number[], dtype: DType): TypedArray {
   return array;
 }
 
-function checkLength(array: TypedArray, shape: readonly number[], dtype: DType): void {
+function checkLength(what: string, array: TypedArray, shape: readonly number[], dtype: DType): void {
+  checkShape(what, shape);
   if (array.length !== numel(shape) || array.BYTES_PER_ELEMENT !== dtypeBytes(dtype)) {
     throw new WordmaskError('E_USAGE', `a ${dtype}[${shape.join(', ')}] tensor needs ${numel(shape)} elements of ${dtypeBytes(dtype)} bytes, got ${show(array)}`);
   }

@@ -17,6 +17,7 @@ void Executor::close() {
   {
     std::lock_guard<std::mutex> lock(mutex_);
     stopping_ = true;
+    if (running_) running_->cancel();
   }
   wake_.notify_all();
   if (thread_.joinable()) thread_.join();
@@ -44,7 +45,7 @@ void Executor::push_op(const OpEntry *op, std::vector<StorageView> inputs, std::
   command.inputs = std::move(inputs);
   command.outputs = std::move(outputs);
   command.attrs = std::move(attrs);
-  command.token = std::move(token);
+  command.token = token ? std::move(token) : own_token_;
   push(std::move(command));
 }
 
@@ -83,6 +84,7 @@ void Executor::main() {
       if (queue_.empty()) return;
       command = std::move(queue_.front());
       queue_.pop_front();
+      running_ = command.token;
     }
     execute(command);
   }

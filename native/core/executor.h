@@ -40,7 +40,8 @@ class Executor {
   void push_release(std::shared_ptr<Storage> storage);
   // Waits on the calling thread until the queue is empty.
   void synchronise();
-  // Marks the queue as ending: pending ops are skipped, their leases dropped, completions called with Status::aborted.
+  // Marks the queue as ending: pending ops are skipped, their leases dropped, completions called with Status::aborted. The
+  // op that runs ends at its next chunk.
   void close();
 
  private:
@@ -67,6 +68,9 @@ class Executor {
   std::deque<Command> queue_;
   bool stopping_ = false;
   std::atomic<bool> closing_{false};
+  // Of commands that came without one, and of the command that runs.
+  const std::shared_ptr<CancelToken> own_token_ = std::make_shared<CancelToken>();
+  std::shared_ptr<CancelToken> running_;
   std::thread thread_;
 };
 

@@ -139,13 +139,14 @@ Napi::Value from_mapped(const Napi::CallbackInfo &info) {
   return StorageObject::wrap(env, storage);
 }
 
-// read(storage, meta, bytes) -> Promise<ArrayBuffer>
+// read(storage, meta, buffer) -> Promise<ArrayBuffer>. The buffer comes from JS: allocating one here aborts the process when
+// memory is short, there it throws.
 Napi::Value read(const Napi::CallbackInfo &info) {
   Napi::Env env = info.Env();
   Environment &environment = Environment::of(env);
   const wm_view view = MetaReader(env, info[1]).view(info[0]);
-  const auto bytes = static_cast<size_t>(info[2].As<Napi::Number>().DoubleValue());
-  Napi::ArrayBuffer buffer = Napi::ArrayBuffer::New(env, bytes);
+  Napi::ArrayBuffer buffer = info[2].As<Napi::ArrayBuffer>();
+  const size_t bytes = buffer.ByteLength();
   auto *settlement = new PromiseSettlement(environment, env, buffer);
   Napi::Promise promise = settlement->promise();
   const wm_status status =
@@ -156,13 +157,13 @@ Napi::Value read(const Napi::CallbackInfo &info) {
   return promise;
 }
 
-// readSync(storage, meta, bytes) -> ArrayBuffer; waits on this thread.
+// readSync(storage, meta, buffer) -> ArrayBuffer; waits on this thread.
 Napi::Value read_sync(const Napi::CallbackInfo &info) {
   Napi::Env env = info.Env();
   Environment &environment = Environment::of(env);
   const wm_view view = MetaReader(env, info[1]).view(info[0]);
-  const auto bytes = static_cast<size_t>(info[2].As<Napi::Number>().DoubleValue());
-  Napi::ArrayBuffer buffer = Napi::ArrayBuffer::New(env, bytes);
+  Napi::ArrayBuffer buffer = info[2].As<Napi::ArrayBuffer>();
+  const size_t bytes = buffer.ByteLength();
   struct Outcome {
     wm_status status;
     std::string text;

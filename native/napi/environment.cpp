@@ -2,46 +2,65 @@
 
 namespace wm_napi {
 
-Environment::Environment(Napi::Env env, Napi::Function error_factory) : api_(wm_get_api(WM_ABI)) {
-  if (api_->executor_create("cpu", &executor_) != WM_OK) throw Napi::Error::New(env, api_->last_error());
-  error_factory_ = Napi::Persistent(error_factory);
-  settler_ = Settler::New(env, "wordmask", 0, 1, this);
+Gate::Gate(Napi::Env env, Environment *environment) : settler_(Settler::New(env, "wordmask", 0, 1, environment)) {
   settler_.Unref(env);
 }
 
+void Gate::shut() {
+  std::lock_guard<std::mutex> lock(mutex_);
+  open_ = false;
+}
+
+void Gate::post(Settlement *settlement) noexcept {
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    if (open_ && settler_.NonBlockingCall(settlement) == napi_ok) return;
+  }
+  settlement->abandon();
+  delete settlement;
+}
+
+void Gate::call_js(Napi::Env env, Napi::Function, Environment *environment, Settlement *settlement) {
+  const std::unique_ptr<Settlement> owned(settlement);
+  if (static_cast<napi_env>(env) == nullptr) {
+    settlement->abandon();
+    return;
+  }
+  if (settlement->awaited()) environment->settled(env);
+  // A worker that is being terminated cannot run JS any more: settling throws, and nothing above could catch it.
+  try {
+    settlement->finish(env);
+  } catch (const Napi::Error &) {
+  }
+}
+
+Environment::Environment(Napi::Env env, Napi::Function error_factory) : api_(wm_get_api(WM_ABI)), env_(env) {
+  if (api_->executor_create("cpu", &executor_) != WM_OK) throw Napi::Error::New(env, api_->last_error());
+  error_factory_ = Napi::Persistent(error_factory);
+  gate_ = std::make_shared<Gate>(env, this);
+  // Hooks run in reverse order: after the thread-safe function's own, so that this one comes first.
+  napi_add_env_cleanup_hook(env, close, this);
+}
+
+void Environment::close(void *data) {
+  auto *self = static_cast<Environment *>(data);
+  // Commands in flight end here; their completions still pass the gate and reach call_js without an environment.
+  self->api_->executor_free(self->executor_);
+  self->executor_ = nullptr;
+  self->gate_->shut();
+}
+
 Environment::~Environment() {
-  // Drains first: completions posted now reach call_js without an environment and are abandoned there.
-  api_->executor_free(executor_);
-  settler_.Abort();
   error_factory_.SuppressDestruct();
   storage_class.SuppressDestruct();
 }
 
 void Environment::expect(Napi::Env env) {
-  if (pending_++ == 0) settler_.Ref(env);
+  if (pending_++ == 0) gate_->ref(env);
 }
 
-void Environment::post(Settlement *settlement) noexcept {
-  if (settler_.NonBlockingCall(settlement) != napi_ok) {
-    settlement->abandon();
-    delete settlement;
-  }
-}
-
-void Environment::call_js(Napi::Env env, Napi::Function, Environment *self, Settlement *settlement) {
-  if (static_cast<napi_env>(env) == nullptr) {
-    settlement->abandon();
-    delete settlement;
-    return;
-  }
-  // A worker that is being terminated cannot run JS any more: settling throws, and nothing above could catch it.
-  try {
-    settlement->finish(env);
-    const bool awaited = settlement->awaited();
-    delete settlement;
-    if (awaited && --self->pending_ == 0) self->settler_.Unref(env);
-  } catch (const Napi::Error &) {
-  }
+void Environment::settled(Napi::Env env) {
+  if (--pending_ == 0) gate_->unref(env);
 }
 
 Napi::Value Environment::make_error(Napi::Env env, wm_status status, const std::string &text) {
@@ -56,12 +75,19 @@ void PromiseSettlement::done(void *user, wm_status status, const char *text) noe
   auto *self = static_cast<PromiseSettlement *>(user);
   self->status_ = status;
   if (text != nullptr) self->text_ = text;
-  self->environment_.post(self);
+  const std::shared_ptr<Gate> gate = self->gate_;
+  gate->post(self);
 }
 
 void PromiseSettlement::finish(Napi::Env env) {
   if (status_ == WM_OK) deferred_.Resolve(value_.Value());
   else deferred_.Reject(environment_.make_error(env, status_, text_));
+}
+
+void LoanSettlement::released(void *user, wm_status, const char *) noexcept {
+  auto *self = static_cast<LoanSettlement *>(user);
+  const std::shared_ptr<Gate> gate = self->gate_;
+  gate->post(self);
 }
 
 }  // namespace wm_napi

@@ -1,17 +1,25 @@
 // State of the add-on in one JS environment (main thread or worker): its executor and the one thread-safe function
 // through which other threads settle promises. Unreferenced while nothing is pending, so that the process can end.
+//
+// At the end of an environment Node frees the thread-safe function first and this object later, while other threads may
+// still want to post. A cleanup hook, which runs before both, drains the executor and shuts the gate; whatever is
+// posted afterwards is abandoned.
 #pragma once
 
 #include <napi.h>
 
+#include <memory>
+#include <mutex>
 #include <string>
 
 #include "include/wordmask.h"
 
 namespace wm_napi {
 
-// Something that other threads post and the JS thread finishes. `finish` must not throw. `abandon` frees what it can
-// when the environment is gone and no JS value may be touched.
+class Environment;
+
+// Something that other threads post and the JS thread finishes. `finish` may throw when JS cannot run any more.
+// `abandon` frees what it can when the environment is gone and no JS value may be touched.
 class Settlement {
  public:
   virtual ~Settlement() = default;
@@ -19,6 +27,27 @@ class Settlement {
   virtual void abandon() = 0;
   // Whether expect() announced it and the event loop stays alive for it.
   virtual bool awaited() const { return true; }
+};
+
+// The way from other threads to the JS thread. Lives as long as anybody may post.
+class Gate {
+ public:
+  Gate(Napi::Env env, Environment *environment);
+  // JS thread.
+  void ref(Napi::Env env) { settler_.Ref(env); }
+  void unref(Napi::Env env) { settler_.Unref(env); }
+  // JS thread, before the thread-safe function goes.
+  void shut();
+  // Any thread; takes the settlement over.
+  void post(Settlement *settlement) noexcept;
+
+ private:
+  static void call_js(Napi::Env env, Napi::Function callback, Environment *environment, Settlement *settlement);
+  using Settler = Napi::TypedThreadSafeFunction<Environment, Settlement, call_js>;
+
+  std::mutex mutex_;
+  bool open_ = true;
+  Settler settler_;
 };
 
 class Environment {
@@ -29,11 +58,11 @@ class Environment {
 
   const wm_api &api() const { return *api_; }
   wm_executor *executor() const { return executor_; }
+  const std::shared_ptr<Gate> &gate() const { return gate_; }
 
   // JS thread: one settlement will come; keeps the event loop alive until then.
   void expect(Napi::Env env);
-  // Any thread.
-  void post(Settlement *settlement) noexcept;
+  void settled(Napi::Env env);
 
   // Builds a WordmaskError through the constructor that lib/binding handed over.
   Napi::Value make_error(Napi::Env env, wm_status status, const std::string &text);
@@ -45,13 +74,13 @@ class Environment {
   Napi::FunctionReference storage_class;
 
  private:
-  static void call_js(Napi::Env env, Napi::Function callback, Environment *self, Settlement *settlement);
-  using Settler = Napi::TypedThreadSafeFunction<Environment, Settlement, call_js>;
+  static void close(void *environment);
 
   const wm_api *api_;
+  napi_env env_;
   wm_executor *executor_ = nullptr;
   Napi::FunctionReference error_factory_;
-  Settler settler_;
+  std::shared_ptr<Gate> gate_;
   int64_t pending_ = 0;
 };
 
@@ -59,7 +88,7 @@ class Environment {
 class PromiseSettlement : public Settlement {
  public:
   PromiseSettlement(Environment &environment, Napi::Env env, Napi::Value value)
-      : environment_(environment), deferred_(env), value_(Napi::Reference<Napi::Value>::New(value, 1)) {}
+      : environment_(environment), gate_(environment.gate()), deferred_(env), value_(Napi::Reference<Napi::Value>::New(value, 1)) {}
   Napi::Promise promise() const { return deferred_.Promise(); }
   void finish(Napi::Env env) override;
   void abandon() override { value_.SuppressDestruct(); }
@@ -67,7 +96,8 @@ class PromiseSettlement : public Settlement {
   static void done(void *user, wm_status status, const char *text) noexcept;
 
  private:
-  Environment &environment_;
+  Environment &environment_;  // for finish(), on the JS thread alone
+  std::shared_ptr<Gate> gate_;
   Napi::Promise::Deferred deferred_;
   Napi::Reference<Napi::Value> value_;
   wm_status status_ = WM_OK;
@@ -77,18 +107,14 @@ class PromiseSettlement : public Settlement {
 // Lets go of a JS array that was lent to a storage.
 class LoanSettlement : public Settlement {
  public:
-  LoanSettlement(Environment &environment, Napi::Object array)
-      : environment_(environment), array_(Napi::Persistent(array)) {}
+  LoanSettlement(Environment &environment, Napi::Object array) : gate_(environment.gate()), array_(Napi::Persistent(array)) {}
   void finish(Napi::Env) override {}
   void abandon() override { array_.SuppressDestruct(); }
   bool awaited() const override { return false; }
-  static void released(void *user, wm_status, const char *) noexcept {
-    auto *self = static_cast<LoanSettlement *>(user);
-    self->environment_.post(self);
-  }
+  static void released(void *user, wm_status, const char *) noexcept;
 
  private:
-  Environment &environment_;
+  std::shared_ptr<Gate> gate_;
   Napi::ObjectReference array_;
 };
 

@@ -37,9 +37,15 @@ Napi::Array to_js(Napi::Env env, const wm_api &api, const wm_host_result *result
 class HostWorker : public Napi::AsyncWorker {
  public:
   HostWorker(Napi::Env env, Environment &environment, std::string name, Napi::Array arrays, std::vector<double> attrs,
-             wm_token *token)
+             Napi::Value token)
       : Napi::AsyncWorker(env), environment_(environment), deferred_(env), name_(std::move(name)),
-        spans_(spans_of(arrays, environment, env)), attrs_(std::move(attrs)), token_(token), arrays_(Napi::Persistent(arrays.As<Napi::Object>())) {}
+        spans_(spans_of(arrays, environment, env)), attrs_(std::move(attrs)) {
+    if (token.IsExternal()) token_ = token.As<Napi::External<wm_token>>().Data();
+    Napi::Array held = Napi::Array::New(env, 2);
+    held.Set(0u, arrays);
+    held.Set(1u, token);
+    held_ = Napi::Persistent(held.As<Napi::Object>());
+  }
   ~HostWorker() override {
     if (result_ != nullptr) environment_.api().host_result_free(result_);
   }
@@ -61,8 +67,8 @@ class HostWorker : public Napi::AsyncWorker {
   std::string name_;
   std::vector<wm_bytes> spans_;
   std::vector<double> attrs_;
-  wm_token *token_;  // kept alive by the caller's signal listener until the promise settles
-  Napi::ObjectReference arrays_;
+  wm_token *token_ = nullptr;
+  Napi::ObjectReference held_;  // the arrays and the token
   wm_host_result *result_ = nullptr;
   wm_status status_ = WM_OK;
   std::string text_;
@@ -78,9 +84,8 @@ std::vector<double> numbers_of(Napi::Value value) {
 Napi::Value host(const Napi::CallbackInfo &info) {
   Napi::Env env = info.Env();
   Environment &environment = Environment::of(env);
-  wm_token *token = info[3].IsExternal() ? info[3].As<Napi::External<wm_token>>().Data() : nullptr;
   auto *worker = new HostWorker(env, environment, info[0].As<Napi::String>().Utf8Value(), info[1].As<Napi::Array>(),
-                                numbers_of(info[2]), token);
+                                numbers_of(info[2]), info[3]);
   Napi::Promise promise = worker->promise();
   worker->Queue();
   return promise;

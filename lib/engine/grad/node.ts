@@ -22,6 +22,9 @@ export abstract class GradNode {
   /** Values this node was made from, for reachability. */
   abstract readonly sources: readonly (GradValue | undefined)[];
 
+  /** Set by `release`: what backward needs is gone. */
+  released = false;
+
   /** Gradients of the sources, given those of the outputs. Called at most once, then `release`. */
   abstract backward(grads: readonly (Tensor | undefined)[]): (readonly [GradValue, Tensor])[];
 

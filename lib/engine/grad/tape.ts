@@ -5,9 +5,11 @@
 import { WordmaskError } from '../../util/errors.js';
 import type { Attrs, OpCard } from '../card.js';
 import { currentContext, noGrad, runInContext } from '../context.js';
+import { isFloat } from '../dtype.js';
 import { add } from '../ops/math/add.js';
+import { scope } from '../scope.js';
 import { fill } from '../ops/shape/fill.js';
-import { sameShape } from '../shapes.js';
+import { sameShape, specText } from '../shapes.js';
 import { Parameter, Tensor } from '../tensor.js';
 import { GradNode, GradValue } from './node.js';
 
@@ -41,6 +43,7 @@ class OpNode extends GradNode {
   }
 
   release(): void {
+    this.released = true;
     for (const tensor of [...this.inputs, ...this.results]) tensor?.dispose();
     this.inputs = [];
     this.results = [];
@@ -50,7 +53,8 @@ class OpNode extends GradNode {
 /** A handle that belongs to the tape: no scope frees it. */
 function savedHandle(tensor: Tensor): Tensor {
   const handle = tensor.detach();
-  currentContext().scope?.tensors.delete(handle);
+  handle.owner?.tensors.delete(handle);
+  handle.owner = undefined;
   return handle;
 }
 
@@ -63,8 +67,9 @@ function register(node: GradNode, outputs: readonly Tensor[]): void {
   currentContext().scope?.nodes.add(node);
 }
 
-/** Marks a tensor as a leaf whose gradient is wanted; `false` takes the mark away. */
+/** Marks a tensor as a leaf whose gradient is wanted; `false` takes the mark away. @throws E_USAGE for integers */
 export function requireGrad<T extends Tensor>(tensor: T, required = true): T {
+  if (required && !isFloat(tensor.dtype)) throw new WordmaskError('E_USAGE', `requireGrad: ${specText(tensor)} has no gradient: only float tensors have`);
   if (required && !tensor.gradValue) tensor.gradValue = new GradValue(undefined, 0);
   else if (!required) tensor.gradValue = undefined;
   return tensor;
@@ -99,13 +104,16 @@ export interface BackwardOptions {
 
 /**
  * Gradients of a scalar loss. Each part of the tape can be walked once: its saved tensors are freed on the way.
- * @throws E_USAGE when the loss is not scalar or depends on nothing that requires a gradient
+ * @throws E_USAGE when the loss is not scalar, depends on nothing that requires a gradient, or was walked before
  */
 export function backward(loss: Tensor, options: BackwardOptions = {}): Grads {
   const value = loss.gradValue;
   if (!value) throw new WordmaskError('E_USAGE', 'backward: the loss depends on nothing that requires a gradient');
   if (loss.size !== 1 && !options.grad) {
     throw new WordmaskError('E_USAGE', `backward: the loss must have one element, got shape [${loss.shape.join(', ')}]; reduce it with sum() or mean(), or pass { grad }`);
+  }
+  if (options.grad && (!sameShape(options.grad.shape, loss.shape) || options.grad.dtype !== loss.dtype)) {
+    throw new WordmaskError('E_USAGE', `backward: grad must be as the loss, ${specText(loss)}, got ${specText(options.grad)}`);
   }
   const wanted = options.wrt && new Set(options.wrt.map(wantedValue));
   return noGrad(() => {
@@ -132,28 +140,41 @@ function walk(seeds: (readonly [GradValue, Tensor])[], wanted: ReadonlySet<GradV
     }
     if (value.node && value.node.id > floor) pending.set(value.node.id, value.node);
   };
-  seeds.forEach(accumulate);
-  while (pending.size > 0) {
-    const node = pending.get(Math.max(...pending.keys())) as GradNode;
-    pending.delete(node.id);
-    const grads = node.outputs.map((value) => sums.get(value));
-    const given = new Set(grads);
-    for (const [value, grad] of node.backward(grads)) accumulate([value, given.has(grad) ? grad.detach() : grad]);
-    node.release();
-    for (const value of node.outputs) {
-      if (wanted?.has(value)) continue;
-      sums.get(value)?.dispose();
-      sums.delete(value);
+  const drop = (value: GradValue) => {
+    sums.get(value)?.dispose();
+    sums.delete(value);
+  };
+  try {
+    seeds.forEach(accumulate);
+    while (pending.size > 0) {
+      const node = pending.get(Math.max(...pending.keys())) as GradNode;
+      pending.delete(node.id);
+      stepBack(node, node.outputs.map((value) => sums.get(value))).forEach(accumulate);
+      for (const value of node.outputs) if (!wanted?.has(value)) drop(value);
     }
+  } catch (error) {
+    for (const value of [...sums.keys()]) drop(value);
+    throw error;
   }
-  if (wanted) {
-    for (const [value, grad] of sums) {
-      if (wanted.has(value)) continue;
-      grad.dispose();
-      sums.delete(value);
-    }
-  }
+  if (wanted) for (const value of [...sums.keys()]) if (!wanted.has(value)) drop(value);
   return sums;
+}
+
+/** Gradients of a node's sources, each a tensor of its own; whatever else was computed on the way is freed. */
+function stepBack(node: GradNode, grads: readonly (Tensor | undefined)[]): (readonly [GradValue, Tensor])[] {
+  if (node.released) {
+    throw new WordmaskError('E_USAGE', 'backward: this part of the tape is gone, it was walked before or its scope has ended: compute the loss again, or add losses up before backward()');
+  }
+  const taken = new Set(grads);
+  const found = scope(() =>
+    node.backward(grads).map(([value, grad]) => {
+      const own = taken.has(grad) ? grad.detach() : grad;
+      taken.add(own);
+      return [value, own] as const;
+    }),
+  );
+  node.release();
+  return found;
 }
 
 class CheckpointNode extends GradNode {
@@ -183,6 +204,7 @@ class CheckpointNode extends GradNode {
   }
 
   release(): void {
+    this.released = true;
     for (const tensor of this.inputs) tensor.dispose();
     this.inputs = [];
   }
@@ -202,7 +224,10 @@ class MarkerNode extends GradNode {
  * (random ops inside use fixed counters) and may capture parameters.
  */
 export function checkpoint<R extends Tensor | Tensor[]>(fn: (...xs: Tensor[]) => R, ...xs: Tensor[]): R {
+  // A value that `fn` hands through gets a handle of its own: the input keeps its place on the tape.
+  const own = (tensor: Tensor) => (xs.includes(tensor) || tensor.gradValue ? tensor.detach() : tensor);
   const result = noGrad(() => fn(...xs));
-  if (currentContext().grad) register(new CheckpointNode(fn, xs), [result].flat() as Tensor[]);
-  return result;
+  const outputs = Array.isArray(result) ? result.map(own) : own(result);
+  if (currentContext().grad) register(new CheckpointNode(fn, xs), [outputs].flat());
+  return outputs as R;
 }
