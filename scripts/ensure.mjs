@@ -12,12 +12,13 @@ import { fileURLToPath } from 'node:url';
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const withTests = process.argv.includes('tests');
 
-/** Runs a command in the checkout; the process ends with its status when it fails. */
-function step(title, command, args) {
+/** Runs a command in the checkout; the process ends with its status when it fails, after saying what may help. */
+function step(title, command, args, hint = '') {
   console.error(`[wordmask] ${title}`);
   const { status, error } = spawnSync(command, args, { cwd: root, stdio: ['ignore', 2, 2] });
   if (status === 0) return;
   console.error(`[wordmask] failed: ${title}${error ? ` (${error.message})` : ''}`);
+  if (hint !== '') console.error(`[wordmask] ${hint}`);
   process.exit(status || 1);
 }
 
@@ -60,15 +61,12 @@ function ensurePackages() {
 }
 
 function ensureNative() {
-  const fresh = !existsSync(join(root, 'build', 'cmake', 'CMakeCache.txt'));
   const inputs = ['native', 'include', 'cuda', 'cmake'].flatMap((folder) => files(folder, () => true));
   inputs.push(...['CMakeLists.txt', 'scripts/build-native.mjs'].map((name) => join(root, name)));
   whenStale('native', inputs, existsSync(join(root, 'build', 'Release', 'wordmask.node')), () => {
-    const args = fresh ? ['--CDWORDMASK_CUDA=OFF'] : [];
-    step(`building the native part${fresh ? ' (CPU)' : ''}`, process.execPath, [
-      join(root, 'scripts', 'build-native.mjs'),
-      ...args,
-    ]);
+    const args = [join(root, 'scripts', 'build-native.mjs'), '--fresh', '--CDWORDMASK_CUDA=OFF'];
+    const hint = 'a build needs a C++17 compiler, CMake 3.24 or newer, and make or Ninja';
+    step('building the native part', process.execPath, args, hint);
   });
 }
 
