@@ -66,6 +66,26 @@ export async function decodeImage(input: ImageInput, options: DecodeOptions = {}
   return { ...pixels, hash, format };
 }
 
+/**
+ * Size of the upright picture from its header alone, and its format.
+ * @throws as `decodeImage`, except for damage behind the header
+ */
+export async function probeImage(
+  input: Exclude<ImageInput, RawImage>,
+  options: Omit<DecodeOptions, 'matte'> = {},
+): Promise<{ width: number; height: number; format: ImageFormat }> {
+  const { signal } = options;
+  const limits = imageLimits(options.limits);
+  const bytes = await readSource(input, limits, signal);
+  const format = checkFormat(bytes, allowedFormats(options.formats));
+  const sharp = await loadSharp();
+  const header = await abortable(sharp(bytes, { limitInputPixels: false }).metadata(), signal).catch((cause: unknown) => {
+    throw signal?.aborted ? cause : damaged(format, cause);
+  });
+  checkImageSize(header.width, header.height, limits);
+  return { width: header.autoOrient.width, height: header.autoOrient.height, format };
+}
+
 function matteColour(matte: DecodeOptions['matte']): { r: number; g: number; b: number } {
   const [r, g, b] = matte ?? [255, 255, 255];
   if (matte && (matte.length !== 3 || !matte.every((value) => Number.isInteger(value) && value >= 0 && value <= 255))) {

@@ -13,12 +13,12 @@ export interface ImageLimits {
 export const defaultLimits: Readonly<ImageLimits> = { pixels: 64_000_000, fileBytes: 64 * 2 ** 20, side: 65_535 };
 
 const variables: Record<keyof ImageLimits, string> = {
-  pixels: 'WORDMASK_MAX_PIXELS',
-  fileBytes: 'WORDMASK_MAX_FILE_BYTES',
-  side: 'WORDMASK_MAX_SIDE',
+  pixels: 'WORDMASK_LIMIT_PIXELS',
+  fileBytes: 'WORDMASK_LIMIT_FILE_BYTES',
+  side: 'WORDMASK_LIMIT_SIDE',
 };
 
-/** Defaults, then WORDMASK_MAX_PIXELS, WORDMASK_MAX_FILE_BYTES and WORDMASK_MAX_SIDE, then the option. */
+/** Defaults, then WORDMASK_LIMIT_PIXELS, WORDMASK_LIMIT_FILE_BYTES and WORDMASK_LIMIT_SIDE, then the option. */
 export function imageLimits(given: Partial<ImageLimits> = {}): ImageLimits {
   const limits = { ...defaultLimits };
   for (const key of Object.keys(variables) as (keyof ImageLimits)[]) {

@@ -194,7 +194,7 @@ export class Model {
 }
 
 function decode(image: ImageInput, options: CheckedOptions['common']): Promise<DecodedImage> {
-  return decodeImage(image, { matte: options.matte, formats: options.formats, signal: options.signal });
+  return decodeImage(image, { matte: options.matte, formats: options.formats, limits: options.limits, signal: options.signal });
 }
 
 function synchronously<T>(fn: () => T): { value?: T; error?: unknown } {

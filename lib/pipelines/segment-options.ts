@@ -44,6 +44,7 @@ const shape = {
   matte: z.tuple([z.number(), z.number(), z.number()]),
   formats: z.array(z.enum(['jpeg', 'png', 'webp', 'tiff', 'avif'])),
   keepImage: z.boolean(),
+  limits: z.strictObject({ pixels: z.number().min(1), fileBytes: z.number().min(1), side: z.number().min(1) }).partial(),
 };
 const schema = z.strictObject(shape).partial();
 

@@ -1,0 +1,189 @@
+/** All options of all commands: one name each, the same in `wordmask.config.json`, `WORDMASK_*` and the flags. */
+
+/**
+ * How a value is read from text: `any` takes JSON where it is JSON, else the text; `list` splits at commas; `pairs` collects
+ * `key=value` with JSON values.
+ */
+export type OptionKind = 'text' | 'integer' | 'number' | 'flag' | 'list' | 'any' | 'labels' | 'pairs';
+
+export interface OptionSpec {
+  /** Key in the config file; the variable is WORDMASK_ and the same in capitals. */
+  readonly name: string;
+  readonly flags: string;
+  readonly kind: OptionKind;
+  readonly text: string;
+  readonly choices?: readonly string[];
+  readonly group: string;
+}
+
+const groups = {
+  io: 'Input and output:',
+  words: 'Words:',
+  model: 'Model:',
+  method: 'Method:',
+  run: 'Run:',
+  limits: 'Limits:',
+  general: 'General:',
+} as const;
+
+type Row = readonly [
+  name: string,
+  flags: string,
+  kind: OptionKind,
+  group: keyof typeof groups,
+  text: string,
+  choices?: readonly string[],
+];
+
+const rows: readonly Row[] = [
+  [
+    'labels',
+    '-l, --labels <list>',
+    'labels',
+    'words',
+    'labels: cat,dog|puppy or @labels.txt; quotes or \\ keep a comma',
+  ],
+  ['vocab', '-V, --vocab <file>', 'text', 'words', 'vocabulary file'],
+  ['from', '--from <name>', 'text', 'words', 'labels of a published list: voc21, ade150, cityscapes, ...'],
+  ['templates', '--templates <set>', 'any', 'words', 'prompt templates: none, photo, clip7, clip80, or a JSON list'],
+  ['ensemble', '--ensemble <rule>', 'text', 'words', 'how prompts of a label join', ['max', 'mean']],
+  ['background', '--background <mode>', 'any', 'words', 'none, auto, threshold:0.4, margin:0.1, prompts[:sky,wall]'],
+  ['model', '-m, --model <name>', 'text', 'model', 'folder, ORG/NAME or SYSTEM:WEIGHTS'],
+  ['system', '--system <name>', 'text', 'model', 'method: clip, maskclip, sclip, clearclip, naclip'],
+  ['device', '--device <name>', 'text', 'model', 'cpu, cuda, cuda:N or auto'],
+  ['dtype', '--dtype <type>', 'text', 'model', 'fp32, bf16 or auto'],
+  ['memory', '--memory <size>', 'text', 'model', 'memory that calls may take, such as 4GiB'],
+  ['threads', '--threads <n>', 'integer', 'model', 'threads of the CPU back end'],
+  ['cacheDir', '--cache-dir <dir>', 'text', 'model', 'Hugging Face cache folder'],
+  ['revision', '--revision <name>', 'text', 'model', 'branch, tag or commit of a hub model'],
+  ['download', '--download', 'flag', 'model', 'fetch a hub model that is not in the cache'],
+  ['checkWeights', '--no-check-weights', 'flag', 'model', 'do not look for NaN in the weights'],
+  ['out', '-o, --out <dir>', 'text', 'io', 'output folder (wordmask-out), or - for stdout'],
+  ['output', '-o, --output <file>', 'text', 'io', 'file to write; - is stdout'],
+  ['format', '-f, --format <list>', 'list', 'io', 'output formats (png): png, voc, ade, rgb, overlay, coco, ...'],
+  ['inputFormat', '--input-format <name>', 'text', 'io', 'format of the input where its extension does not tell'],
+  ['overlay', '--overlay', 'flag', 'io', 'also write a picture with colours and legend'],
+  ['alpha', '--alpha <share>', 'number', 'io', 'weight of the colours in an overlay (0.5)'],
+  ['contours', '--no-contours', 'flag', 'io', 'no outlines in an overlay'],
+  ['showLegend', '--no-legend', 'flag', 'io', 'no legend below an overlay'],
+  ['plane', '--plane <name>', 'text', 'io', 'plane that npy holds: labels, score, margin, entropy, topk, ...'],
+  ['imageFormats', '--image-formats <list>', 'list', 'io', 'image formats to accept (jpeg,png,webp; also tiff, avif)'],
+  ['task', '--task <name>', 'text', 'method', 'semantic'],
+  ['preset', '--preset <name>', 'text', 'method', 'published settings of a benchmark, such as voc21'],
+  ['size', '--size <pixels>', 'any', 'method', 'short side that the encoder sees, or native'],
+  ['maxSide', '--max-side <pixels>', 'integer', 'method', 'longest side that the encoder sees'],
+  ['window', '--window <pixels>', 'integer', 'method', 'side of the sliding window; 0 is the whole image'],
+  ['stride', '--stride <pixels>', 'integer', 'method', 'step of the sliding window'],
+  ['refine', '--refine <name>', 'any', 'method', 'none, pamr, crf, or a JSON object with parameters'],
+  ['threshold', '--threshold <p>', 'number', 'method', 'below this probability a pixel is background'],
+  ['minArea', '--min-area <pixels>', 'integer', 'method', 'drop segments with fewer pixels'],
+  ['outputs', '--outputs <list>', 'list', 'method', 'planes: score, margin, entropy, topk, probabilities'],
+  ['topk', '--topk <k>', 'integer', 'method', 'labels a pixel in the topk plane (5)'],
+  ['set', '--set <key=value>', 'pairs', 'method', 'any option of the system, JSON value; repeatable'],
+  ['timeout', '--timeout <ms>', 'number', 'run', 'longest time for one image'],
+  ['resume', '--resume', 'flag', 'run', 'go on where the manifest ends'],
+  ['overwrite', '--overwrite', 'flag', 'run', 'replace a file that is there'],
+  ['shard', '--shard <i/n>', 'text', 'run', 'do the i-th of n parts of the images'],
+  ['onError', '--on-error <what>', 'text', 'run', 'at a bad image: stop (default) or skip', ['stop', 'skip']],
+  ['dryRun', '--dry-run', 'flag', 'run', 'print what would be done and the memory it takes'],
+  ['runs', '-n, --runs <n>', 'integer', 'run', 'measured runs (20)'],
+  ['warmup', '--warmup <n>', 'integer', 'run', 'runs before measuring (3)'],
+  ['compare', '--compare <file>', 'text', 'run', 'earlier result to compare with'],
+  ['maxRegress', '--max-regress <share>', 'text', 'run', 'exit 1 when slower by more than this, such as 5%'],
+  ['bundle', '--bundle <file>', 'text', 'io', 'write the report to a file, to attach to a bug report'],
+  ['limitPixels', '--limit-pixels <n>', 'integer', 'limits', 'pixels of an image (64000000)'],
+  ['limitFileBytes', '--limit-file-bytes <n>', 'integer', 'limits', 'bytes of an image file (67108864)'],
+  ['limitSide', '--limit-side <n>', 'integer', 'limits', 'longest side of an image (65535)'],
+  ['limitLabels', '--limit-labels <n>', 'integer', 'limits', 'labels of a vocabulary (10000)'],
+  ['limitLabelBytes', '--limit-label-bytes <n>', 'integer', 'limits', 'bytes of a label (1024)'],
+  ['limitPrompts', '--limit-prompts <n>', 'integer', 'limits', 'prompts of a label (64)'],
+  ['limitTemplates', '--limit-templates <n>', 'integer', 'limits', 'prompt templates (128)'],
+  ['config', '--config <file>', 'text', 'general', 'config file (wordmask.config.json in this folder)'],
+  ['printConfig', '--print-config', 'flag', 'general', 'print the options in force and where they come from'],
+  ['json', '--json', 'flag', 'general', 'one JSON object on stdout'],
+  ['jsonl', '--jsonl', 'flag', 'general', 'one JSON line an item on stdout'],
+  ['quiet', '-q, --quiet', 'flag', 'general', 'errors only'],
+  ['verbose', '--verbose', 'flag', 'general', 'more messages'],
+];
+
+export const optionSpecs: ReadonlyMap<string, OptionSpec> = new Map(
+  rows.map(([name, flags, kind, group, text, choices]) => [
+    name,
+    { name, flags, kind, text, group: groups[group], choices },
+  ]),
+);
+
+const general = ['config', 'printConfig', 'json', 'quiet', 'verbose'];
+const words = ['labels', 'vocab', 'from', 'templates', 'ensemble', 'background'];
+const model = [
+  'model',
+  'system',
+  'device',
+  'dtype',
+  'memory',
+  'threads',
+  'cacheDir',
+  'revision',
+  'download',
+  'checkWeights',
+];
+const method = [
+  'task',
+  'preset',
+  'size',
+  'maxSide',
+  'window',
+  'stride',
+  'refine',
+  'threshold',
+  'minArea',
+  'outputs',
+  'topk',
+  'set',
+];
+const vocabularyLimits = ['limitLabels', 'limitLabelBytes', 'limitPrompts', 'limitTemplates'];
+const imageLimits = ['limitPixels', 'limitFileBytes', 'limitSide'];
+const overlay = ['alpha', 'contours', 'showLegend'];
+const cache = ['cacheDir', 'revision'];
+
+/** Options of each command, by the words of its name. */
+export const commandOptions = {
+  segment: [
+    ...['out', 'format', 'overlay', ...overlay, 'plane', 'imageFormats'],
+    ...words,
+    ...model,
+    ...method,
+    ...['timeout', 'resume', 'shard', 'onError', 'dryRun'],
+    ...imageLimits,
+    ...vocabularyLimits,
+    ...general,
+    'jsonl',
+  ],
+  'vocab build': [...words, 'output', ...model, ...vocabularyLimits, ...general],
+  'vocab show': [...general, ...vocabularyLimits],
+  'vocab diff': [...general, ...vocabularyLimits],
+  'models list': ['cacheDir', ...general],
+  'models pull': [...cache, ...general],
+  'models verify': [...cache, ...general],
+  'models info': [...cache, 'system', ...general],
+  'models rm': ['cacheDir', ...general],
+  convert: ['format', 'inputFormat', ...words.slice(0, 3), 'overwrite', ...overlay, 'plane', ...general],
+  doctor: ['cacheDir', 'bundle', ...general],
+  bench: [
+    ...['runs', 'warmup', 'compare', 'maxRegress', 'output', 'imageFormats'],
+    ...words,
+    ...model,
+    ...method,
+    ...imageLimits,
+    ...vocabularyLimits,
+    ...general,
+  ],
+  demo: [...general],
+} as const satisfies Readonly<Record<string, readonly string[]>>;
+
+export type CommandName = keyof typeof commandOptions;
+
+/** `maxSide` -> `WORDMASK_MAX_SIDE` */
+export function variableOf(name: string): string {
+  return `WORDMASK_${name.replace(/[A-Z]/g, (c) => `_${c}`).toUpperCase()}`;
+}

@@ -1,0 +1,177 @@
+/** The commands with their help; what they do is loaded when one of them runs. */
+import { Command, Option } from 'commander';
+import { type CommandName, commandOptions, type OptionSpec, optionSpecs } from './options.js';
+
+/** What a command gets. */
+export interface Invocation {
+  readonly command: CommandName;
+  readonly args: readonly string[];
+  /** Flags that were given, by option name. */
+  readonly flags: Readonly<Record<string, unknown>>;
+}
+
+interface CommandSpec {
+  readonly usage: string;
+  readonly text: string;
+  readonly examples: readonly string[];
+}
+
+const specs: Readonly<Record<CommandName, CommandSpec>> = {
+  segment: {
+    usage: '[image...]',
+    text:
+      'Masks for images, named in words. IMAGE is a file, a folder (searched for JPEG, PNG and WebP), a glob in quotes, ' +
+      '@list.txt (a path a line), a .jsonl list, or - for stdin.',
+    examples: [
+      'wordmask segment photo.jpg -l "cat,dog|puppy,grass" -m ./clip-vit-base-patch16 --overlay',
+      'wordmask segment photos/ -l @labels.txt -m naclip:openai/clip-vit-base-patch16 -o masks -f voc,coco --on-error skip',
+      'wordmask segment photos/ -V vocab.json -m ./clip-vit-base-patch16 -o masks --resume',
+      'wordmask segment photo.jpg --from ade150 -m ./clip-vit-base-patch16 --refine crf --background threshold:0.3',
+      'cat photo.jpg | wordmask segment - -l cat,dog -m ./clip-vit-base-patch16 -o - -f coco > cat.json',
+    ],
+  },
+  'vocab build': {
+    usage: '',
+    text: 'Write a vocabulary file; with -m also the text features of that model beside it.',
+    examples: [
+      'wordmask vocab build -l "cat,dog|puppy" -o pets.json',
+      'wordmask vocab build --from ade150 --templates clip80 -m ./clip-vit-base-patch16 -o ade150.json',
+    ],
+  },
+  'vocab show': {
+    usage: '<file|list>',
+    text: 'Labels, prompts and settings of a vocabulary file or of a published list.',
+    examples: ['wordmask vocab show pets.json', 'wordmask vocab show voc21'],
+  },
+  'vocab diff': {
+    usage: '<a> <b>',
+    text: 'What differs between two vocabularies (files or published lists).',
+    examples: ['wordmask vocab diff voc20 voc21', 'wordmask vocab diff old.json new.json --json'],
+  },
+  'models list': { usage: '', text: 'Models in the Hugging Face cache.', examples: ['wordmask models list'] },
+  'models pull': {
+    usage: '<org/name[@revision]>',
+    text: 'Fetch a model into the Hugging Face cache, pinned to a commit. Needs the network and @huggingface/hub.',
+    examples: ['wordmask models pull openai/clip-vit-base-patch16'],
+  },
+  'models verify': {
+    usage: '<folder|org/name>',
+    text: 'Check the files of a model against their hashes and its weights for values that are not finite.',
+    examples: ['wordmask models verify openai/clip-vit-base-patch16', 'wordmask models verify ./run-7'],
+  },
+  'models info': {
+    usage: '<folder|org/name>',
+    text: 'Encoder, sizes, system, licence and files of a model.',
+    examples: ['wordmask models info ./clip-vit-base-patch16'],
+  },
+  'models rm': {
+    usage: '<org/name>',
+    text: 'Delete a model from the Hugging Face cache.',
+    examples: ['wordmask models rm openai/clip-vit-base-patch16'],
+  },
+  convert: {
+    usage: '<in> <out>',
+    text: 'Label files from one format to another. IN may be a folder; OUT is then a folder too.',
+    examples: [
+      'wordmask convert masks/photo.png photo.json -f coco',
+      'wordmask convert labels.png labels.npy --from voc21',
+      'wordmask convert masks/ voc-masks/ --input-format png -f voc',
+    ],
+  },
+  doctor: {
+    usage: '',
+    text: 'Versions, devices, processor, cache and a self-test. Exit code 0 if at least one device works.',
+    examples: ['wordmask doctor', 'wordmask doctor --json', 'wordmask doctor --bundle report.json'],
+  },
+  bench: {
+    usage: '[image...]',
+    text: 'Time, throughput and memory of segment with a model, on given images or on a drawn one.',
+    examples: [
+      'wordmask bench -m ./clip-vit-base-patch16 -l cat,dog,grass -n 20',
+      'wordmask bench photo.jpg -m ./clip-vit-base-patch16 --from ade150 -o now.json --compare before.json --max-regress 5%',
+    ],
+  },
+  demo: {
+    usage: '[words]',
+    text: 'Segment a drawn scene with the built-in model.',
+    examples: ['wordmask demo', 'wordmask demo circle,star'],
+  },
+};
+
+const families: Readonly<Record<string, string>> = {
+  vocab: 'Build, show and compare vocabularies.',
+  models: 'Local models: list, fetch, check, describe, delete.',
+};
+
+/** @param run called with the command that was named; `--help` and `--version` end before that */
+export function createProgram(version: string, run: (invocation: Invocation) => Promise<void>): Command {
+  const program = new Command('wordmask')
+    .description('Name things in words, get pixel masks: open-vocabulary image segmentation.')
+    .version(version, '--version', 'print the version')
+    .showSuggestionAfterError()
+    .exitOverride()
+    .addHelpText(
+      'after',
+      examples([
+        'wordmask segment photo.jpg -l "cat,dog|puppy,grass" -m ./clip-vit-base-patch16 --system naclip --refine crf --overlay',
+        'wordmask doctor',
+      ]) +
+        '\nOptions can also stand in wordmask.config.json and in WORDMASK_* variables; flags win. ' +
+        'wordmask COMMAND --help lists those of a command.\n',
+    );
+  for (const name of Object.keys(specs) as CommandName[]) {
+    const [first = '', second] = name.split(' ');
+    const parent = second === undefined ? program : family(program, first);
+    addCommand(parent, name, second ?? first, version, run);
+  }
+  return program;
+}
+
+function family(program: Command, name: string): Command {
+  const found = program.commands.find((command) => command.name() === name);
+  if (found) return found;
+  const command = program
+    .command(name)
+    .description(families[name] ?? '')
+    .exitOverride()
+    .showSuggestionAfterError();
+  const list = (Object.keys(specs) as CommandName[]).filter((key) => key.startsWith(`${name} `));
+  return command.addHelpText('after', examples(list.map((key) => specs[key].examples[0] as string)));
+}
+
+function addCommand(
+  parent: Command,
+  name: CommandName,
+  word: string,
+  version: string,
+  run: (invocation: Invocation) => Promise<void>,
+): void {
+  const { usage, text, examples: lines } = specs[name];
+  const command = parent.command(`${word} ${usage}`.trim()).description(text).exitOverride().showSuggestionAfterError();
+  command.version(version, '--version', 'print the version').addHelpText('after', examples(lines));
+  for (const key of commandOptions[name]) command.addOption(commanderOption(optionSpecs.get(key) as OptionSpec));
+  command.action(async () => {
+    const given: Record<string, unknown> = {};
+    for (const key of commandOptions[name]) {
+      const attribute = attributeOf(optionSpecs.get(key) as OptionSpec);
+      if (command.getOptionValueSource(attribute) === 'cli') given[key] = command.getOptionValue(attribute);
+    }
+    await run({ command: name, args: command.args, flags: given });
+  });
+}
+
+function commanderOption(spec: OptionSpec): Option {
+  const option = new Option(spec.flags, spec.text).helpGroup(spec.group);
+  if (spec.kind === 'pairs')
+    option.argParser((value: string, before: readonly string[] | undefined) => [...(before ?? []), value]);
+  return option;
+}
+
+/** Commander's own name for an option: `--no-x` counts as x. */
+function attributeOf(spec: OptionSpec): string {
+  return new Option(spec.flags).attributeName();
+}
+
+function examples(lines: readonly string[]): string {
+  return `\nExamples:\n${lines.map((line) => `  $ ${line}`).join('\n')}\n`;
+}
