@@ -48,7 +48,7 @@ const allowed = new Map<string, ReadonlySet<string>>([
   ['cli', new Set([...everything, 'server', 'cli'])],
   ['entry', new Set([...everything, 'server', 'cli', 'entry'])],
 ]);
-/** Units of these layers (a folder, or a file beside index.ts) do not import each other. */
+/** Units of these layers (a folder or a file) do not import each other; types.ts says what every unit offers. */
 const separateUnits = new Set(['systems', 'backbones', 'data']);
 
 /** The same for #include: folder -> folders whose headers it may name. */
@@ -110,8 +110,8 @@ function badEdge(file: string, specifier: string): string | undefined {
   const [toLayer = '', toUnit = ''] = to.split('/');
   if (!allowed.get(layer)?.has(toLayer)) return `${file} imports ${specifier}: ${layer} may not import ${toLayer}`;
   const name = (part: string): string => basename(basename(part, '.ts'), '.js');
-  const sideways =
-    layer === toLayer && separateUnits.has(layer) && name(unit) !== name(toUnit) && name(unit) !== 'index';
+  const apart = name(unit) !== name(toUnit) && name(unit) !== 'index' && name(toUnit) !== 'types';
+  const sideways = layer === toLayer && separateUnits.has(layer) && apart;
   return sideways ? `${file} imports ${specifier}: sideways inside ${layer}` : undefined;
 }
 
