@@ -1,5 +1,5 @@
 /** Named values of both CLIP towers, as tensors on the tape. */
-import { Tensor, adopt, concat, dtypeOfArray, exp, l2Normalise, matmul, mul, retain } from '../../engine/index.js';
+import { Tensor, adopt, dtypeOfArray, exp, gather, l2Normalise, matmul, mul, retain } from '../../engine/index.js';
 import { WordmaskError, show } from '../../util/errors.js';
 import { nearest } from '../../util/nearest.js';
 import type { BackboneInput } from '../types.js';
@@ -78,8 +78,8 @@ function textValues(model: ClipModel, inputs: Inputs, wanted: ReadonlySet<string
   const lengths = inputs.attention_mask ? keyLengths(input(inputs, 'attention_mask'), batch, length) : undefined;
   const last = model.encodeTextTokens(ids, { keyLengths: lengths, taps: taps('text', wanted, values) });
   values.set('text.last_hidden', last);
-  const rows = Array.from({ length: batch }, (_, i) => last.select(0, i).slice(0, model.endPosition(host.subarray(i * length, (i + 1) * length))).slice(0, 0, 1)); // [1, D] each
-  const pooled = concat(rows, 0); // [B, D]
+  const ends = Int32Array.from({ length: batch }, (_, i) => i * length + model.endPosition(host.subarray(i * length, (i + 1) * length)));
+  const pooled = gather(last.reshape(batch * length, -1), Tensor.from(ends)); // [B, D]
   values.set('text.pooled', pooled);
   values.set('text_embeds', l2Normalise(model.projectText(pooled)));
 }
