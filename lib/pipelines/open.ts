@@ -1,6 +1,6 @@
 /** Opening a model: name or folder -> weights on the device, ready to be asked. */
 import { freemem } from 'node:os';
-import { buildDenseClip } from '../registry/dense-clip.js';
+import { openDenseBackbone } from '../registry/backbones.js';
 import { resolveModel } from '../registry/resolve.js';
 import { findSystem, systemNames } from '../registry/systems.js';
 import { parseDType, parseDevice, setThreads, withSignal } from '../engine/index.js';
@@ -54,9 +54,9 @@ export async function open(idOrFolder: string, options: OpenOptions = {}): Promi
     if (options.threads !== undefined) setThreads(options.threads);
     const { folder, system } = await resolveModel(idOrFolder, { ...options, systems: systemNames() });
     const module = findSystem(system ?? 'naclip');
-    const built = await buildDenseClip(module, folder, { compute: checked.compute, checkWeights: options.checkWeights ?? true, signal: options.signal });
+    const built = await openDenseBackbone(folder, module.info, { compute: checked.compute, checkWeights: options.checkWeights ?? true, signal: options.signal });
     return new Model({
-      ...built, module, fileOptions: fileOptions(folder.manifest), budget: checked.budget,
+      ...built, module, system: module.build(built.encoder), fileOptions: fileOptions(folder.manifest), budget: checked.budget,
       info: {
         system: module.info.name, title: module.info.title, encoders: [folder.modelType], sizes: built.sizes, tasks: module.info.tasks,
         separable: module.info.separable, licence: module.info.licence, hash: built.hash, device: 'cpu', dtype: checked.compute === 'f32' ? 'fp32' : 'bf16',

@@ -27,6 +27,33 @@ export interface DenseSystem {
   refines(options: DenseOptions): boolean;
 }
 
+/** What every system says about itself. */
+export interface SystemInfo {
+  /** Lower-case name of the registry. */
+  readonly name: string;
+  readonly title: string;
+  readonly paper: string;
+  readonly year: number;
+  readonly kind: 'semantic' | 'panoptic' | 'instance';
+  readonly supervision: 'none' | 'text' | 'masks';
+  /** `model_type`s it runs on. */
+  readonly backbones: readonly string[];
+  readonly licence: { readonly code: string; readonly weights: string };
+  readonly tasks: readonly string[];
+  /** Whether image features serve any vocabulary. */
+  readonly separable: boolean;
+}
+
+/** What a system of this family exports: lib/systems/<name>/index.ts. */
+export interface DenseSystemModule {
+  readonly info: SystemInfo;
+  readonly defaults: DenseOptions;
+  readonly presets: Readonly<Record<string, DensePreset>>;
+  /** @throws E_OPTION */
+  check(...layers: readonly (Readonly<Record<string, unknown>> | undefined)[]): DenseOptions;
+  build(encoder: DenseEncoder): DenseSystem;
+}
+
 export function createDenseSystem(
   encoder: DenseEncoder, defaults: DenseOptions, hooks: Partial<Pick<DenseSystem, 'refine' | 'refines'>> = {},
 ): DenseSystem {

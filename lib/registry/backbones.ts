@@ -1,12 +1,11 @@
 /** Encoder families by the `model_type` of config.json. */
-import { clipTypes, loadClipBackbone, parseClipConfig } from '../backbones/clip/index.js';
-import type { Backbone } from '../backbones/types.js';
+import { type Backbone, clipTypes, loadClipBackbone, openDenseClip, parseClipConfig } from '../backbones/clip/index.js';
 import { parseDType, parseDevice } from '../engine/index.js';
 import { WordmaskError, show } from '../util/errors.js';
 import { requireCpu } from './device.js';
-import { readModelFolder } from './folder.js';
+import { type ModelFolder, readModelFolder } from './folder.js';
 
-export type { Backbone, BackboneInput } from '../backbones/types.js';
+export type { Backbone, BackboneInput } from '../backbones/clip/index.js';
 
 export interface LoadBackboneOptions {
   /** cpu (default), cuda, cuda:N or auto. */
@@ -32,4 +31,17 @@ export async function loadBackbone(folder: string, options: LoadBackboneOptions 
     throw new WordmaskError('E_MODEL_FORMAT', `${folder}: model_type ${show(files.modelType)} is not one of ${clipTypes.join(', ')}`, { details: { folder } });
   }
   return loadClipBackbone(files.tokenizer, parseClipConfig(files.configFile, files.config), files.weights, { compute: dtype, trainable: dtype === 'f32', checkWeights: options.checkWeights });
+}
+
+/**
+ * Opens the encoder of a folder for a system that runs on the given families.
+ * @throws E_MODEL_FORMAT when the folder's family is not among them; as `openDenseClip`
+ */
+export function openDenseBackbone(
+  folder: ModelFolder, system: { readonly name: string; readonly backbones: readonly string[] }, options: Parameters<typeof openDenseClip>[1],
+): ReturnType<typeof openDenseClip> {
+  if (!clipTypes.includes(folder.modelType) || !system.backbones.includes(folder.modelType)) {
+    throw new WordmaskError('E_MODEL_FORMAT', `${folder.path}: model_type ${show(folder.modelType)} does not fit the system ${system.name}, which runs on ${system.backbones.join(', ')}`, { details: { folder: folder.path } });
+  }
+  return openDenseClip(folder, options);
 }

@@ -4,11 +4,12 @@ import { clip } from '../systems/clip/index.js';
 import { maskclip } from '../systems/maskclip/index.js';
 import { naclip } from '../systems/naclip/index.js';
 import { sclip } from '../systems/sclip/index.js';
-import type { DenseSystemModule } from '../systems/types.js';
 import { WordmaskError, show } from '../util/errors.js';
 import { nearest } from '../util/nearest.js';
 
-export type { DenseSystemModule, SystemInfo } from '../systems/types.js';
+
+/** What a registered system is: the type of any of ours. */
+export type DenseSystemModule = typeof naclip;
 
 const systems = new Map<string, DenseSystemModule>([clip, maskclip, sclip, clearclip, naclip].map((system) => [system.info.name, system]));
 

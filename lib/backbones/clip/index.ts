@@ -2,20 +2,19 @@
 import { Tensor, l2Normalise, noGrad, scope } from '../../engine/index.js';
 import { loadTokenizer } from '../../text/index.js';
 import { openWeights } from '../../weights/index.js';
-import type { Backbone, BackboneInput } from '../types.js';
+import type { Backbone, BackboneInput } from '../../nn/backbone.js';
 import type { ClipConfig } from './config.js';
 import { clipForward, clipNames } from './inspect.js';
 import { type LoadClipOptions, loadClip } from './load.js';
 import { ClipModel } from './model.js';
 import { encodeTexts } from './text.js';
 
+export type { Backbone, BackboneInput } from '../../nn/backbone.js';
 export { type ClipConfig, parseClipConfig } from './config.js';
 export { buildClip, loadClip } from './load.js';
-export { denseClipEncoder } from './dense.js';
 export { ClipModel, type PositionRule, type VisionVariant } from './model.js';
+export { openDenseClip } from './open.js';
 export { clipPreprocess } from './preprocess.js';
-export { probeClip, probeNames } from './probe.js';
-export { encodeTexts } from './text.js';
 
 /** Opens a folder with config.json and weights for raw use: values by name, gradients (f32). */
 export async function loadClipBackbone(folder: string, config: ClipConfig, weightsFile: string, options: LoadClipOptions): Promise<Backbone> {

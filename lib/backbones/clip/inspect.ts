@@ -2,7 +2,7 @@
 import { Tensor, adopt, dtypeOfArray, exp, gather, l2Normalise, matmul, mul, retain } from '../../engine/index.js';
 import { WordmaskError, show } from '../../util/errors.js';
 import { nearest } from '../../util/nearest.js';
-import type { BackboneInput } from '../types.js';
+import type { BackboneInput } from '../../nn/backbone.js';
 import type { ClipModel } from './model.js';
 
 type Inputs = Readonly<Record<string, BackboneInput>>;

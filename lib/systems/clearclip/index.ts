@@ -3,10 +3,8 @@
  * Windows are padded with zeros around their centre to a multiple of the patch; the maps are cut back after the bilinear step.
  * Difference: sums of window logits are f32.
  */
-import { denseClipEncoder } from '../../backbones/clip/index.js';
 import { type DenseOptions, denseOptions, familyDefaults } from '../../post/dense-options.js';
-import { createDenseSystem } from '../../post/dense-system.js';
-import type { DenseSystemModule } from '../types.js';
+import { createDenseSystem, type DenseSystemModule } from '../../post/dense-system.js';
 import { presets } from './presets.js';
 
 const defaults: DenseOptions = {
@@ -21,5 +19,5 @@ export const clearclip: DenseSystemModule = {
   defaults,
   presets,
   check: (...layers) => denseOptions(defaults, ...layers),
-  build: (model) => createDenseSystem(denseClipEncoder(model), defaults),
+  build: (encoder) => createDenseSystem(encoder, defaults),
 };

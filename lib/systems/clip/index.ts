@@ -2,10 +2,8 @@
  * CLIP read densely: the ordinary forward pass, every patch token through the final norm and projection.
  * Baseline row of the NACLIP, SCLIP and ClearCLIP papers; dense-clip-baselines.md section 1, first row.
  */
-import { denseClipEncoder } from '../../backbones/clip/index.js';
 import { denseOptions, familyDefaults } from '../../post/dense-options.js';
-import { createDenseSystem } from '../../post/dense-system.js';
-import type { DenseSystemModule } from '../types.js';
+import { createDenseSystem, type DenseSystemModule } from '../../post/dense-system.js';
 import { presets } from './presets.js';
 
 const defaults = familyDefaults;
@@ -18,5 +16,5 @@ export const clip: DenseSystemModule = {
   defaults,
   presets,
   check: (...layers) => denseOptions(defaults, ...layers),
-  build: (model) => createDenseSystem(denseClipEncoder(model), defaults),
+  build: (encoder) => createDenseSystem(encoder, defaults),
 };

@@ -3,10 +3,8 @@
  * its own value. Default is the form without residual and MLP in which later papers rerun it; preset
  * `maskclip-original` is the original repository's form, with its optional refinements (key smoothing, prompt denoising).
  */
-import { denseClipEncoder } from '../../backbones/clip/index.js';
 import { type DenseOptions, denseOptions, familyDefaults } from '../../post/dense-options.js';
-import { createDenseSystem } from '../../post/dense-system.js';
-import type { DenseSystemModule } from '../types.js';
+import { createDenseSystem, type DenseSystemModule } from '../../post/dense-system.js';
 import { presets } from './presets.js';
 import { refineScores } from './refine.js';
 
@@ -20,8 +18,8 @@ export const maskclip: DenseSystemModule = {
   defaults,
   presets,
   check: (...layers) => denseOptions(defaults, ...layers),
-  build: (model) =>
-    createDenseSystem(denseClipEncoder(model), defaults, {
+  build: (encoder) =>
+    createDenseSystem(encoder, defaults, {
       refine: refineScores,
       refines: (options) => options.keySmoothing > 0 || options.promptDenoising > 0,
     }),

@@ -4,10 +4,8 @@
  * Differences from the published code: sums of window logits are f32; the factor of `gauss` (nonly) is computed per
  * window; running out of memory in PAMR tiles the picture where that code would skip the step.
  */
-import { denseClipEncoder } from '../../backbones/clip/index.js';
 import { type DenseOptions, denseOptions, familyDefaults } from '../../post/dense-options.js';
-import { createDenseSystem } from '../../post/dense-system.js';
-import type { DenseSystemModule } from '../types.js';
+import { createDenseSystem, type DenseSystemModule } from '../../post/dense-system.js';
 import { presets } from './presets.js';
 
 const defaults: DenseOptions = {
@@ -22,5 +20,5 @@ export const naclip: DenseSystemModule = {
   defaults,
   presets,
   check: (...layers) => denseOptions(defaults, ...layers),
-  build: (model) => createDenseSystem(denseClipEncoder(model), defaults),
+  build: (encoder) => createDenseSystem(encoder, defaults),
 };

@@ -3,10 +3,8 @@
  * query with query and key with key, residual and MLP kept. The sum is not halved, as in the published code.
  * Difference: sums of window logits are f32.
  */
-import { denseClipEncoder } from '../../backbones/clip/index.js';
 import { type DenseOptions, denseOptions, familyDefaults } from '../../post/dense-options.js';
-import { createDenseSystem } from '../../post/dense-system.js';
-import type { DenseSystemModule } from '../types.js';
+import { createDenseSystem, type DenseSystemModule } from '../../post/dense-system.js';
 import { presets } from './presets.js';
 
 const defaults: DenseOptions = { ...familyDefaults, attention: 'qq+kk' };
@@ -19,5 +17,5 @@ export const sclip: DenseSystemModule = {
   defaults,
   presets,
   check: (...layers) => denseOptions(defaults, ...layers),
-  build: (model) => createDenseSystem(denseClipEncoder(model), defaults),
+  build: (encoder) => createDenseSystem(encoder, defaults),
 };

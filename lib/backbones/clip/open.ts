@@ -1,0 +1,52 @@
+/** A CLIP folder opened for a dense system: encoder, text side, identity. */
+import type { Tensor } from '../../engine/index.js';
+import { loadTokenizer } from '../../text/index.js';
+import { WordmaskError } from '../../util/errors.js';
+import { sha256, sha256File } from '../../util/files.js';
+import { openWeights } from '../../weights/index.js';
+import { parseClipConfig } from './config.js';
+import { type DenseVariant, denseClipEncoder } from './dense.js';
+import { loadClip } from './load.js';
+import type { ClipModel } from './model.js';
+import { probeClip, probeNames } from './probe.js';
+import { encodeTexts } from './text.js';
+
+/** Files of a model folder, found and checked by the registry. */
+export interface ClipFiles {
+  readonly configFile: string;
+  readonly config: Record<string, unknown>;
+  readonly weights: string;
+  /** Folder of the tokenizer's files. */
+  readonly tokenizer: string;
+}
+
+/** @throws E_MODEL_FORMAT, E_TOKENIZER, E_WEIGHTS, E_WEIGHTS_VALUE */
+export async function openDenseClip(files: ClipFiles, options: { compute: 'f32' | 'bf16'; checkWeights: boolean; signal?: AbortSignal }) {
+  const config = parseClipConfig(files.configFile, files.config);
+  const tokenizer = await loadTokenizer(files.tokenizer, { signal: options.signal });
+  if (tokenizer.vocabSize > config.text.vocabulary) {
+    throw new WordmaskError('E_TOKENIZER', `${files.tokenizer}: the tokenizer has ${tokenizer.vocabSize} ids, the text tower only ${config.text.vocabulary}`, { details: { folder: files.tokenizer } });
+  }
+  const weights = await openWeights(files.weights, { signal: options.signal });
+  let model: ClipModel;
+  let hash: string;
+  try {
+    const digests = Promise.all(weights.files.map((file) => sha256File(file.path, { signal: options.signal })));
+    digests.catch(() => undefined);
+    model = await loadClip(config, weights, options);
+    hash = await digests.then((list) => (list.length === 1 ? (list[0] as string) : sha256(list.join('\n'))));
+  } finally {
+    await weights.close();
+  }
+  return {
+    encoder: denseClipEncoder(model), embed: config.embed,
+    /** SHA-256 over the weights files. */
+    hash,
+    sizes: { patch: config.vision.patch, embed: config.embed, parametersBytes: weights.bytes, width: config.vision.width },
+    /** Texts -> features [T, E], not normalised; one warning for each text that was cut. */
+    encodeText: (texts: readonly string[], warnings: string[]): Tensor => encodeTexts(model, tokenizer, texts, warnings),
+    probeNames: probeNames as readonly string[],
+    probe: (pixels: Tensor, variant: DenseVariant, name: string): Tensor => probeClip(model, pixels, variant, name as (typeof probeNames)[number]),
+    dispose: () => model.dispose(),
+  };
+}
