@@ -2,5 +2,5 @@
 export { abiVersion, capi, cmakeDir, includeDir } from '../engine/neighbours.js';
 export { slidingWindows } from '../image/window-plan.js';
 export {
-  type ArrayInput, type ArrayResult, attention, connectedComponents, denseCrf, pamr, resize,
+  type ArrayInput, type ArrayResult, attention, connectedComponents, denseCrf, gaussianBlur, pamr, resize,
 } from '../post/arrays.js';

@@ -3,7 +3,7 @@
  * Names and shapes are those of user-interfaces.md section 12.
  */
 import {
-  type DType, Tensor, type TypedArray, attention as attentionOp, connectedComponents as componentsOp, noGrad, numel,
+  type DType, Tensor, type TypedArray, attention as attentionOp, connectedComponents as componentsOp, gaussianBlur as blurOp, noGrad, numel,
   resize as resizeOp, scope,
 } from '../engine/index.js';
 import type { AttentionOptions, ResizeMode } from '../engine/index.js';
@@ -146,6 +146,11 @@ export function resize(array: ArrayInput, options: ArrayResizeOptions): Promise<
   const bytes = array?.data instanceof Uint8Array || array?.data instanceof Uint8ClampedArray;
   const wide = array?.data instanceof Float64Array;
   return compute(() => resizeOp(tensorOf('array', array, bytes ? 'u8' : wide ? 'f64' : 'f32', bytes ? [3] : [2, 3, 4, 5]), options));
+}
+
+/** Gaussian blur of f32 [..., H, W]; beyond the border the picture is reflected, the edge sample repeated. */
+export function gaussianBlur(array: ArrayInput, options: { sigma: number; truncate?: number }): Promise<ArrayResult> {
+  return compute(() => blurOp(tensorOf('array', array, 'f32', [2, 3, 4]), options));
 }
 
 /** Connected pieces of equal labels [H, W] -> i32 ids from 1 in raster order of their first pixel. */
