@@ -1,12 +1,29 @@
 /** What the op test cannot see: the functions around the card, results that do not depend on the batch, refusals. */
 import t from 'tap';
-import { Tensor, attention, attentionMaps, backward, maskBits, omega, requireGrad, scope, sumTo } from '#lib/engine/index.js';
+import {
+  attention,
+  attentionMaps,
+  backward,
+  maskBits,
+  omega,
+  requireGrad,
+  scope,
+  sumTo,
+  Tensor,
+} from '#lib/engine/index.js';
 import { relL2, seeded, toHost } from '../helpers/samples.js';
 
 function random(key: string, shape: number[], dtype: 'f32' | 'bf16' | 'f64' = 'f32'): Tensor {
   const next = seeded(key);
   const size = shape.reduce((a, b) => a * b, 1);
-  return Tensor.from(toHost(Float64Array.from({ length: size }, () => next() * 4 - 2), dtype), shape, dtype);
+  return Tensor.from(
+    toHost(
+      Float64Array.from({ length: size }, () => next() * 4 - 2),
+      dtype,
+    ),
+    shape,
+    dtype,
+  );
 }
 
 const bytes = async (x: Tensor) => Buffer.from((await x.contiguous().data()).buffer);
@@ -46,12 +63,18 @@ t.test('maps', async (t) => {
     const naclip = attentionMaps(q, k, v, { source: 'kk', gaussian: { sigma: 5, height: 3, width: 4 } });
     const bias = Tensor.from(omega(3, 4, 5), [1, 1, 13, 13]);
     const dense = attentionMaps(q, k, v, { source: 'kk', bias });
-    t.ok(relL2(await naclip.probabilities.data(), await dense.probabilities.data()) < 1e-6, 'the gaussian term is omega');
+    t.ok(
+      relL2(await naclip.probabilities.data(), await dense.probabilities.data()) < 1e-6,
+      'the gaussian term is omega',
+    );
     t.same(naclip.lse?.shape, [1, 2, 13]);
     const sclip = attentionMaps(q, k, v, { source: 'qq+kk' });
     t.equal(sclip.lse, undefined);
     const sums = await sumTo(sclip.probabilities, [1, 2, 13, 1]).data();
-    t.ok(sums.every((sum) => Math.abs(sum - 2) < 1e-5), 'rows of two softmaxes sum to 2');
+    t.ok(
+      sums.every((sum) => Math.abs(sum - 2) < 1e-5),
+      'rows of two softmaxes sum to 2',
+    );
   });
 });
 
@@ -62,7 +85,10 @@ t.test('mask logits', async (t) => {
     const blocked = attentionMaps(q, k, v, { mask: maskBits(masks) });
     const rescued = attentionMaps(q, k, v, { mask: maskBits(masks), rescue: true });
     const map = (await blocked.probabilities.slice(1, 0, 1).contiguous().data()) as Float32Array;
-    t.same([...map.slice(0, 5)].map((p) => p > 0), [true, false, true, false, true]);
+    t.same(
+      [...map.slice(0, 5)].map((p) => p > 0),
+      [true, false, true, false, true],
+    );
     t.same([...map.slice(5, 10)], [0, 0, 0, 0, 0], 'a blocked row has no weights');
     t.equal((await (blocked.lse as Tensor).data())[1], Number.NEGATIVE_INFINITY);
     t.same([...(await blocked.output.slice(2, 1, 2).contiguous().data())], new Array(8).fill(0), 'and gives zeros');
@@ -73,7 +99,11 @@ t.test('mask logits', async (t) => {
 
 t.test('gradients through views, maps and expanded bias', async (t) => {
   await scope(async () => {
-    const [q, k, v] = ['gq', 'gk', 'gv'].map((name) => requireGrad(random(name, [2, 3, 6, 4], 'f64'))) as [Tensor, Tensor, Tensor];
+    const [q, k, v] = ['gq', 'gk', 'gv'].map((name) => requireGrad(random(name, [2, 3, 6, 4], 'f64'))) as [
+      Tensor,
+      Tensor,
+      Tensor,
+    ];
     const bias = requireGrad(random('bias', [1, 3, 1, 6], 'f64'));
     const run = (shared: Tensor) => {
       const { output, probabilities, lse } = attentionMaps(q, k, v, { bias: shared });
@@ -90,7 +120,10 @@ t.test('gradients through views, maps and expanded bias', async (t) => {
     const maps = attentionMaps(q, k, v);
     const weights = random('weights', [2, 3, 6, 6], 'f64');
     const grads = backward(maps.probabilities, { wrt: [q, k], grad: weights });
-    t.ok((await (grads.get(q) as Tensor).contiguous().data()).some((x) => Math.abs(x) > 1e-3), 'a loss on the map alone reaches q');
+    t.ok(
+      (await (grads.get(q) as Tensor).contiguous().data()).some((x) => Math.abs(x) > 1e-3),
+      'a loss on the map alone reaches q',
+    );
   });
 });
 
@@ -110,6 +143,7 @@ t.test('refusals name the op and the shapes', async (t) => {
       () => attention(x, x, x, { self: { key: x, value: y } }),
       () => attention(x, x, x, { keyLengths: random('l', [1]) }),
     ];
-    for (const call of refused) t.throws(call, { name: 'WordmaskError', code: 'E_OPTION', message: /^attention: expected/ });
+    for (const call of refused)
+      t.throws(call, { name: 'WordmaskError', code: 'E_OPTION', message: /^attention: expected/ });
   });
 });

@@ -13,7 +13,11 @@ import { type TermSample, termSamples } from './samples.js';
 import { type AttentionTermAttrs, checkTerms, termAttrs, termInputs } from './shapes.js';
 
 /** termGrads: the gradient computes those of bias and of (san) class masks too; the forward pass does not read it. */
-export type AttentionAttrs = AttentionTermAttrs & { returnLse: boolean; returnProbabilities: boolean; termGrads: boolean };
+export type AttentionAttrs = AttentionTermAttrs & {
+  returnLse: boolean;
+  returnProbabilities: boolean;
+  termGrads: boolean;
+};
 
 const forms = [
   { suffix: '', attrs: {} },
@@ -27,7 +31,8 @@ export const attentionCard = defineOp<AttentionAttrs>({
   mixedDtypes: true,
   shape(specs, attrs) {
     const { batch, heads, nq, nk, dv, side } = checkTerms('attention', specs, attrs);
-    if (attrs.returnLse && attrs.source === 4) rejectShape('attention', 'a single softmax (two have no common LSE)', specs);
+    if (attrs.returnLse && attrs.source === 4)
+      rejectShape('attention', 'a single softmax (two have no common LSE)', specs);
     return [
       { shape: [batch, nq, heads, dv], dtype: specs[0]!.dtype },
       ...(attrs.returnLse ? [{ shape: [batch, heads, nq], dtype: side }] : []),
@@ -36,12 +41,23 @@ export const attentionCard = defineOp<AttentionAttrs>({
   },
   grad({ inputs, attrs: { returnLse, returnProbabilities, ...attrs }, grads }) {
     const dMaps = returnProbabilities ? grads[returnLse ? 2 : 1] : undefined;
-    const all = once(() => attentionBwd(inputs, { ...attrs, returnMapGrads: false }, { dOut: grads[0], dLse: returnLse ? grads[1] : undefined, dMaps }));
+    const all = once(() =>
+      attentionBwd(
+        inputs,
+        { ...attrs, returnMapGrads: false },
+        { dOut: grads[0], dLse: returnLse ? grads[1] : undefined, dMaps },
+      ),
+    );
     const term = (name: 'bias' | 'classMasks') => (attrs.termGrads ? () => all()[name] as Tensor : undefined);
     return [
-      () => all().dq, () => all().dk, () => all().dv,
-      term('bias'), undefined, attrs.classMode === 2 ? term('classMasks') : undefined,
-      () => all().selfKey as Tensor, () => all().selfValue as Tensor,
+      () => all().dq,
+      () => all().dk,
+      () => all().dv,
+      term('bias'),
+      undefined,
+      attrs.classMode === 2 ? term('classMasks') : undefined,
+      () => all().selfKey as Tensor,
+      () => all().selfValue as Tensor,
     ];
   },
   reference: attentionReference,
@@ -49,7 +65,11 @@ export const attentionCard = defineOp<AttentionAttrs>({
     forms.map(({ suffix, attrs }) => ({
       ...plain(sample),
       name: sample.name + suffix,
-      attrs: { ...sample.attrs, ...attrs, ...(attrs.returnLse && sample.attrs.source === 4 ? { returnLse: false } : {}) },
+      attrs: {
+        ...sample.attrs,
+        ...attrs,
+        ...(attrs.returnLse && sample.attrs.source === 4 ? { returnLse: false } : {}),
+      },
       grad: sample.grad !== false && (suffix === '' || sample.lse !== false || sample.attrs.source === 4),
     })),
   ),
@@ -69,8 +89,20 @@ function plain({ inputs, dtypes }: TermSample) {
   return dtypes ? { inputs, dtypes } : { inputs };
 }
 
-function bench(name: string, batch: number, heads: number, nq: number, nk: number, d: number, attrs: Partial<AttentionAttrs> = {}) {
-  const inputs = [[nq, d], [nk, d], [nk, d]].map(([n, width]) => ({ shape: [batch, heads, n as number, width as number] }));
+function bench(
+  name: string,
+  batch: number,
+  heads: number,
+  nq: number,
+  nk: number,
+  d: number,
+  attrs: Partial<AttentionAttrs> = {},
+) {
+  const inputs = [
+    [nq, d],
+    [nk, d],
+    [nk, d],
+  ].map(([n, width]) => ({ shape: [batch, heads, n as number, width as number] }));
   const flops = 4 * batch * heads * nq * nk * d * (attrs.source === 4 ? 2 : 1);
   return { name, inputs, attrs: { scale: 1 / Math.sqrt(d), ...attrs }, dtypes: ['f32', 'bf16'] as const, flops };
 }
@@ -115,7 +147,12 @@ export interface AttentionMaps {
   readonly probabilities: Tensor;
 }
 
-function parts(q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions): { inputs: (Tensor | undefined)[]; attrs: AttentionTermAttrs & { termGrads: boolean } } {
+function parts(
+  q: Tensor,
+  k: Tensor,
+  v: Tensor,
+  options: AttentionOptions,
+): { inputs: (Tensor | undefined)[]; attrs: AttentionTermAttrs & { termGrads: boolean } } {
   const { gaussian, classTokens, self } = options;
   const masks = classTokens && (classTokens.masks.rank === 3 ? unsqueezeHeads(classTokens.masks) : classTokens.masks);
   return {
@@ -157,7 +194,10 @@ export function attention(q: Tensor, k: Tensor, v: Tensor, options: AttentionOpt
 export function attentionMaps(q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions = {}): AttentionMaps {
   const { inputs, attrs } = parts(q, k, v, options);
   const returnLse = attrs.source !== sources['qq+kk'];
-  const [output, ...rest] = run(attentionCard, inputs, { ...attrs, returnLse, returnProbabilities: true }) as [Tensor, ...Tensor[]];
+  const [output, ...rest] = run(attentionCard, inputs, { ...attrs, returnLse, returnProbabilities: true }) as [
+    Tensor,
+    ...Tensor[],
+  ];
   const probabilities = rest.at(-1) as Tensor;
   return { output: output.permute(0, 2, 1, 3), probabilities, ...(returnLse ? { lse: rest[0] as Tensor } : {}) };
 }

@@ -23,26 +23,45 @@ export const attentionBwdCard = defineOp<AttentionBwdAttrs>({
     const { batch, heads, nq, nk, d, dv, side } = checkTerms('attention_bwd', specs, attrs);
     const dtype = specs[0]!.dtype;
     const expected: readonly [number, readonly number[], TensorSpec['dtype']][] = [
-      [9, [batch, nq, heads, dv], dtype], [10, [batch, heads, nq], side], [11, [batch, heads, nq, nk], side],
+      [9, [batch, nq, heads, dv], dtype],
+      [10, [batch, heads, nq], side],
+      [11, [batch, heads, nq, nk], side],
     ];
     for (const [i, shape, type] of expected) {
       const spec = specs[i];
-      if (spec && (!sameShape(spec.shape, shape) || spec.dtype !== type)) rejectShape('attention_bwd', `input ${i} to be ${type}[${shape.join(', ')}]`, specs);
+      if (spec && (!sameShape(spec.shape, shape) || spec.dtype !== type))
+        rejectShape('attention_bwd', `input ${i} to be ${type}[${shape.join(', ')}]`, specs);
     }
-    if (specs[10] && attrs.source === 4) rejectShape('attention_bwd', 'no dLse (two softmaxes have no common LSE)', specs);
+    if (specs[10] && attrs.source === 4)
+      rejectShape('attention_bwd', 'no dLse (two softmaxes have no common LSE)', specs);
     return [
-      { shape: [batch, nq, heads, d], dtype }, { shape: [batch, nk, heads, d], dtype }, { shape: [batch, nk, heads, dv], dtype },
+      { shape: [batch, nq, heads, d], dtype },
+      { shape: [batch, nk, heads, d], dtype },
+      { shape: [batch, nk, heads, dv], dtype },
       ...(attrs.termGrads && specs[3] ? [specs[3]] : []),
       ...(attrs.termGrads && specs[5] && attrs.classMode === 2 ? [specs[5]] : []),
-      ...(specs[6] ? [{ shape: [batch, nq, heads, d], dtype }, { shape: [batch, nq, heads, dv], dtype }] : []),
+      ...(specs[6]
+        ? [
+            { shape: [batch, nq, heads, d], dtype },
+            { shape: [batch, nq, heads, dv], dtype },
+          ]
+        : []),
       ...(attrs.returnMapGrads ? [{ shape: [batch, heads, nq, nk], dtype: side }] : []),
     ];
   },
   reference: attentionBwdReference,
-  samples: termSamples.flatMap((sample) => [upstream(sample, 'dO', true, false), upstream(sample, 'dO, dLSE and dMaps', true, true), upstream(sample, 'dMaps', false, true)]),
+  samples: termSamples.flatMap((sample) => [
+    upstream(sample, 'dO', true, false),
+    upstream(sample, 'dO, dLSE and dMaps', true, true),
+    upstream(sample, 'dMaps', false, true),
+  ]),
   // Differences of nearly equal sums of rounded operands: kernels.md asks for 1e-2 from bf16.
   tolerance: { bf16: 1e-2, f16: 2e-3 },
-  bench: [bench('vit-b16 one window', 1, 12, 197, 64), bench('vit-b16 four windows', 4, 12, 197, 64), bench('vit-l14-336', 1, 16, 577, 64)],
+  bench: [
+    bench('vit-b16 one window', 1, 12, 197, 64),
+    bench('vit-b16 four windows', 4, 12, 197, 64),
+    bench('vit-l14-336', 1, 16, 577, 64),
+  ],
 });
 
 function bench(name: string, batch: number, heads: number, n: number, d: number) {
@@ -63,7 +82,12 @@ function upstream(sample: TermSample, suffix: string, out: boolean, maps: boolea
     maps && sample.attrs.source !== 4 ? { shape: [batch, heads, nq] } : undefined,
     maps ? { shape: [batch, heads, nq, nk] } : undefined,
   ];
-  return { name: `${sample.name} ${suffix}`, inputs, attrs: { ...sample.attrs, termGrads: true, returnMapGrads: maps }, ...(dtypes ? { dtypes } : {}) };
+  return {
+    name: `${sample.name} ${suffix}`,
+    inputs,
+    attrs: { ...sample.attrs, termGrads: true, returnMapGrads: maps },
+    ...(dtypes ? { dtypes } : {}),
+  };
 }
 
 export interface AttentionGrads {
@@ -82,8 +106,16 @@ export interface AttentionGrads {
  * Gradients of an attention call, for its card. Inputs in the order of the card attention; `dOut` [B, Nq, A, dv],
  * `dLse` [B, A, Nq] and `dMaps` [B, A, Nq, Nk] are the gradients of its outputs, undefined where there is none.
  */
-export function attentionBwd(inputs: readonly (Tensor | undefined)[], attrs: AttentionBwdAttrs, upstreams: { dOut?: Tensor | undefined; dLse?: Tensor | undefined; dMaps?: Tensor | undefined }): AttentionGrads {
-  const results = run(attentionBwdCard, [...Array.from({ length: 9 }, (_, i) => inputs[i]), upstreams.dOut, upstreams.dLse, upstreams.dMaps], attrs);
+export function attentionBwd(
+  inputs: readonly (Tensor | undefined)[],
+  attrs: AttentionBwdAttrs,
+  upstreams: { dOut?: Tensor | undefined; dLse?: Tensor | undefined; dMaps?: Tensor | undefined },
+): AttentionGrads {
+  const results = run(
+    attentionBwdCard,
+    [...Array.from({ length: 9 }, (_, i) => inputs[i]), upstreams.dOut, upstreams.dLse, upstreams.dMaps],
+    attrs,
+  );
   let next = 0;
   const take = () => results[next++] as Tensor;
   const heads = (present: unknown) => (present ? take().permute(0, 2, 1, 3) : undefined);
@@ -93,5 +125,13 @@ export function attentionBwd(inputs: readonly (Tensor | undefined)[], attrs: Att
   const selfKey = heads(inputs[6]);
   const selfValue = heads(inputs[6]);
   const maps = attrs.returnMapGrads ? take() : undefined;
-  return { dq, dk, dv, ...(bias && { bias }), ...(classMasks && { classMasks }), ...(selfKey && selfValue && { selfKey, selfValue }), ...(maps && { maps }) };
+  return {
+    dq,
+    dk,
+    dv,
+    ...(bias && { bias }),
+    ...(classMasks && { classMasks }),
+    ...(selfKey && selfValue && { selfKey, selfValue }),
+    ...(maps && { maps }),
+  };
 }

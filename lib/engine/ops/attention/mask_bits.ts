@@ -1,5 +1,5 @@
 /** The bit mask of attention from real masks: one bit a key, set where the key is blocked. */
-import { type RefArray, defineOp } from '../../card.js';
+import { defineOp, type RefArray } from '../../card.js';
 import { isFloat } from '../../dtype.js';
 import { run } from '../../run.js';
 import { rejectShape } from '../../shapes.js';
@@ -25,7 +25,7 @@ export const maskBitsCard = defineOp({
     const out = new Float64Array(packed.reduce((a, b) => a * b, 1));
     data.forEach((value, i) => {
       const at = Math.floor(i / n) * bytes + ((i % n) >> 3);
-      if (value < threshold) out[at] = (out[at] as number) + 2 ** (i % n & 7);
+      if (value < threshold) out[at] = (out[at] as number) + 2 ** ((i % n) & 7);
     });
     return [{ data: out, shape: packed }];
   },

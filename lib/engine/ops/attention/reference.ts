@@ -45,10 +45,24 @@ class Definition {
   /** Input indices of A and B, one pair a softmax. */
   readonly pairs: readonly (readonly [number, number])[];
 
-  constructor(readonly inputs: Inputs, readonly attrs: AttentionTermAttrs) {
+  constructor(
+    readonly inputs: Inputs,
+    readonly attrs: AttentionTermAttrs,
+  ) {
     [this.batch, this.heads, this.nq] = this.input(0).shape as [number, number, number];
     this.nk = this.input(1).shape[2] as number;
-    this.pairs = ([[[0, 1]], [[1, 1]], [[0, 0]], [[2, 2]], [[0, 0], [1, 1]]] as const)[attrs.source] as readonly (readonly [number, number])[];
+    this.pairs = (
+      [
+        [[0, 1]],
+        [[1, 1]],
+        [[0, 0]],
+        [[2, 2]],
+        [
+          [0, 0],
+          [1, 1],
+        ],
+      ] as const
+    )[attrs.source] as readonly (readonly [number, number])[];
   }
 
   input(i: number): RefArray {
@@ -91,7 +105,8 @@ class Definition {
   factor(b: number): number {
     const [a, c] = this.pairs[0] as readonly [number, number];
     let sum = 0;
-    for (let head = 0; head < this.heads; head++) sum += this.meanNorm(this.input(a), b, head) * this.meanNorm(this.input(c), b, head);
+    for (let head = 0; head < this.heads; head++)
+      sum += this.meanNorm(this.input(a), b, head) * this.meanNorm(this.input(c), b, head);
     return (this.attrs.scale * sum) / this.heads;
   }
 
@@ -107,10 +122,20 @@ class Definition {
     return san ? value : value >= 0.5 ? 0 : hidden;
   }
 
-  logit(b: number, head: number, pair: readonly [number, number], i: number, j: number, factor: number, rescued: boolean): number {
+  logit(
+    b: number,
+    head: number,
+    pair: readonly [number, number],
+    i: number,
+    j: number,
+    factor: number,
+    rescued: boolean,
+  ): number {
     const { attrs, inputs } = this;
     if (j >= this.limit(b, i)) return Number.NEGATIVE_INFINITY;
-    let x = attrs.nonly ? 0 : attrs.scale * dot(rowOf(this.input(pair[0]), b, head, i), rowOf(this.input(pair[1]), b, head, j));
+    let x = attrs.nonly
+      ? 0
+      : attrs.scale * dot(rowOf(this.input(pair[0]), b, head, i), rowOf(this.input(pair[1]), b, head, j));
     if (attrs.sigma > 0) x += factor * this.gaussian(i, j);
     if (inputs[3]) x += inputs[3].data[broadcastIndex(inputs[3].shape, [b, head, i, j])] as number;
     if (attrs.classMode > 0) x += this.classTerm(b, head, i, j);
@@ -118,7 +143,9 @@ class Definition {
   }
 
   selfLogit(b: number, head: number, pair: readonly [number, number], i: number): number {
-    return this.inputs[6] ? this.attrs.scale * dot(rowOf(this.input(pair[0]), b, head, i), rowOf(this.inputs[6], b, head, i)) : Number.NEGATIVE_INFINITY;
+    return this.inputs[6]
+      ? this.attrs.scale * dot(rowOf(this.input(pair[0]), b, head, i), rowOf(this.inputs[6], b, head, i))
+      : Number.NEGATIVE_INFINITY;
   }
 
   softmax(b: number, head: number, pair: readonly [number, number]): Softmax {
@@ -145,7 +172,10 @@ class Definition {
 }
 
 /** Outputs of the attention card: O [B, Nq, A, dv], then LSE and P where asked for. */
-export function attentionReference(inputs: Inputs, attrs: AttentionTermAttrs & { returnLse: boolean; returnProbabilities: boolean }): RefArray[] {
+export function attentionReference(
+  inputs: Inputs,
+  attrs: AttentionTermAttrs & { returnLse: boolean; returnProbabilities: boolean },
+): RefArray[] {
   const def = new Definition(inputs, attrs);
   const { batch, heads, nq, nk } = def;
   const v = def.input(2);
@@ -186,7 +216,12 @@ class Gradients {
     const like = (x: RefArray | undefined) => x && zeros(...x.shape);
     const { inputs } = def;
     [this.dq, this.dk, this.dv] = [0, 1, 2].map((i) => zeros(...def.input(i).shape)) as [RefArray, RefArray, RefArray];
-    [this.bias, this.masks, this.selfK, this.selfV] = [like(inputs[3]), like(inputs[5]), like(inputs[6]), like(inputs[7])];
+    [this.bias, this.masks, this.selfK, this.selfV] = [
+      like(inputs[3]),
+      like(inputs[5]),
+      like(inputs[6]),
+      like(inputs[7]),
+    ];
     this.maps = zeros(def.batch, def.heads, def.nq, def.nk);
   }
 
@@ -208,13 +243,20 @@ class Gradients {
     }
   }
 
-  head(b: number, head: number, dOut: (i: number) => Float64Array, dLse: RefArray | undefined, dMaps: RefArray | undefined): number {
+  head(
+    b: number,
+    head: number,
+    dOut: (i: number) => Float64Array,
+    dLse: RefArray | undefined,
+    dMaps: RefArray | undefined,
+  ): number {
     const { def } = this;
     const { nq, nk, attrs, inputs } = def;
     let factor = 0;
     for (let i = 0; i < nq; i++) {
       const dp = rowOf(this.maps, b, head, i);
-      for (let j = 0; j < nk; j++) dp[j] = dot(dOut(i), rowOf(def.input(2), b, head, j)) + (dMaps ? (rowOf(dMaps, b, head, i)[j] as number) : 0);
+      for (let j = 0; j < nk; j++)
+        dp[j] = dot(dOut(i), rowOf(def.input(2), b, head, j)) + (dMaps ? (rowOf(dMaps, b, head, i)[j] as number) : 0);
     }
     for (const pair of def.pairs) {
       const soft = def.softmax(b, head, pair);
@@ -252,7 +294,10 @@ class Gradients {
     const { def } = this;
     const [a, c] = def.pairs[0] as readonly [number, number];
     for (let head = 0; head < def.heads; head++) {
-      for (const [from, other] of [[a, c], [c, a]] as const) {
+      for (const [from, other] of [
+        [a, c],
+        [c, a],
+      ] as const) {
         const x = def.input(from);
         const n = x.shape[2] as number;
         const share = (dFactor * def.attrs.scale * def.meanNorm(def.input(other), b, head)) / (def.heads * n);
@@ -279,7 +324,10 @@ function tokensFirst(x: RefArray): RefArray {
 }
 
 /** Outputs of the attention_bwd card. Inputs 9, 10, 11: gradients of O, LSE and P, each optional. */
-export function attentionBwdReference(inputs: Inputs, attrs: AttentionTermAttrs & { termGrads: boolean; returnMapGrads: boolean }): RefArray[] {
+export function attentionBwdReference(
+  inputs: Inputs,
+  attrs: AttentionTermAttrs & { termGrads: boolean; returnMapGrads: boolean },
+): RefArray[] {
   const def = new Definition(inputs, attrs);
   const grads = new Gradients(def);
   const [dOut, dLse, dMaps] = [inputs[9], inputs[10], inputs[11]];

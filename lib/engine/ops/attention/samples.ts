@@ -1,6 +1,7 @@
 /** Small cases of every source and logit term, shared by attention and attention_bwd. */
-import type { DType } from '../../dtype.js';
+
 import type { SampleInput } from '../../card.js';
+import type { DType } from '../../dtype.js';
 import type { AttentionTermAttrs } from './shapes.js';
 
 export interface TermSample {
@@ -37,31 +38,128 @@ export const termSamples: readonly TermSample[] = [
   { name: 'qq plus kk', inputs: qkv(2, 2, 7, 7, 8), attrs: { source: 4, scale: 0.35 }, dtypes: all, lse: false },
   { name: 'causal', inputs: qkv(2, 1, 11, 11, 4), attrs: { causal: true, scale: 0.5 } },
   { name: 'gaussian grid', inputs: qkv(1, 2, 13, 13, 8), attrs: { source: 1, scale: 0.35, ...grid }, dtypes: all },
-  { name: 'gaussian over key tiles', inputs: qkv(1, 1, 291, 291, 4), attrs: { scale: 0.5, sigma: 5, gridHeight: 17, gridWidth: 17 }, grad: false },
+  {
+    name: 'gaussian over key tiles',
+    inputs: qkv(1, 1, 291, 291, 4),
+    attrs: { scale: 0.5, sigma: 5, gridHeight: 17, gridWidth: 17 },
+    grad: false,
+  },
   { name: 'nonly', inputs: qkv(3, 2, 13, 13, 4), attrs: { scale: 0.5, nonly: true, ...grid } },
   { name: 'nonly kk', inputs: qkv(2, 2, 14, 14, 4), attrs: { source: 1, scale: 0.5, nonly: true, ...grid } },
-  { name: 'dense bias', inputs: [...qkv(2, 3, 5, 17, 4), { shape: [2, 3, 5, 17] }], attrs: { scale: 0.5 }, dtypes: all },
-  { name: 'bias shared by heads and queries', inputs: [...qkv(2, 3, 5, 17, 4), { shape: [2, 1, 1, 17] }], attrs: { scale: 0.5 } },
+  {
+    name: 'dense bias',
+    inputs: [...qkv(2, 3, 5, 17, 4), { shape: [2, 3, 5, 17] }],
+    attrs: { scale: 0.5 },
+    dtypes: all,
+  },
+  {
+    name: 'bias shared by heads and queries',
+    inputs: [...qkv(2, 3, 5, 17, 4), { shape: [2, 1, 1, 17] }],
+    attrs: { scale: 0.5 },
+  },
   { name: 'bias shared by images', inputs: [...qkv(2, 3, 5, 17, 4), { shape: [1, 3, 5, 17] }], attrs: { scale: 0.5 } },
   // Without the self column a term that is the same for all keys would have no effect, and no gradient to compare.
   {
-    name: 'bias shared by keys', attrs: { scale: 0.5 },
-    inputs: [...qkv(2, 3, 5, 17, 4), { shape: [2, 1, 5, 1] }, none, none, { shape: [2, 3, 5, 4] }, { shape: [2, 3, 5, 4] }],
-  },
-  { name: 'bit mask', inputs: [...qkv(2, 2, 5, 19, 4), none, { shape: [2, 5, 3], dtype: 'u8' }], attrs: { scale: 0.5 } },
-  { name: 'blocked rows', inputs: [...qkv(1, 2, 3, 12, 4), none, { shape: [1, 3, 2], dtype: 'u8', fill: { values: [255, 255, 1, 0, 254, 255] } }], attrs: { scale: 0.5 }, lse: false },
-  { name: 'rescued rows', inputs: [...qkv(1, 2, 3, 12, 4), none, { shape: [1, 3, 2], dtype: 'u8', fill: { values: [255, 255, 1, 0, 254, 255] } }], attrs: { scale: 0.5, rescue: true } },
-  { name: 'maft class tokens', inputs: [...qkv(2, 2, 9, 9, 4), none, none, { shape: [2, 1, 3, 6], fill: 'unit', grad: false }], attrs: { scale: 0.5, classTokens: 3, classMode: 1 } },
-  { name: 'san class tokens', inputs: [...qkv(2, 2, 10, 10, 4), none, none, { shape: [2, 2, 3, 6] }], attrs: { scale: 0.5, classTokens: 3, classMode: 2 } },
-  { name: 'san masks shared by heads', inputs: [...qkv(1, 2, 10, 10, 4), none, none, { shape: [1, 1, 3, 6] }], attrs: { scale: 0.5, classTokens: 3, classMode: 2 } },
-  {
-    name: 'self column and bias', attrs: { scale: 0.5 }, dtypes: all,
-    inputs: [...qkv(1, 2, 5, 11, 4, 6), { shape: [1, 2, 5, 11] }, none, none, { shape: [1, 2, 5, 4] }, { shape: [1, 2, 5, 6] }],
+    name: 'bias shared by keys',
+    attrs: { scale: 0.5 },
+    inputs: [
+      ...qkv(2, 3, 5, 17, 4),
+      { shape: [2, 1, 5, 1] },
+      none,
+      none,
+      { shape: [2, 3, 5, 4] },
+      { shape: [2, 3, 5, 4] },
+    ],
   },
   {
-    name: 'self column of blocked rows', attrs: { scale: 0.5 },
-    inputs: [...qkv(1, 1, 3, 8, 4), none, { shape: [1, 3, 1], dtype: 'u8', fill: { values: [255, 7, 0] } }, none, { shape: [1, 1, 3, 4] }, { shape: [1, 1, 3, 4] }],
+    name: 'bit mask',
+    inputs: [...qkv(2, 2, 5, 19, 4), none, { shape: [2, 5, 3], dtype: 'u8' }],
+    attrs: { scale: 0.5 },
   },
-  { name: 'key lengths', inputs: [...qkv(3, 2, 4, 9, 4), none, none, none, none, none, { shape: [3], dtype: 'i32', fill: { values: [9, 4, 1] } }], attrs: { scale: 0.5 } },
-  { name: 'no length', inputs: [...qkv(2, 1, 4, 9, 4), none, none, none, none, none, { shape: [2], dtype: 'i32', fill: { values: [0, 5] } }], attrs: { scale: 0.5 }, lse: false },
+  {
+    name: 'blocked rows',
+    inputs: [
+      ...qkv(1, 2, 3, 12, 4),
+      none,
+      { shape: [1, 3, 2], dtype: 'u8', fill: { values: [255, 255, 1, 0, 254, 255] } },
+    ],
+    attrs: { scale: 0.5 },
+    lse: false,
+  },
+  {
+    name: 'rescued rows',
+    inputs: [
+      ...qkv(1, 2, 3, 12, 4),
+      none,
+      { shape: [1, 3, 2], dtype: 'u8', fill: { values: [255, 255, 1, 0, 254, 255] } },
+    ],
+    attrs: { scale: 0.5, rescue: true },
+  },
+  {
+    name: 'maft class tokens',
+    inputs: [...qkv(2, 2, 9, 9, 4), none, none, { shape: [2, 1, 3, 6], fill: 'unit', grad: false }],
+    attrs: { scale: 0.5, classTokens: 3, classMode: 1 },
+  },
+  {
+    name: 'san class tokens',
+    inputs: [...qkv(2, 2, 10, 10, 4), none, none, { shape: [2, 2, 3, 6] }],
+    attrs: { scale: 0.5, classTokens: 3, classMode: 2 },
+  },
+  {
+    name: 'san masks shared by heads',
+    inputs: [...qkv(1, 2, 10, 10, 4), none, none, { shape: [1, 1, 3, 6] }],
+    attrs: { scale: 0.5, classTokens: 3, classMode: 2 },
+  },
+  {
+    name: 'self column and bias',
+    attrs: { scale: 0.5 },
+    dtypes: all,
+    inputs: [
+      ...qkv(1, 2, 5, 11, 4, 6),
+      { shape: [1, 2, 5, 11] },
+      none,
+      none,
+      { shape: [1, 2, 5, 4] },
+      { shape: [1, 2, 5, 6] },
+    ],
+  },
+  {
+    name: 'self column of blocked rows',
+    attrs: { scale: 0.5 },
+    inputs: [
+      ...qkv(1, 1, 3, 8, 4),
+      none,
+      { shape: [1, 3, 1], dtype: 'u8', fill: { values: [255, 7, 0] } },
+      none,
+      { shape: [1, 1, 3, 4] },
+      { shape: [1, 1, 3, 4] },
+    ],
+  },
+  {
+    name: 'key lengths',
+    inputs: [
+      ...qkv(3, 2, 4, 9, 4),
+      none,
+      none,
+      none,
+      none,
+      none,
+      { shape: [3], dtype: 'i32', fill: { values: [9, 4, 1] } },
+    ],
+    attrs: { scale: 0.5 },
+  },
+  {
+    name: 'no length',
+    inputs: [
+      ...qkv(2, 1, 4, 9, 4),
+      none,
+      none,
+      none,
+      none,
+      none,
+      { shape: [2], dtype: 'i32', fill: { values: [0, 5] } },
+    ],
+    attrs: { scale: 0.5 },
+    lse: false,
+  },
 ];

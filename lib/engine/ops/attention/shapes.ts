@@ -1,6 +1,7 @@
 /** What the attention cards share: the attributes of the logit terms and the checks of their shapes. */
-import { type DType, isFloat } from '../../dtype.js';
+
 import type { TensorSpec } from '../../card.js';
+import { type DType, isFloat } from '../../dtype.js';
 import { rejectShape } from '../../shapes.js';
 
 /** A type, not an interface, so that it fits Attrs. Order is the native order. */
@@ -21,10 +22,29 @@ export type AttentionTermAttrs = {
 };
 
 export const termAttrs: AttentionTermAttrs = {
-  source: 0, scale: 1, causal: false, sigma: 0, gridHeight: 0, gridWidth: 0, nonly: false, rescue: false, classTokens: 0, classMode: 0,
+  source: 0,
+  scale: 1,
+  causal: false,
+  sigma: 0,
+  gridHeight: 0,
+  gridWidth: 0,
+  nonly: false,
+  rescue: false,
+  classTokens: 0,
+  classMode: 0,
 };
 
-export const termInputs = ['q', 'k', 'v', 'bias?', 'mask?', 'classMasks?', 'selfKey?', 'selfValue?', 'keyLengths?'] as const;
+export const termInputs = [
+  'q',
+  'k',
+  'v',
+  'bias?',
+  'mask?',
+  'classMasks?',
+  'selfKey?',
+  'selfValue?',
+  'keyLengths?',
+] as const;
 
 type Specs = readonly (TensorSpec | undefined)[];
 
@@ -41,7 +61,9 @@ export interface Sizes {
 
 function matches(spec: TensorSpec | undefined, shape: readonly (number | readonly number[])[], dtype?: DType): boolean {
   if (!spec) return true;
-  const fits = spec.shape.length === shape.length && shape.every((d, i) => (typeof d === 'number' ? spec.shape[i] === d : d.includes(spec.shape[i] as number)));
+  const fits =
+    spec.shape.length === shape.length &&
+    shape.every((d, i) => (typeof d === 'number' ? spec.shape[i] === d : d.includes(spec.shape[i] as number)));
   return fits && (dtype === undefined || spec.dtype === dtype);
 }
 
@@ -51,7 +73,11 @@ export function checkTerms(op: string, specs: Specs, attrs: AttentionTermAttrs):
   const reject = (expected: string): never => rejectShape(op, expected, specs);
   const [batch = 0, heads = 0, nq = 0, d = 0] = q!.shape;
   const [nk = 0, dv = 0] = [k!.shape[2], v!.shape[3]];
-  if (q!.shape.length !== 4 || !matches(k, [batch, heads, nk, d], q!.dtype) || !matches(v, [batch, heads, nk, dv], q!.dtype)) {
+  if (
+    q!.shape.length !== 4 ||
+    !matches(k, [batch, heads, nk, d], q!.dtype) ||
+    !matches(v, [batch, heads, nk, dv], q!.dtype)
+  ) {
     reject('q [B, heads, Nq, d], k [B, heads, Nk, d] and v [B, heads, Nk, dv] of one dtype');
   }
   if (![q, bias, classMasks].every((spec) => !spec || isFloat(spec.dtype))) reject('float q, bias and classMasks');
@@ -63,18 +89,35 @@ export function checkTerms(op: string, specs: Specs, attrs: AttentionTermAttrs):
     reject('as many queries as keys (a source other than qk, causal, gaussian and class tokens need it)');
   }
   if (source === 3 && d !== dv) reject('v of the head size of q (source vv)');
-  if (sigma > 0 && !(gridHeight >= 1 && gridWidth >= 1 && gridHeight * gridWidth <= nk)) reject(`at least ${gridHeight} x ${gridWidth} tokens (the grid)`);
+  if (sigma > 0 && !(gridHeight >= 1 && gridWidth >= 1 && gridHeight * gridWidth <= nk))
+    reject(`at least ${gridHeight} x ${gridWidth} tokens (the grid)`);
   if (attrs.nonly && (!(sigma > 0) || source === 4 || selfKey || keyLengths)) {
     reject("a gaussian term, one softmax, no self column and no key lengths ('nonly')");
   }
-  if (!matches(bias, [[batch, 1], [heads, 1], [nq, 1], [nk, 1]])) reject(`bias [${batch}|1, ${heads}|1, ${nq}|1, ${nk}|1]`);
-  if (!matches(mask, [batch, nq, Math.ceil(nk / 8)], 'u8')) reject(`mask u8 [${batch}, ${nq}, ${Math.ceil(nk / 8)}] (bits)`);
+  if (
+    !matches(bias, [
+      [batch, 1],
+      [heads, 1],
+      [nq, 1],
+      [nk, 1],
+    ])
+  )
+    reject(`bias [${batch}|1, ${heads}|1, ${nq}|1, ${nk}|1]`);
+  if (!matches(mask, [batch, nq, Math.ceil(nk / 8)], 'u8'))
+    reject(`mask u8 [${batch}, ${nq}, ${Math.ceil(nk / 8)}] (bits)`);
   if (!matches(keyLengths, [batch], 'i32')) reject(`keyLengths i32 [${batch}]`);
   const patches = nk - classTokens - (classMode === 2 ? 1 : 0);
-  if (classMode > 0 && !(classMasks && classTokens >= 1 && patches >= 0 && matches(classMasks, [batch, [heads, 1], classTokens, patches]))) {
+  if (
+    classMode > 0 &&
+    !(classMasks && classTokens >= 1 && patches >= 0 && matches(classMasks, [batch, [heads, 1], classTokens, patches]))
+  ) {
     reject(`classMasks [${batch}, ${heads}|1, ${classTokens}, ${patches}]`);
   }
-  if (!selfKey !== !selfValue || !matches(selfKey, [batch, heads, nq, d], q!.dtype) || !matches(selfValue, [batch, heads, nq, dv], q!.dtype)) {
+  if (
+    !selfKey !== !selfValue ||
+    !matches(selfKey, [batch, heads, nq, d], q!.dtype) ||
+    !matches(selfValue, [batch, heads, nq, dv], q!.dtype)
+  ) {
     reject(`selfKey [${batch}, ${heads}, ${nq}, ${d}] together with selfValue [${batch}, ${heads}, ${nq}, ${dv}]`);
   }
   if (selfKey && source === 4) reject('a single softmax (a self column is given)');
