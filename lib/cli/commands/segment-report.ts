@@ -15,9 +15,9 @@ export function resultLines(
   const size = `${result.width} x ${result.height}`;
   if (many) {
     const words = shares.slice(0, 3).map(({ name, share }) => `${name} ${percent(share)}`);
-    return [
-      `${input}  ${size}  ${words.join(', ') || 'nothing'}${shares.length > 3 ? ', ...' : ''}  -> ${files.join(', ')}`,
-    ];
+    const more = files.length > 2 ? ` and ${files.length - 1} more` : files.length === 2 ? `, ${files[1]}` : '';
+    const found = words.length === 0 ? 'nothing' : `${words.join(', ')}${shares.length > 3 ? ', ...' : ''}`;
+    return [`${input}  ${size}  ${found}  -> ${files[0]}${more}`];
   }
   const rows = table(
     shares.map(({ name, share, score }) => [name, percent(share), `score ${score.toFixed(2)}`]),
