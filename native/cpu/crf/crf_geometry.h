@@ -119,7 +119,9 @@ inline void find_simplex(const KeyCodec<D, Key> &codec, const float *e, Simplex<
   out->weight[0] = sorted[D] + (1.0f - sorted[0]);
 
   Key key = 0;
-  for (int i = 0; i < D; ++i) key += static_cast<Key>(static_cast<int64_t>(remainder[i]) + codec.bias[i]) << codec.shift[i];
+  for (int i = 0; i < D; ++i) {
+    key += static_cast<Key>(static_cast<int64_t>(remainder[i]) + codec.bias[i]) << codec.shift[i];
+  }
   out->key[0] = key;
   // From vertex m to m+1 every coordinate grows by one, and the coordinate of rank d-m falls by d+1.
   for (int m = 0; m < D; ++m) {

@@ -33,8 +33,8 @@ int field_bits(const OpCall &call, const ElevationTables<D> &tables, int i, int6
   double low, high;
   tables.bounds(i, &low, &high);
   if (!(high - low < kMaxCoordinate)) {
-    call.reject("a scale of the %s term is too small: lattice coordinates span %g, the limit is %g; use larger sxy or srgb",
-                D == 2 ? "gaussian" : "bilateral", high - low, kMaxCoordinate);
+    call.reject("a scale of the %s term is too small: lattice coordinates span %g, the limit is %g; use larger sxy or "
+                "srgb", D == 2 ? "gaussian" : "bilateral", high - low, kMaxCoordinate);
   }
   const int64_t margin = 4 * (D + 1) + 2;
   *bias = static_cast<int64_t>(std::ceil(-low)) + margin;

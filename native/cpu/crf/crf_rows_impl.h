@@ -6,6 +6,8 @@
 // one block is the whole row, the stride is passed as a constant (`pass(column, W)`): cheaper addresses.
 
 constexpr int64_t kColumns = 64;
+// Vertices whose neighbours are fetched ahead in the blur: with many vertices their rows come from memory in no order.
+constexpr int64_t kBlurAhead = 24;
 
 // Calls body.template run<W>(column) for every column block of a row.
 template <class Body>
@@ -218,11 +220,21 @@ struct BlurBody {
     else pass<W, false>(column, width);
   }
 
+  template <int W>
+  static void fetch(const float *row) {
+    for (int c = 0; c < W; c += 16) __builtin_prefetch(row + c);
+    if (W % 16 != 0) __builtin_prefetch(row + W - 1);
+  }
+
   template <int W, bool Scaled>
   __attribute__((always_inline)) inline void pass(int64_t column, int64_t stride) const {
     Row<W> gain;
     if constexpr (Scaled) gain.load(factor + column);
     for (int64_t v = begin; v < end; ++v) {
+      if (v + kBlurAhead < end) {
+        fetch<W>(from + static_cast<int64_t>(neighbour[2 * (v + kBlurAhead)]) * stride + column);
+        fetch<W>(from + static_cast<int64_t>(neighbour[2 * (v + kBlurAhead) + 1]) * stride + column);
+      }
       Row<W> sum;
       sum.load(from + static_cast<int64_t>(neighbour[2 * v]) * stride + column);
       sum.add(from + static_cast<int64_t>(neighbour[2 * v + 1]) * stride + column);

@@ -76,8 +76,8 @@ void read_compat(const OpCall &call, int input, double scalar, int64_t classes, 
   term->matrix.resize(static_cast<size_t>(classes * classes));
   for (int64_t i = 0; i < classes; ++i) {
     for (int64_t j = 0; j < classes; ++j) {
-      term->matrix[static_cast<size_t>(i * classes + j)] =
-          -alpha * (0.5f * (values[i * classes + j] + values[j * classes + i]));
+      const float symmetric = 0.5f * (values[i * classes + j] + values[j * classes + i]);
+      term->matrix[static_cast<size_t>(i * classes + j)] = -alpha * symmetric;
     }
   }
 }
@@ -111,27 +111,60 @@ class MeanField {
  private:
   // scores_[i] = -U of the i-th pixel visited, padded with -infinity.
   void read_unary(const float *unary) {
-    const int64_t pixels = order_.size();
-    call_.parallel(order_.chunks(), 1, [&](int64_t begin, int64_t end) {
-      for (int64_t i = order_.chunk_begin(begin); i < order_.chunk_end(end - 1); i += kCrfBlock) {
-        const int64_t last = std::min(i + kCrfBlock, order_.chunk_end(end - 1));
-        for (int64_t c = 0; c < width_; ++c) {
-          float *target = scores_ + i * width_ + c;
-          for (int64_t k = i; k < last; ++k, target += width_) {
-            *target = c < classes_ ? negate(unary[c * pixels + order_.pixel(k)], c, k)
-                                   : -std::numeric_limits<float>::infinity();
+    call_.parallel(order_.chunks(), 1, [&](int64_t chunk, int64_t) {
+      int64_t index[kCrfBlock];
+      const int64_t last = order_.chunk_end(chunk);
+      for (int64_t i = order_.chunk_begin(chunk); i < last; i += kCrfBlock) {
+        const int64_t pixels = std::min(kCrfBlock, last - i);
+        list_pixels(i, pixels, index);
+        const Ahead ahead = look_ahead(i, last);
+        float *block = scores_ + i * width_;
+        bool valid = true;
+        for (int64_t c = 0; c < classes_; ++c) {
+          const float *plane = unary + c * order_.size();
+          for (int64_t r = 0; r < ahead.count; ++r) __builtin_prefetch(plane + ahead.pixel[r], 0);
+          for (int64_t k = 0; k < pixels; ++k) {
+            const float u = plane[index[k]];
+            valid &= u == u;
+            block[k * width_ + c] = std::max(-kUnaryLimit, std::min(kUnaryLimit, -u));
           }
+        }
+        if (!valid) report_nan(unary, i, pixels);
+        for (int64_t c = classes_; c < width_; ++c) {
+          for (int64_t k = 0; k < pixels; ++k) block[k * width_ + c] = -std::numeric_limits<float>::infinity();
         }
       }
     });
   }
 
-  float negate(float u, int64_t c, int64_t i) const {
-    if (u != u) {
-      fail(Status::numeric, "%s: unary is NaN at class %lld, y %lld, x %lld", call_.name(), static_cast<long long>(c),
-           static_cast<long long>(order_.y(i)), static_cast<long long>(order_.x(i)));
+  // One pixel of every row of the block after the next. Reading or writing all class planes at a few rows each is more
+  // streams than the hardware follows; a line of a plane serves two blocks side by side.
+  struct Ahead {
+    int64_t count = 0;
+    int64_t pixel[kCrfBlock / 8];
+  };
+  Ahead look_ahead(int64_t i, int64_t last) const {
+    Ahead ahead;
+    for (int64_t k = i + 2 * kCrfBlock; k < std::min(i + 3 * kCrfBlock, last); k += 8) {
+      ahead.pixel[ahead.count++] = order_.pixel(k);
     }
-    return std::max(-kUnaryLimit, std::min(kUnaryLimit, -u));
+    return ahead;
+  }
+
+  void list_pixels(int64_t i, int64_t pixels, int64_t *index) const {
+    for (int64_t k = 0; k < pixels; ++k) index[k] = order_.pixel(i + k);
+  }
+
+  [[noreturn]] void report_nan(const float *unary, int64_t i, int64_t pixels) const {
+    for (int64_t c = 0; c < classes_; ++c) {
+      for (int64_t k = i; k < i + pixels; ++k) {
+        const float u = unary[c * order_.size() + order_.pixel(k)];
+        if (u == u) continue;
+        fail(Status::numeric, "%s: unary is NaN at class %lld, y %lld, x %lld", call_.name(), static_cast<long long>(c),
+             static_cast<long long>(order_.y(k)), static_cast<long long>(order_.x(k)));
+      }
+    }
+    fail(Status::internal, "%s: a NaN of unary vanished while it was read", call_.name());
   }
 
   // Slice (unless this is the first pass), softmax, and then either splat or the result.
@@ -146,7 +179,7 @@ class MeanField {
           score_block(chunk, i, pixels, slice, block.data());
           kernels_.softmax(block.data(), pixels, width_);
           if (out == nullptr) splat_block(chunk, i, pixels, block.data());
-          else write_block(i, pixels, block.data(), out);
+          else write_block(i, pixels, look_ahead(i, last), block.data(), out);
         }
       }
     });
@@ -180,11 +213,12 @@ class MeanField {
     }
   }
 
-  void write_block(int64_t i, int64_t pixels, const float *block, float *out) const {
+  void write_block(int64_t i, int64_t pixels, const Ahead &ahead, const float *block, float *out) const {
     int64_t index[kCrfBlock];
-    for (int64_t k = 0; k < pixels; ++k) index[k] = order_.pixel(i + k);
+    list_pixels(i, pixels, index);
     for (int64_t c = 0; c < classes_; ++c) {
       float *plane = out + c * order_.size();
+      for (int64_t r = 0; r < ahead.count; ++r) __builtin_prefetch(plane + ahead.pixel[r], 1);
       for (int64_t k = 0; k < pixels; ++k) plane[index[k]] = block[k * width_ + c];
     }
   }
@@ -202,21 +236,21 @@ class MeanField {
       const uint32_t *neighbour = lattice.neighbour.data() + axis * lattice.vertices * 2;
       call_.parallel(lattice.vertices, kVertexGrain, [&](int64_t begin, int64_t end) {
         kernels_.blur(neighbour, term->rows.data(), term->other.data(), factor, begin, end, width_);
-        if (last && !term->matrix.empty()) mix_classes(*term, begin, end);
+        if (last && !term->matrix.empty()) mix_classes(term->matrix, begin, end, term->other.data());
       });
       std::swap(term->rows, term->other);
     }
   }
 
-  // other[v] = matrix * other[v], using rows[v] only as scratch would race with neighbours: hence the small copy.
-  void mix_classes(const Term &term, int64_t begin, int64_t end) const {
+  // rows[v] = matrix * rows[v] for v in [begin, end).
+  void mix_classes(const std::vector<float> &matrix, int64_t begin, int64_t end, float *rows) const {
     ArenaArray<float> copy(classes_);
     for (int64_t v = begin; v < end; ++v) {
-      float *row = const_cast<float *>(term.other.data()) + v * width_;
+      float *row = rows + v * width_;
       std::memcpy(copy.data(), row, static_cast<size_t>(classes_) * sizeof(float));
       for (int64_t i = 0; i < classes_; ++i) {
         float sum = 0.0f;
-        for (int64_t j = 0; j < classes_; ++j) sum += term.matrix[static_cast<size_t>(i * classes_ + j)] * copy[j];
+        for (int64_t j = 0; j < classes_; ++j) sum += matrix[static_cast<size_t>(i * classes_ + j)] * copy[j];
         row[i] = sum;
       }
     }
@@ -236,9 +270,9 @@ void dense_crf(OpCall &call) {
   const int64_t classes = unary.dim(0), height = unary.dim(1), width = unary.dim(2), pixels = height * width;
   if (classes == 0 || pixels == 0) return;
   if (width > PixelOrder::kMaxSide || height > PixelOrder::kMaxSide || pixels > kMaxPixels) {
-    call.reject("%lld x %lld pixels are too many: the limit is %lld a side and %lld in all", static_cast<long long>(width),
-                static_cast<long long>(height), static_cast<long long>(PixelOrder::kMaxSide),
-                static_cast<long long>(kMaxPixels));
+    call.reject("%lld x %lld pixels are too many: the limit is %lld a side and %lld in all",
+                static_cast<long long>(width), static_cast<long long>(height),
+                static_cast<long long>(PixelOrder::kMaxSide), static_cast<long long>(kMaxPixels));
   }
   const uint8_t *image = nullptr;
   if (call.has(0)) {

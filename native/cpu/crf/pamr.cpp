@@ -63,11 +63,11 @@ class TileRun {
   void run(const float *from, float *to) {
     ArenaArray<float> guide(problem_.channels * tile_.plane_size());
     load_planes(problem_.guide, problem_.channels, guide.data());
-    weights_ = ArenaArray<float>(tile_.height() * weights_a_row());
+    weights_ = ArenaArray<float>(tile_.height() * row_weights());
     const Range rows = step_rows(1), segments = step_segments(1);
     call_.parallel(rows.size(), kRowGrain, [&](int64_t begin, int64_t end) {
       for (int64_t y = rows.begin + begin; y < rows.begin + end; ++y) {
-        kernels_.affinity(describe_row(y, segments), guide.data(), problem_.channels, weights_.data() + y * weights_a_row());
+        kernels_.affinity(describe_row(y, segments), guide.data(), problem_.channels, weights_.data() + y * row_weights());
       }
     });
     guide.reset();
@@ -83,7 +83,7 @@ class TileRun {
   }
 
  private:
-  int64_t weights_a_row() const { return tile_.segments() * problem_.neighbours() * kPamrSegment; }
+  int64_t row_weights() const { return tile_.segments() * problem_.neighbours() * kPamrSegment; }
 
   // Local rows (columns likewise) that step `step` of 1..steps_ must compute: the core, grown by what later steps reach.
   Range step_range(const Range &core, const Range &held, int64_t step) const {
@@ -139,7 +139,8 @@ class TileRun {
 
   void refine(float *from, float *to, int64_t classes, float *out) const {
     const int64_t group = problem_.dilations.size() <= 2 ? 3 : 2;
-    const int64_t block_rows = std::max<int64_t>(1, kBlockWeightBytes / (kBlockSegments * kPamrSegment * 4 * problem_.neighbours()));
+    const int64_t row_bytes = kBlockSegments * kPamrSegment * 4 * problem_.neighbours();
+    const int64_t block_rows = std::max<int64_t>(1, kBlockWeightBytes / row_bytes);
     for (int64_t step = 1; step <= steps_; ++step) {
       const Range rows = step_rows(step), segments = step_segments(step);
       const int64_t blocks_across = (segments.size() + kBlockSegments - 1) / kBlockSegments;
@@ -162,7 +163,7 @@ class TileRun {
     const int64_t offset = planes.begin * tile_.plane_size();
     for (int64_t y = rows.begin; y < rows.end; ++y) {
       const PamrRow row = describe_row(y, segments);
-      kernels_.mix(row, weights_.data() + y * weights_a_row(), from + offset, to + offset, planes.size());
+      kernels_.mix(row, weights_.data() + y * row_weights(), from + offset, to + offset, planes.size());
       for (int64_t plane = planes.begin; plane < planes.end; ++plane) {
         float *mixed = to + plane * tile_.plane_size() + row.centre;
         if (out == nullptr) replicate_ends(mixed, segments);
