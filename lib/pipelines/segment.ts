@@ -62,9 +62,9 @@ export async function segmentFeatures(
   clock('output');
   return new Segmentation({
     width, height, labels, vocab, segments, warnings, timings,
-    planes: planesOf(planes, common, width, height),
+    planes: planesOf(planes, common, width, height, vocab.labels.length),
     provenance: provenance(model, features, vocab, options, common, settings),
-    image: features.pixels,
+    image: common.keepImage === false ? undefined : features.pixels,
   });
 }
 
@@ -82,6 +82,7 @@ async function readOut(model: Model, features: Features, vocab: Vocabulary, rows
       topk: outputs.includes('topk') ? Math.min(common.k ?? 5, queries.classes) : 0,
     },
     budget: model.parts.budget,
+    tileRows: typeof common.tile === 'number' ? common.tile : undefined,
     // Restricted to some labels: the others leave the softmax, as if the vocabulary did not have them.
     excluded: undefined,
   };
@@ -129,7 +130,7 @@ async function narrow(classes: Int32Array, vocab: Vocabulary): Promise<LabelArra
   return labels;
 }
 
-function planesOf(planes: Planes, common: Common, width: number, height: number): SegmentationParts['planes'] {
+function planesOf(planes: Planes, common: Common, width: number, height: number, labels: number): SegmentationParts['planes'] {
   const wanted = common.outputs ?? [];
   const map = [height, width];
   const k = (planes.topkLabels?.length ?? 0) / (width * height);
@@ -138,7 +139,8 @@ function planesOf(planes: Planes, common: Common, width: number, height: number)
     ...(planes.margin && { margin: plane(planes.margin, map) }),
     ...(planes.entropy && { entropy: plane(planes.entropy, map) }),
     ...(planes.topkLabels && { topk: plane(planes.topkLabels, [k, ...map]), topkScores: plane(planes.topkScores as Float32Array, [k, ...map]) }),
-    ...(planes.probabilities && { probabilities: plane(planes.probabilities, [planes.probabilities.length / (width * height), ...map]) }),
+    // The hidden class of background words is no label.
+    ...(planes.probabilities && { probabilities: plane(planes.probabilities.subarray(0, labels * width * height), [labels, ...map]) }),
   };
 }
 

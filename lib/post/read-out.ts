@@ -41,6 +41,8 @@ export interface ReadOutSettings {
   readonly outputs: { readonly margin: boolean; readonly entropy: boolean; readonly topk: number; readonly probabilities: boolean };
   /** Bytes that intermediates may take. */
   readonly budget: number;
+  /** Rows of the label map made at once; default what the budget allows. Changes no bit. */
+  readonly tileRows?: number;
   /** Classes whose rows count in the softmax but may not win (area rule, label restriction). */
   readonly excluded?: ReadonlySet<number>;
 }
@@ -161,7 +163,7 @@ export class ReadOut {
     const statePlanes = 6 + 2 * settings.outputs.topk;
     // PAMR also holds affinities of 8 neighbours a dilation over the band and its halo.
     const perRow = width * 4 * (refine.kind === 'pamr' ? statePlanes + 8 * refine.dilations.length + 8 : statePlanes);
-    const rows = Math.max(16, Math.min(height, Math.floor(settings.budget / 2 / perRow) - 2 * halo));
+    const rows = settings.tileRows ?? Math.max(16, Math.min(height, Math.floor(settings.budget / 2 / perRow) - 2 * halo));
     const host = new HostPlanes(width, height, settings);
     return scope(async () => {
       this.prepareScores();
