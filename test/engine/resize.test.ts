@@ -3,10 +3,20 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { crc32 } from 'node:zlib';
 import t from 'tap';
-import { Tensor, normaliseImage, resize, scope, setThreads, getThreads, type ResizeMode } from '#lib/engine/index.js';
+import { getThreads, normaliseImage, type ResizeMode, resize, scope, setThreads, Tensor } from '#lib/engine/index.js';
 
-interface Golden { mode: ResizeMode; seed: number; from: [number, number]; to: [number, number]; crc32: number }
-const golden = (JSON.parse(readFileSync(join(import.meta.dirname, '../../../../test/golden/resize.json'), 'utf8')) as { cases: Golden[] }).cases;
+interface Golden {
+  mode: ResizeMode;
+  seed: number;
+  from: [number, number];
+  to: [number, number];
+  crc32: number;
+}
+const golden = (
+  JSON.parse(readFileSync(join(import.meta.dirname, '../../../../test/golden/resize.json'), 'utf8')) as {
+    cases: Golden[];
+  }
+).cases;
 
 /** As in test/parity/resize_golden.py. */
 function picture(height: number, width: number, seed: number): Uint8Array {
@@ -18,7 +28,13 @@ function picture(height: number, width: number, seed: number): Uint8Array {
 }
 
 t.test('8-bit modes give the bytes of the library they are named after', async (t) => {
-  for (const { mode, seed, from: [h, w], to: [height, width], crc32: expected } of golden) {
+  for (const {
+    mode,
+    seed,
+    from: [h, w],
+    to: [height, width],
+    crc32: expected,
+  } of golden) {
     await scope(async () => {
       const image = Tensor.from(picture(h, w, seed), [h, w, 3]);
       const out = await resize(image, { height, width, mode }).data();
@@ -41,8 +57,9 @@ t.test('bytes do not depend on the number of threads', async (t) => {
 
 t.test('torch modes on a ramp', async (t) => {
   const ramp = Tensor.from(Float32Array.of(0, 1, 2, 3), [1, 4]);
-  const row = async (mode: ResizeMode, width: number, alignCorners = false): Promise<number[]> =>
-    [...((await resize(ramp, { height: 1, width, mode, alignCorners }).data()) as Float32Array)];
+  const row = async (mode: ResizeMode, width: number, alignCorners = false): Promise<number[]> => [
+    ...((await resize(ramp, { height: 1, width, mode, alignCorners }).data()) as Float32Array),
+  ];
   t.same(await row('torch_bilinear', 8), [0, 0.25, 0.75, 1.25, 1.75, 2.25, 2.75, 3]);
   t.same(await row('torch_bilinear', 7, true), [0, 0.5, 1, 1.5, 2, 2.5, 3]);
   t.same(await row('torch_nearest', 6), [0, 0, 1, 2, 2, 3]);
@@ -57,14 +74,25 @@ t.test('a position table of the same grid is unchanged', async (t) => {
   const table = Tensor.from(values, [1, 14, 14]);
   const same = await resize(table, { height: 14, width: 14, mode: 'torch_bicubic' }).data();
   t.same(same, values);
-  const scaled = (await resize(table, { height: 14, width: 14, mode: 'torch_bicubic', scale: 14.1 / 14 }).data()) as Float32Array;
-  t.ok(scaled.some((v, i) => Math.abs(v - (values[i] as number)) > 1e-3), 'the +0.1 rule moves coordinates');
+  const scaled = (await resize(table, {
+    height: 14,
+    width: 14,
+    mode: 'torch_bicubic',
+    scale: 14.1 / 14,
+  }).data()) as Float32Array;
+  t.ok(
+    scaled.some((v, i) => Math.abs(v - (values[i] as number)) > 1e-3),
+    'the +0.1 rule moves coordinates',
+  );
 });
 
 t.test('refusals name the argument', (t) => {
   const image = Tensor.from(new Uint8Array(12), [2, 2, 3]);
   const map = Tensor.from(new Float32Array(4), [2, 2]);
-  t.throws(() => resize(map, { height: 2, width: 2, mode: 'torch_bilinaer' as ResizeMode }), { code: 'E_OPTION', message: /did you mean 'torch_bilinear'/ });
+  t.throws(() => resize(map, { height: 2, width: 2, mode: 'torch_bilinaer' as ResizeMode }), {
+    code: 'E_OPTION',
+    message: /did you mean 'torch_bilinear'/,
+  });
   t.throws(() => resize(image, { height: 2, width: 2, mode: 'torch_bilinear' }), { code: 'E_OPTION' });
   t.throws(() => resize(map, { height: 2, width: 2, mode: 'pil_bicubic' }), { code: 'E_OPTION' });
   t.throws(() => resize(map, { height: 0, width: 2, mode: 'torch_bilinear' }), { code: 'E_OPTION', message: /height/ });

@@ -1,6 +1,17 @@
 /** The running best over windows and queries: any cut of vocabulary and rows gives the same bits; hand-checked rules. */
 import t from 'tap';
-import { Tensor, classProbabilities, getThreads, scoreFinish, scoreInit, scoreUpdate, setThreads, windowMerge, windowPatches, windowUpsample } from '#lib/engine/index.js';
+import {
+  classProbabilities,
+  getThreads,
+  scoreFinish,
+  scoreInit,
+  scoreUpdate,
+  setThreads,
+  Tensor,
+  windowMerge,
+  windowPatches,
+  windowUpsample,
+} from '#lib/engine/index.js';
 import { seeded } from '../helpers/samples.js';
 
 const boxes = Tensor.from(Int32Array.of(0, 0, 24, 24, 0, 16, 24, 40, 9, 0, 33, 24, 9, 16, 33, 40), [4, 4]);
@@ -22,7 +33,14 @@ async function merged(cuts: readonly number[], row0 = 0, rows = 37): Promise<Flo
   let state = scoreInit(rows, 300, 3);
   for (let k = 0; k + 1 < cuts.length; k++) {
     const [begin, end] = [cuts[k] as number, cuts[k + 1] as number];
-    state = windowMerge(state, slice(begin, end), boxes, of(classes.slice(begin, end)), { ...geometry, row0, rows }, settings);
+    state = windowMerge(
+      state,
+      slice(begin, end),
+      boxes,
+      of(classes.slice(begin, end)),
+      { ...geometry, row0, rows },
+      settings,
+    );
   }
   return (await state.data()) as Float32Array;
 }
@@ -36,7 +54,12 @@ t.test('cuts of the vocabulary, of the rows and thread counts do not change a bi
   t.same(await merged([0, queries]), whole, 'threads');
   setThreads(before);
   const part = await merged([0, queries], 13, 6);
-  for (let k = 0; k < 12; k++) t.same(part.subarray(k * 1800, (k + 1) * 1800), whole.subarray((k * 37 + 13) * 300, (k * 37 + 19) * 300), `plane ${k}`);
+  for (let k = 0; k < 12; k++)
+    t.same(
+      part.subarray(k * 1800, (k + 1) * 1800),
+      whole.subarray((k * 37 + 13) * 300, (k * 37 + 19) * 300),
+      `plane ${k}`,
+    );
   const volume = windowUpsample(slice(0, queries), boxes, geometry);
   const twoSteps = scoreUpdate(scoreInit(37, 300, 3), volume, of(classes), settings);
   t.same(await twoSteps.data(), whole, 'upsample, then update');
@@ -50,9 +73,19 @@ t.test('a constant map passes unchanged, whatever the sizes', async (t) => {
 
 t.test('labels: ties, synonyms, thresholds, words that do not compete', async (t) => {
   // Pixels: a tie of classes 1 and 2; two synonyms of class 0 against class 2; a word that does not compete leads.
-  const x = [[1, 2, 0], [1, 2, 0], [0, 1, 0], [0, 0, 5]].flat();
-  const state = scoreUpdate(scoreInit(1, 3), Tensor.from(Float32Array.from(x), [4, 1, 3]), of([2, 1, 1, -1]), { scale: 1, second: true });
-  const read = async (options: object): Promise<number[]> => [...((await scoreFinish(state, { scale: 1, ...options }).labels.data()) as Uint8Array)];
+  const x = [
+    [1, 2, 0],
+    [1, 2, 0],
+    [0, 1, 0],
+    [0, 0, 5],
+  ].flat();
+  const state = scoreUpdate(scoreInit(1, 3), Tensor.from(Float32Array.from(x), [4, 1, 3]), of([2, 1, 1, -1]), {
+    scale: 1,
+    second: true,
+  });
+  const read = async (options: object): Promise<number[]> => [
+    ...((await scoreFinish(state, { scale: 1, ...options }).labels.data()) as Uint8Array),
+  ];
   t.same(await read({}), [1, 1, 1]);
   t.same(await read({ threshold: 0.3 }), [1, 1, 255], 'the non-competing word takes the mass');
   t.same(await read({ threshold: 0.3, background: 0 }), [1, 1, 0]);
@@ -83,7 +116,8 @@ t.test('class probabilities agree with the running best', async (t) => {
   const done = scoreFinish(state, { scale: 40, score: true });
   const [labels, score] = [(await done.labels.data()) as Uint8Array, (await done.score!.data()) as Float32Array];
   let worst = 0;
-  for (let i = 0; i < labels.length; i++) worst = Math.max(worst, Math.abs((p[(labels[i] as number) * labels.length + i] as number) - (score[i] as number)));
+  for (let i = 0; i < labels.length; i++)
+    worst = Math.max(worst, Math.abs((p[(labels[i] as number) * labels.length + i] as number) - (score[i] as number)));
   t.ok(worst < 1e-5, `largest difference ${worst}`);
 });
 
@@ -92,6 +126,12 @@ t.test('boxes are checked before anything is read', async (t) => {
   await t.rejects(windowUpsample(slice(0, 1), outside, geometry).data(), { code: 'E_OPTION', message: /box 1/ });
   const image = Tensor.from(new Uint8Array(33 * 40 * 3), [33, 40, 3]);
   const [mean, std] = [Tensor.from(Float32Array.of(0, 0, 0), [3]), Tensor.from(Float32Array.of(1, 1, 1), [3])];
-  await t.rejects(windowPatches(image, outside, mean, std, { height: 24, width: 24, patch: 8 }).data(), { code: 'E_OPTION', message: /box 1/ });
-  t.throws(() => windowUpsample(slice(0, 1), boxes, { ...geometry, row0: 30, rows: 8 }), { code: 'E_OPTION', message: /outside/ });
+  await t.rejects(windowPatches(image, outside, mean, std, { height: 24, width: 24, patch: 8 }).data(), {
+    code: 'E_OPTION',
+    message: /box 1/,
+  });
+  t.throws(() => windowUpsample(slice(0, 1), boxes, { ...geometry, row0: 30, rows: 8 }), {
+    code: 'E_OPTION',
+    message: /outside/,
+  });
 });

@@ -1,6 +1,6 @@
 /** Counts behind the boundary scores, and exact morphology on masks (evaluation.md section 7). */
 import { hostCall } from '../../host.js';
-import { type SampleArray, asFloat64 } from './host-arrays.js';
+import { asFloat64, type SampleArray } from './host-arrays.js';
 import type { MapSize } from './rle.js';
 
 export interface BoundaryOptions extends MapSize {
@@ -18,7 +18,16 @@ export interface BoundaryOptions extends MapSize {
  * truth, those near a predicted one.
  */
 export async function boundaryCounts(pred: SampleArray, label: SampleArray, o: BoundaryOptions): Promise<Float64Array> {
-  const attrs = [o.height, o.width, pred.BYTES_PER_ELEMENT, label.BYTES_PER_ELEMENT, o.numClasses, o.ignore ?? -1, o.band, o.radius];
+  const attrs = [
+    o.height,
+    o.width,
+    pred.BYTES_PER_ELEMENT,
+    label.BYTES_PER_ELEMENT,
+    o.numClasses,
+    o.ignore ?? -1,
+    o.band,
+    o.radius,
+  ];
   return asFloat64((await hostCall('boundary_counts', [pred, label], attrs))[0] as Uint8Array);
 }
 

@@ -1,7 +1,9 @@
 /** Views on the byte arrays host algorithms return. */
 
 function aligned(bytes: Uint8Array, size: number): ArrayBufferLike {
-  return bytes.byteOffset % size === 0 && bytes.byteOffset === 0 && bytes.byteLength === bytes.buffer.byteLength ? bytes.buffer : bytes.slice().buffer;
+  return bytes.byteOffset % size === 0 && bytes.byteOffset === 0 && bytes.byteLength === bytes.buffer.byteLength
+    ? bytes.buffer
+    : bytes.slice().buffer;
 }
 
 export const asUint16 = (bytes: Uint8Array): Uint16Array => new Uint16Array(aligned(bytes, 2));

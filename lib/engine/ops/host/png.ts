@@ -1,5 +1,5 @@
 /** Row filters and bit packing of PNG, off the event loop (the compression itself is node:zlib's). */
-import { WordmaskError, isWordmaskError } from '../../../util/errors.js';
+import { isWordmaskError, WordmaskError } from '../../../util/errors.js';
 import { hostCall } from '../../host.js';
 import { asUint16 } from './host-arrays.js';
 

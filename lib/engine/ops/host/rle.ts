@@ -3,7 +3,7 @@
  * (user-interfaces.md section 7). The Sync forms are for small masks.
  */
 import { hostCall, hostCallSync } from '../../host.js';
-import { type SampleArray, asFloat64, asUint32 } from './host-arrays.js';
+import { asFloat64, asUint32, type SampleArray } from './host-arrays.js';
 
 export interface MapSize {
   readonly height: number;
@@ -21,7 +21,11 @@ export function rleEncodeSync(map: SampleArray, { height, width }: MapSize): Uin
 }
 
 /** Runs of each of the given (different) labels or segment numbers, in one pass over the map. */
-export async function rleEncodeLabels(map: SampleArray, { height, width }: MapSize, labels: readonly number[]): Promise<Uint32Array[]> {
+export async function rleEncodeLabels(
+  map: SampleArray,
+  { height, width }: MapSize,
+  labels: readonly number[],
+): Promise<Uint32Array[]> {
   const out = await hostCall('rle_encode', [map, Int32Array.from(labels)], [height, width, map.BYTES_PER_ELEMENT]);
   return out.map(asUint32);
 }
@@ -78,7 +82,9 @@ export function rleExtentSync(masks: readonly Uint32Array[], height: number): Rl
 
 function joined(masks: readonly Uint32Array[]): [counts: Uint32Array, offsets: Uint32Array] {
   const offsets = new Uint32Array(masks.length + 1);
-  masks.forEach((mask, i) => { offsets[i + 1] = (offsets[i] as number) + mask.length; });
+  masks.forEach((mask, i) => {
+    offsets[i + 1] = (offsets[i] as number) + mask.length;
+  });
   const counts = new Uint32Array(offsets[masks.length] as number);
   masks.forEach((mask, i) => counts.set(mask, offsets[i]));
   return [counts, offsets];
@@ -88,6 +94,10 @@ function joined(masks: readonly Uint32Array[]): [counts: Uint32Array, offsets: U
  * IoU of every mask of `a` with every mask of `b`, row-major `[a.length, b.length]`; against a crowd (`crowd[j]` not 0) the
  * share of the mask of `a` that lies inside. All masks have one size.
  */
-export async function rleIou(a: readonly Uint32Array[], b: readonly Uint32Array[], crowd: Uint8Array = new Uint8Array(b.length)): Promise<Float64Array> {
+export async function rleIou(
+  a: readonly Uint32Array[],
+  b: readonly Uint32Array[],
+  crowd: Uint8Array = new Uint8Array(b.length),
+): Promise<Float64Array> {
   return asFloat64((await hostCall('rle_iou', [...joined(a), ...joined(b), crowd]))[0] as Uint8Array);
 }

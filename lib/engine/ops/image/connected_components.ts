@@ -1,6 +1,6 @@
 /** Regions of equal label in a label map: numbers, areas and boxes, and the removal of small ones. Integer exact. */
 import { WordmaskError } from '../../../util/errors.js';
-import { type RefArray, type TensorSpec, defineOp } from '../../card.js';
+import { defineOp, type RefArray, type TensorSpec } from '../../card.js';
 import { run } from '../../run.js';
 import { rejectShape } from '../../shapes.js';
 import type { Tensor } from '../../tensor.js';
@@ -10,7 +10,8 @@ function isMap(spec: TensorSpec): boolean {
 }
 
 function wholeNumber(op: string, name: string, value: number, low: number): void {
-  if (!Number.isInteger(value) || value < low) throw new WordmaskError('E_OPTION', `${op}: ${name} must be a whole number from ${low}, got ${value}`);
+  if (!Number.isInteger(value) || value < low)
+    throw new WordmaskError('E_OPTION', `${op}: ${name} must be a whole number from ${low}, got ${value}`);
 }
 
 /** Flood fill from every pixel that has no number yet. */
@@ -23,7 +24,16 @@ function componentsReference(labels: RefArray, connectivity: number, nothing: nu
     data[start] = ++count;
     const queue = [start];
     for (const i of queue) {
-      for (const [dy, dx] of [[0, 1], [0, -1], [1, 0], [-1, 0], [1, 1], [1, -1], [-1, 1], [-1, -1]].slice(0, connectivity) as [number, number][]) {
+      for (const [dy, dx] of [
+        [0, 1],
+        [0, -1],
+        [1, 0],
+        [-1, 0],
+        [1, 1],
+        [1, -1],
+        [-1, 1],
+        [-1, -1],
+      ].slice(0, connectivity) as [number, number][]) {
         const [y, x] = [Math.floor(i / w) + dy, (i % w) + dx];
         const k = y * w + x;
         if (y < 0 || x < 0 || y >= h || x >= w || data[k] || labels.data[k] !== labels.data[start]) continue;
@@ -32,18 +42,28 @@ function componentsReference(labels: RefArray, connectivity: number, nothing: nu
       }
     }
   }
-  return [{ data, shape: [h, w] }, { data: Float64Array.of(count), shape: [1] }];
+  return [
+    { data, shape: [h, w] },
+    { data: Float64Array.of(count), shape: [1] },
+  ];
 }
 
-const labelMap = (h: number, w: number, classes: number, dtype: 'u8' | 'i32' = 'u8') => ({ shape: [h, w], dtype, fill: { integers: [0, classes - 1] } }) as const;
+const labelMap = (h: number, w: number, classes: number, dtype: 'u8' | 'i32' = 'u8') =>
+  ({ shape: [h, w], dtype, fill: { integers: [0, classes - 1] } }) as const;
 const tall = { shape: [40, 3], dtype: 'u8', fill: { values: [1, 0, 1, 1, 1, 1] } } as const;
 
 export const connectedComponentsCard = defineOp({
-  name: 'connected_components', inputs: ['labels'], attrs: { connectivity: 4, nothing: -1 },
+  name: 'connected_components',
+  inputs: ['labels'],
+  attrs: { connectivity: 4, nothing: -1 },
   shape: ([labels], a) => {
     if (!isMap(labels!)) rejectShape('connected_components', 'u8[H, W] or i32[H, W]', [labels]);
-    if (a.connectivity !== 4 && a.connectivity !== 8) throw new WordmaskError('E_OPTION', `connected_components: connectivity must be 4 or 8, got ${a.connectivity}`);
-    return [{ shape: labels!.shape, dtype: 'i32' }, { shape: [1], dtype: 'i32' }];
+    if (a.connectivity !== 4 && a.connectivity !== 8)
+      throw new WordmaskError('E_OPTION', `connected_components: connectivity must be 4 or 8, got ${a.connectivity}`);
+    return [
+      { shape: labels!.shape, dtype: 'i32' },
+      { shape: [1], dtype: 'i32' },
+    ];
   },
   reference: ([labels], a) => componentsReference(labels!, a.connectivity, a.nothing),
   samples: [
@@ -57,11 +77,18 @@ export const connectedComponentsCard = defineOp({
 });
 
 export const segmentStatsCard = defineOp({
-  name: 'segment_stats', inputs: ['components'], attrs: { n: 0 },
+  name: 'segment_stats',
+  inputs: ['components'],
+  attrs: { n: 0 },
   shape: ([components], { n }) => {
-    if (components!.dtype !== 'i32' || components!.shape.length !== 2) rejectShape('segment_stats', 'i32[H, W]', [components]);
+    if (components!.dtype !== 'i32' || components!.shape.length !== 2)
+      rejectShape('segment_stats', 'i32[H, W]', [components]);
     wholeNumber('segment_stats', 'n', n, 0);
-    return [{ shape: [n], dtype: 'i32' }, { shape: [n, 4], dtype: 'i32' }, { shape: [n], dtype: 'i32' }];
+    return [
+      { shape: [n], dtype: 'i32' },
+      { shape: [n, 4], dtype: 'i32' },
+      { shape: [n], dtype: 'i32' },
+    ];
   },
   reference: ([components], { n }) => {
     const w = components!.shape[1] as number;
@@ -75,32 +102,81 @@ export const segmentStatsCard = defineOp({
       if (!pixels.length) continue;
       const xs = pixels.map((i) => i % w);
       const ys = pixels.map((i) => Math.floor(i / w));
-      box.set([Math.min(...xs), Math.min(...ys), Math.max(...xs) - Math.min(...xs) + 1, Math.max(...ys) - Math.min(...ys) + 1], 4 * k);
+      box.set(
+        [
+          Math.min(...xs),
+          Math.min(...ys),
+          Math.max(...xs) - Math.min(...xs) + 1,
+          Math.max(...ys) - Math.min(...ys) + 1,
+        ],
+        4 * k,
+      );
     }
-    return [{ data: area, shape: [n] }, { data: box, shape: [n, 4] }, { data: first, shape: [n] }];
+    return [
+      { data: area, shape: [n] },
+      { data: box, shape: [n, 4] },
+      { data: first, shape: [n] },
+    ];
   },
   samples: [
-    { name: 'random numbers, one absent, one too high', inputs: [{ shape: [7, 12], dtype: 'i32', fill: { integers: [0, 5] } }], attrs: { n: 4 } },
-    { name: 'numbers that do not occur', inputs: [{ shape: [2, 3], dtype: 'i32', fill: { values: [0, 2, 2, 0, 0, 2] } }], attrs: { n: 3 } },
+    {
+      name: 'random numbers, one absent, one too high',
+      inputs: [{ shape: [7, 12], dtype: 'i32', fill: { integers: [0, 5] } }],
+      attrs: { n: 4 },
+    },
+    {
+      name: 'numbers that do not occur',
+      inputs: [{ shape: [2, 3], dtype: 'i32', fill: { values: [0, 2, 2, 0, 0, 2] } }],
+      attrs: { n: 3 },
+    },
     { name: 'none', inputs: [labelMap(4, 4, 2, 'i32')] },
   ],
 });
 
 export const filterSmallCard = defineOp({
-  name: 'filter_small', inputs: ['labels', 'components', 'area'], attrs: { minArea: 0, replacement: 255 },
+  name: 'filter_small',
+  inputs: ['labels', 'components', 'area'],
+  attrs: { minArea: 0, replacement: 255 },
   shape: ([labels, components, area], a) => {
-    const ok = isMap(labels!) && components!.dtype === 'i32' && components!.shape.join() === labels!.shape.join() && area!.dtype === 'i32' && area!.shape.length === 1;
-    if (!ok) rejectShape('filter_small', 'labels u8|i32[H, W], components i32[H, W], area i32[n]', [labels, components, area]);
-    if (labels!.dtype === 'u8' && !(a.replacement >= 0 && a.replacement <= 255)) throw new WordmaskError('E_OPTION', `filter_small: replacement must fit 8 bits, got ${a.replacement}`);
+    const ok =
+      isMap(labels!) &&
+      components!.dtype === 'i32' &&
+      components!.shape.join() === labels!.shape.join() &&
+      area!.dtype === 'i32' &&
+      area!.shape.length === 1;
+    if (!ok)
+      rejectShape('filter_small', 'labels u8|i32[H, W], components i32[H, W], area i32[n]', [labels, components, area]);
+    if (labels!.dtype === 'u8' && !(a.replacement >= 0 && a.replacement <= 255))
+      throw new WordmaskError('E_OPTION', `filter_small: replacement must fit 8 bits, got ${a.replacement}`);
     return [{ shape: labels!.shape, dtype: labels!.dtype }];
   },
-  reference: ([labels, components, area], a) => [{
-    data: labels!.data.map((label, i) => ((area!.data[(components!.data[i] as number) - 1] ?? Infinity) < a.minArea ? a.replacement : label)),
-    shape: labels!.shape,
-  }],
+  reference: ([labels, components, area], a) => [
+    {
+      data: labels!.data.map((label, i) =>
+        (area!.data[(components!.data[i] as number) - 1] ?? Infinity) < a.minArea ? a.replacement : label,
+      ),
+      shape: labels!.shape,
+    },
+  ],
   samples: [
-    { name: 'u8', inputs: [labelMap(6, 7, 9), { shape: [6, 7], dtype: 'i32', fill: { integers: [0, 5] } }, { shape: [4], dtype: 'i32', fill: { values: [3, 9, 1, 5] } }], attrs: { minArea: 5 } },
-    { name: 'i32', inputs: [labelMap(5, 3, 900, 'i32'), { shape: [5, 3], dtype: 'i32', fill: { integers: [1, 2] } }, { shape: [2], dtype: 'i32', fill: { values: [1, 2] } }], attrs: { minArea: 2, replacement: 65535 } },
+    {
+      name: 'u8',
+      inputs: [
+        labelMap(6, 7, 9),
+        { shape: [6, 7], dtype: 'i32', fill: { integers: [0, 5] } },
+        { shape: [4], dtype: 'i32', fill: { values: [3, 9, 1, 5] } },
+      ],
+      attrs: { minArea: 5 },
+    },
+    {
+      name: 'i32',
+      inputs: [
+        labelMap(5, 3, 900, 'i32'),
+        { shape: [5, 3], dtype: 'i32', fill: { integers: [1, 2] } },
+        { shape: [2], dtype: 'i32', fill: { values: [1, 2] } },
+      ],
+      attrs: { minArea: 2, replacement: 65535 },
+    },
   ],
 });
 
@@ -115,7 +191,10 @@ export interface Components {
  * Regions of equal label: labels u8 or i32 `[H, W]`. connectivity 4 (default) or 8; `nothing` is a label that forms no regions.
  * @throws E_OPTION
  */
-export function connectedComponents(labels: Tensor, options: { connectivity?: 4 | 8; nothing?: number } = {}): Components {
+export function connectedComponents(
+  labels: Tensor,
+  options: { connectivity?: 4 | 8; nothing?: number } = {},
+): Components {
   const [components, count] = run(connectedComponentsCard, [labels], options) as [Tensor, Tensor];
   return { components, count };
 }
@@ -136,6 +215,11 @@ export function segmentStats(components: Tensor, n: number): SegmentStats {
 }
 
 /** Labels with `replacement` wherever the component has fewer than minArea pixels (area i32 `[n]` of segmentStats). */
-export function filterSmall(labels: Tensor, components: Tensor, area: Tensor, options: { minArea: number; replacement: number }): Tensor {
+export function filterSmall(
+  labels: Tensor,
+  components: Tensor,
+  area: Tensor,
+  options: { minArea: number; replacement: number },
+): Tensor {
   return run(filterSmallCard, [labels, components, area], options)[0] as Tensor;
 }

@@ -1,6 +1,6 @@
 /** Gaussian blur of the last two axes, separable, f32 or f64. */
 import { WordmaskError } from '../../../util/errors.js';
-import { type OpCard, type RefArray, defineOp } from '../../card.js';
+import { defineOp, type OpCard, type RefArray } from '../../card.js';
 import { run } from '../../run.js';
 import { rejectShape } from '../../shapes.js';
 import type { Tensor } from '../../tensor.js';
@@ -18,7 +18,13 @@ function borderIndex(i: number, n: number, mode: number): number {
   return cycle[((i % cycle.length) + cycle.length) % cycle.length] as number;
 }
 
-function blurAxis(x: Float64Array, outer: number, n: number, inner: number, { sigma, truncate, mode }: BlurAttrs): Float64Array {
+function blurAxis(
+  x: Float64Array,
+  outer: number,
+  n: number,
+  inner: number,
+  { sigma, truncate, mode }: BlurAttrs,
+): Float64Array {
   const radius = Math.trunc(truncate * sigma + 0.5);
   const weights = Array.from({ length: 2 * radius + 1 }, (_, k) => Math.exp(-0.5 * ((k - radius) / sigma) ** 2));
   const sum = weights.reduce((a, w) => a + w, 0);
@@ -28,7 +34,8 @@ function blurAxis(x: Float64Array, outer: number, n: number, inner: number, { si
       for (let k = -radius; k <= radius; k++) {
         const from = (o * n + borderIndex(i + k, n, mode)) * inner;
         const weight = (weights[k + radius] as number) / sum;
-        for (let j = 0; j < inner; j++) out[(o * n + i) * inner + j] = (out[(o * n + i) * inner + j] as number) + weight * (x[from + j] as number);
+        for (let j = 0; j < inner; j++)
+          out[(o * n + i) * inner + j] = (out[(o * n + i) * inner + j] as number) + weight * (x[from + j] as number);
       }
     }
   }
@@ -41,11 +48,17 @@ export const gaussianBlurCard: OpCard<BlurAttrs> = defineOp<BlurAttrs>({
   attrs: { sigma: 1, truncate: 4, mode: 0 },
   shape(inputs, { sigma, truncate, mode }) {
     const [x] = inputs;
-    if (!x || x.shape.length < 2 || (x.dtype !== 'f32' && x.dtype !== 'f64')) rejectShape('gaussian_blur', 'f32 or f64 [..., H, W]', inputs);
-    const bad = !(sigma > 0) ? `sigma must be above 0, got ${sigma}`
-      : !(truncate >= 0) ? `truncate must be at least 0, got ${truncate}`
-      : !(truncate * sigma < maxRadius) ? `the radius truncate * sigma must be below ${maxRadius}, got ${truncate * sigma}`
-      : mode !== 0 && mode !== 1 ? `mode must be 0 (reflect) or 1 (mirror), got ${mode}` : undefined;
+    if (!x || x.shape.length < 2 || (x.dtype !== 'f32' && x.dtype !== 'f64'))
+      rejectShape('gaussian_blur', 'f32 or f64 [..., H, W]', inputs);
+    const bad = !(sigma > 0)
+      ? `sigma must be above 0, got ${sigma}`
+      : !(truncate >= 0)
+        ? `truncate must be at least 0, got ${truncate}`
+        : !(truncate * sigma < maxRadius)
+          ? `the radius truncate * sigma must be below ${maxRadius}, got ${truncate * sigma}`
+          : mode !== 0 && mode !== 1
+            ? `mode must be 0 (reflect) or 1 (mirror), got ${mode}`
+            : undefined;
     if (bad) throw new WordmaskError('E_OPTION', `gaussian_blur: ${bad}`, { details: { sigma, truncate, mode } });
     return [x];
   },
@@ -60,15 +73,30 @@ export const gaussianBlurCard: OpCard<BlurAttrs> = defineOp<BlurAttrs>({
     { name: '3 planes 13x70', inputs: [{ shape: [3, 13, 70] }], attrs: { sigma: 2 } },
     { name: 'mirror', inputs: [{ shape: [2, 9, 11] }], attrs: { sigma: 1.3, mode: 1 } },
     { name: 'radius beyond the image', inputs: [{ shape: [5, 7] }], attrs: { sigma: 6 } },
-    { name: 'radius beyond the image, mirror', inputs: [{ shape: [4, 3] }], attrs: { sigma: 3.5, truncate: 3, mode: 1 } },
+    {
+      name: 'radius beyond the image, mirror',
+      inputs: [{ shape: [4, 3] }],
+      attrs: { sigma: 3.5, truncate: 3, mode: 1 },
+    },
     { name: 'one pixel', inputs: [{ shape: [2, 1, 1] }], attrs: { sigma: 2, mode: 1 } },
     { name: 'one row', inputs: [{ shape: [1, 100] }], attrs: { sigma: 1 } },
     { name: 'radius 0', inputs: [{ shape: [2, 5, 4] }], attrs: { sigma: 0.1 } },
     { name: 'empty', inputs: [{ shape: [0, 5, 4] }] },
   ],
   bench: [
-    { name: '21 maps 500x375, sigma 25', inputs: [{ shape: [21, 375, 500] }], attrs: { sigma: 25 }, dtypes: ['f32'], flops: 2 * 3 * 100 * 21 * 375 * 500 },
-    { name: 'prompt blur 224x224', inputs: [{ shape: [3, 224, 224] }], attrs: { sigma: 2.6, truncate: 2.7, mode: 1 }, dtypes: ['f32'] },
+    {
+      name: '21 maps 500x375, sigma 25',
+      inputs: [{ shape: [21, 375, 500] }],
+      attrs: { sigma: 25 },
+      dtypes: ['f32'],
+      flops: 2 * 3 * 100 * 21 * 375 * 500,
+    },
+    {
+      name: 'prompt blur 224x224',
+      inputs: [{ shape: [3, 224, 224] }],
+      attrs: { sigma: 2.6, truncate: 2.7, mode: 1 },
+      dtypes: ['f32'],
+    },
   ],
 });
 
@@ -83,6 +111,14 @@ export type BlurMode = 'reflect' | 'mirror';
  */
 export function gaussianBlur(x: Tensor, options: { sigma: number; truncate?: number; mode?: BlurMode }): Tensor {
   const mode = options.mode ?? 'reflect';
-  if (mode !== 'reflect' && mode !== 'mirror') throw new WordmaskError('E_OPTION', `gaussian_blur: mode must be 'reflect' or 'mirror', got ${JSON.stringify(mode)}`);
-  return run(gaussianBlurCard, [x], { sigma: options.sigma, truncate: options.truncate ?? 4, mode: mode === 'reflect' ? 0 : 1 })[0] as Tensor;
+  if (mode !== 'reflect' && mode !== 'mirror')
+    throw new WordmaskError(
+      'E_OPTION',
+      `gaussian_blur: mode must be 'reflect' or 'mirror', got ${JSON.stringify(mode)}`,
+    );
+  return run(gaussianBlurCard, [x], {
+    sigma: options.sigma,
+    truncate: options.truncate ?? 4,
+    mode: mode === 'reflect' ? 0 : 1,
+  })[0] as Tensor;
 }

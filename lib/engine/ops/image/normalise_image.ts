@@ -10,10 +10,13 @@ const unitMean = { ...mean, fill: { values: [0.48145466, 0.4578275, 0.40821073] 
 const unitStd = { ...std, fill: { values: [0.26862954, 0.26130258, 0.27577711] } } as const;
 
 export const normaliseImageCard = defineOp({
-  name: 'normalise_image', inputs: ['image', 'mean', 'std'], attrs: { unit: false as boolean },
+  name: 'normalise_image',
+  inputs: ['image', 'mean', 'std'],
+  attrs: { unit: false as boolean },
   shape: ([image, m, s]) => {
     const ok = image!.dtype === 'u8' && image!.shape.length === 3 && image!.shape[2] === 3;
-    if (!ok || [m, s].some((t) => t!.dtype !== 'f32' || t!.shape.join() !== '3')) rejectShape('normalise_image', 'u8[H, W, 3], f32[3], f32[3]', [image, m, s]);
+    if (!ok || [m, s].some((t) => t!.dtype !== 'f32' || t!.shape.join() !== '3'))
+      rejectShape('normalise_image', 'u8[H, W, 3], f32[3], f32[3]', [image, m, s]);
     return [{ shape: [3, image!.shape[0] as number, image!.shape[1] as number], dtype: 'f32' }];
   },
   reference: ([image, m, s], { unit }) => {

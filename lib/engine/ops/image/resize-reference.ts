@@ -23,7 +23,7 @@ function roundHalfEven(x: number): number {
 }
 
 function torchPosition(axis: Axis, alignCorners: boolean, i: number): number {
-  if (alignCorners) return axis.out > 1 ? i * (axis.size - 1) / (axis.out - 1) : 0;
+  if (alignCorners) return axis.out > 1 ? (i * (axis.size - 1)) / (axis.out - 1) : 0;
   const factor = axis.scale > 0 ? 1 / axis.scale : axis.size / axis.out;
   return factor * (i + 0.5) - 0.5;
 }
@@ -31,7 +31,10 @@ function torchPosition(axis: Axis, alignCorners: boolean, i: number): number {
 function bilinearTaps(n: number, position: number): Taps {
   const p = Math.min(Math.max(position, 0), n - 1);
   const low = Math.floor(p);
-  return [[low, 1 - (p - low)], [clamp(low + 1, n), p - low]];
+  return [
+    [low, 1 - (p - low)],
+    [clamp(low + 1, n), p - low],
+  ];
 }
 
 /** Keys' cubic with parameter a at distance x. */
@@ -44,7 +47,8 @@ function keys(x: number, a: number): number {
 /** Taps of the modes that take floating maps. */
 export function floatTaps(mode: string, axis: Axis, alignCorners: boolean, i: number): Taps {
   const n = axis.size;
-  if (mode === 'torch_bilinear') return axis.size === axis.out ? [[i, 1]] : bilinearTaps(n, torchPosition(axis, alignCorners, i));
+  if (mode === 'torch_bilinear')
+    return axis.size === axis.out ? [[i, 1]] : bilinearTaps(n, torchPosition(axis, alignCorners, i));
   if (mode === 'opencv_linear') return bilinearTaps(n, Math.fround((i + 0.5) * (n / axis.out) - 0.5));
   if (mode === 'torch_bicubic') {
     const p = torchPosition(axis, alignCorners, i);
@@ -61,7 +65,7 @@ export function nearestIndex(mode: string, axis: Axis, i: number): number {
   else if (mode === 'torch_nearest_exact') p = Math.fround((i + 0.5) * factor);
   else if (mode === 'opencv_nearest') p = i * (1 / (axis.out / axis.size));
   else {
-    p = axis.size / axis.out * 0.5;
+    p = (axis.size / axis.out) * 0.5;
     for (let k = 0; k < i; k++) p += axis.size / axis.out;
   }
   return Math.min(Math.floor(p), axis.size - 1);
@@ -81,14 +85,15 @@ function pillowTaps(axis: Axis, bicubic: boolean, i: number): Taps {
     weights.push(bicubic ? keys(x, -0.5) : Math.max(1 - Math.abs(x), 0));
   }
   const total = weights.reduce((a, b) => a + b, 0);
-  return weights.map((w, k) => [first + k, Math.trunc(w / total * 2 ** 22 + (w < 0 ? -0.5 : 0.5))]);
+  return weights.map((w, k) => [first + k, Math.trunc((w / total) * 2 ** 22 + (w < 0 ? -0.5 : 0.5))]);
 }
 
 type Pixel = (y: number, x: number) => number;
 
 function pillow(at: Pixel, y: Axis, x: Axis, bicubic: boolean, i: number, j: number): number {
   const round = (sum: number): number => clamp(Math.floor((sum + 2 ** 21) / 2 ** 22), 256);
-  const columns = (row: number): number => round(pillowTaps(x, bicubic, j).reduce((sum, [k, w]) => sum + w * at(row, k), 0));
+  const columns = (row: number): number =>
+    round(pillowTaps(x, bicubic, j).reduce((sum, [k, w]) => sum + w * at(row, k), 0));
   return round(pillowTaps(y, bicubic, i).reduce((sum, [k, w]) => sum + w * columns(k), 0));
 }
 
@@ -109,8 +114,9 @@ function openCvLinear(at: Pixel, y: Axis, x: Axis, cells: boolean, i: number, j:
   const [w0, w1] = weights(column < 0 || column >= x.size - 1 ? 0 : fx);
   const [row, fy] = place(y, i);
   const [v0, v1] = weights(fy);
-  const sum = (r: number): number => at(clamp(r, y.size), clamp(column, x.size)) * w0 + at(clamp(r, y.size), clamp(column + 1, x.size)) * w1;
-  const part = (s: number, v: number): number => Math.floor(Math.floor(s / 16) * v / 65536);
+  const sum = (r: number): number =>
+    at(clamp(r, y.size), clamp(column, x.size)) * w0 + at(clamp(r, y.size), clamp(column + 1, x.size)) * w1;
+  const part = (s: number, v: number): number => Math.floor((Math.floor(s / 16) * v) / 65536);
   return Math.floor((part(sum(row), v0) + part(sum(row + 1), v1) + 2) / 4);
 }
 
@@ -146,9 +152,13 @@ function openCvArea(at: Pixel, y: Axis, x: Axis, channels: number, i: number, j:
 export function byteSample(mode: string, at: Pixel, y: Axis, x: Axis, channels: number, i: number, j: number): number {
   switch (mode) {
     case 'pil_bilinear':
-    case 'pil_bicubic': return pillow(at, y, x, mode === 'pil_bicubic', i, j);
-    case 'opencv_linear': return openCvLinear(at, y, x, false, i, j);
-    case 'opencv_area': return openCvArea(at, y, x, channels, i, j);
-    default: return at(nearestIndex(mode, y, i), nearestIndex(mode, x, j));
+    case 'pil_bicubic':
+      return pillow(at, y, x, mode === 'pil_bicubic', i, j);
+    case 'opencv_linear':
+      return openCvLinear(at, y, x, false, i, j);
+    case 'opencv_area':
+      return openCvArea(at, y, x, channels, i, j);
+    default:
+      return at(nearestIndex(mode, y, i), nearestIndex(mode, x, j));
   }
 }

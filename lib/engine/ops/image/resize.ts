@@ -1,7 +1,7 @@
 /** Resizing of images (u8 `[H, W, C]`) and maps (`[..., H, W]`) in the ten modes of kernels.md P1, with gradients. */
-import { WordmaskError, show } from '../../../util/errors.js';
+import { show, WordmaskError } from '../../../util/errors.js';
 import { nearest } from '../../../util/nearest.js';
-import { type RefArray, type SampleInput, type TensorSpec, defineOp } from '../../card.js';
+import { defineOp, type RefArray, type SampleInput, type TensorSpec } from '../../card.js';
 import { isFloat } from '../../dtype.js';
 import { run } from '../../run.js';
 import { numel, rejectShape } from '../../shapes.js';
@@ -10,9 +10,16 @@ import { type Axis, byteSample, floatTaps } from './resize-reference.js';
 
 /** The position in this list is the number the kernel takes (native/cpu/image/resize.h). */
 export const resizeModes = [
-  'torch_bilinear', 'torch_bicubic', 'torch_nearest', 'torch_nearest_exact',
-  'pil_bilinear', 'pil_bicubic', 'pil_nearest',
-  'opencv_linear', 'opencv_nearest', 'opencv_area',
+  'torch_bilinear',
+  'torch_bicubic',
+  'torch_nearest',
+  'torch_nearest_exact',
+  'pil_bilinear',
+  'pil_bicubic',
+  'pil_nearest',
+  'opencv_linear',
+  'opencv_nearest',
+  'opencv_area',
 ] as const;
 export type ResizeMode = (typeof resizeModes)[number];
 
@@ -33,20 +40,35 @@ const modeNumber = (mode: ResizeMode): number => resizeModes.indexOf(mode);
 function resizedShape(op: string, x: TensorSpec, a: ResizeAttrs): number[] {
   const mode = resizeModes[a.mode];
   if (!mode) throw new WordmaskError('E_OPTION', `${op}: mode must be 0..${resizeModes.length - 1}, got ${a.mode}`);
-  for (const [name, side] of [['width', a.width], ['height', a.height]] as const) {
-    if (!Number.isInteger(side) || side < 1) throw new WordmaskError('E_OPTION', `${op}: ${name} must be a whole number from 1, got ${side}`);
+  for (const [name, side] of [
+    ['width', a.width],
+    ['height', a.height],
+  ] as const) {
+    if (!Number.isInteger(side) || side < 1)
+      throw new WordmaskError('E_OPTION', `${op}: ${name} must be a whole number from 1, got ${side}`);
   }
   if (x.dtype === 'u8') {
-    if (x.shape.length !== 3 || mode.startsWith('torch')) rejectShape(op, `u8[H, W, C] with a pil or opencv mode (mode is ${mode})`, [x]);
+    if (x.shape.length !== 3 || mode.startsWith('torch'))
+      rejectShape(op, `u8[H, W, C] with a pil or opencv mode (mode is ${mode})`, [x]);
     return [a.height, a.width, x.shape[2] as number];
   }
-  const takes = isFloat(x.dtype) ? mode.startsWith('torch') || mode === 'opencv_linear' || mode.endsWith('nearest') : mode.includes('nearest');
-  if (x.shape.length < 2 || !takes) rejectShape(op, `a map [..., H, W] with a torch mode, opencv_linear or a nearest mode (mode is ${mode})`, [x]);
+  const takes = isFloat(x.dtype)
+    ? mode.startsWith('torch') || mode === 'opencv_linear' || mode.endsWith('nearest')
+    : mode.includes('nearest');
+  if (x.shape.length < 2 || !takes)
+    rejectShape(op, `a map [..., H, W] with a torch mode, opencv_linear or a nearest mode (mode is ${mode})`, [x]);
   return [...x.shape.slice(0, -2), a.height, a.width];
 }
 
-function axes(h: number, w: number, a: { width: number; height: number; scaleX: number; scaleY: number }): [y: Axis, x: Axis] {
-  return [{ size: h, out: a.height, scale: a.scaleY }, { size: w, out: a.width, scale: a.scaleX }];
+function axes(
+  h: number,
+  w: number,
+  a: { width: number; height: number; scaleX: number; scaleY: number },
+): [y: Axis, x: Axis] {
+  return [
+    { size: h, out: a.height, scale: a.scaleY },
+    { size: w, out: a.width, scale: a.scaleX },
+  ];
 }
 
 function resizeImageReference(x: RefArray, a: ResizeAttrs): RefArray {
@@ -57,13 +79,27 @@ function resizeImageReference(x: RefArray, a: ResizeAttrs): RefArray {
     const c = i % channels;
     const pixel = Math.floor(i / channels);
     const at = (row: number, column: number): number => x.data[(row * w + column) * channels + c] as number;
-    data[i] = byteSample(resizeModes[a.mode] as string, at, ya, xa, channels, Math.floor(pixel / a.width), pixel % a.width);
+    data[i] = byteSample(
+      resizeModes[a.mode] as string,
+      at,
+      ya,
+      xa,
+      channels,
+      Math.floor(pixel / a.width),
+      pixel % a.width,
+    );
   }
   return { data, shape: [a.height, a.width, channels] };
 }
 
 /** Calls visit(output, input, weight) for every contribution of one plane. */
-function eachTap(mode: string, ya: Axis, xa: Axis, alignCorners: boolean, visit: (out: number, input: number, weight: number) => void): void {
+function eachTap(
+  mode: string,
+  ya: Axis,
+  xa: Axis,
+  alignCorners: boolean,
+  visit: (out: number, input: number, weight: number) => void,
+): void {
   for (let i = 0; i < ya.out; i++) {
     for (let j = 0; j < xa.out; j++) {
       for (const [r, v] of floatTaps(mode, ya, alignCorners, i)) {
@@ -80,20 +116,28 @@ function resizeMapReference(x: RefArray, a: ResizeAttrs): RefArray {
   const [ya, xa] = axes(h, w, a);
   for (let p = 0; p < numel(x.shape.slice(0, -2)); p++) {
     eachTap(resizeModes[a.mode] as string, ya, xa, a.alignCorners, (out, input, weight) => {
-      data[p * a.height * a.width + out] = (data[p * a.height * a.width + out] as number) + weight * (x.data[p * h * w + input] as number);
+      data[p * a.height * a.width + out] =
+        (data[p * a.height * a.width + out] as number) + weight * (x.data[p * h * w + input] as number);
     });
   }
   return { data, shape };
 }
 
-const image = (h: number, w: number, c = 3): SampleInput => ({ shape: [h, w, c], dtype: 'u8', fill: { integers: [0, 255] } });
+const image = (h: number, w: number, c = 3): SampleInput => ({
+  shape: [h, w, c],
+  dtype: 'u8',
+  fill: { integers: [0, 255] },
+});
 const map = (...shape: number[]): SampleInput => ({ shape });
 
 export const resizeCard = defineOp({
   // `image` repeats that x is u8: a reference array has no dtype.
-  name: 'resize', inputs: ['x'], attrs: { ...attrs, image: false as boolean },
+  name: 'resize',
+  inputs: ['x'],
+  attrs: { ...attrs, image: false as boolean },
   shape: ([x], a) => {
-    if ((x!.dtype === 'u8') !== a.image) rejectShape('resize', `u8[H, W, C] where image is set, another dtype where not (image is ${a.image})`, [x]);
+    if ((x!.dtype === 'u8') !== a.image)
+      rejectShape('resize', `u8[H, W, C] where image is set, another dtype where not (image is ${a.image})`, [x]);
     return [{ shape: resizedShape('resize', x!, a), dtype: x!.dtype }];
   },
   grad: ({ inputs, grads, attrs: a }) => {
@@ -105,38 +149,110 @@ export const resizeCard = defineOp({
   samples: [
     ...(['torch_bilinear', 'torch_bicubic', 'torch_nearest', 'torch_nearest_exact'] as const).flatMap((mode) => [
       { name: `${mode} up`, inputs: [map(2, 3, 5, 7)], attrs: { width: 16, height: 9, mode: modeNumber(mode) } },
-      { name: `${mode} down, one axis kept`, inputs: [map(3, 13, 6)], attrs: { width: 6, height: 5, mode: modeNumber(mode) } },
+      {
+        name: `${mode} down, one axis kept`,
+        inputs: [map(3, 13, 6)],
+        attrs: { width: 6, height: 5, mode: modeNumber(mode) },
+      },
     ]),
-    { name: 'bilinear, corners aligned', inputs: [map(2, 5, 4)], attrs: { width: 11, height: 1, mode: 0, alignCorners: true } },
-    { name: 'bicubic, corners aligned', inputs: [map(6, 3)], attrs: { width: 5, height: 13, mode: 1, alignCorners: true } },
-    { name: 'bicubic with the position table rule', inputs: [map(3, 14, 14)], attrs: { width: 28, height: 21, mode: 1, scaleX: 28.1 / 14, scaleY: 21.1 / 14 } },
+    {
+      name: 'bilinear, corners aligned',
+      inputs: [map(2, 5, 4)],
+      attrs: { width: 11, height: 1, mode: 0, alignCorners: true },
+    },
+    {
+      name: 'bicubic, corners aligned',
+      inputs: [map(6, 3)],
+      attrs: { width: 5, height: 13, mode: 1, alignCorners: true },
+    },
+    {
+      name: 'bicubic with the position table rule',
+      inputs: [map(3, 14, 14)],
+      attrs: { width: 28, height: 21, mode: 1, scaleX: 28.1 / 14, scaleY: 21.1 / 14 },
+    },
     { name: 'from one pixel', inputs: [map(2, 1, 1)], attrs: { width: 3, height: 2, mode: 0 } },
     { name: 'no planes', inputs: [map(0, 4, 4)], attrs: { width: 3, height: 2, mode: 0 } },
-    { name: 'opencv linear map', inputs: [map(1, 7, 10)], attrs: { width: 13, height: 4, mode: modeNumber('opencv_linear') }, grad: false },
-    { name: 'labels', inputs: [{ shape: [5, 9], dtype: 'i32', fill: { integers: [0, 900] } }], attrs: { width: 14, height: 3, mode: modeNumber('opencv_nearest') } },
-    ...(['pil_bilinear', 'pil_bicubic', 'pil_nearest', 'opencv_linear', 'opencv_nearest', 'opencv_area'] as const).flatMap((mode) => [
-      { name: `${mode} image up`, inputs: [image(9, 14)], attrs: { width: 33, height: 17, mode: modeNumber(mode), image: true } },
-      { name: `${mode} image down`, inputs: [image(31, 47)], attrs: { width: 11, height: 10, mode: modeNumber(mode), image: true } },
-      { name: `${mode} image mixed, grey`, inputs: [image(8, 40, 1)], attrs: { width: 13, height: 19, mode: modeNumber(mode), image: true } },
+    {
+      name: 'opencv linear map',
+      inputs: [map(1, 7, 10)],
+      attrs: { width: 13, height: 4, mode: modeNumber('opencv_linear') },
+      grad: false,
+    },
+    {
+      name: 'labels',
+      inputs: [{ shape: [5, 9], dtype: 'i32', fill: { integers: [0, 900] } }],
+      attrs: { width: 14, height: 3, mode: modeNumber('opencv_nearest') },
+    },
+    ...(
+      ['pil_bilinear', 'pil_bicubic', 'pil_nearest', 'opencv_linear', 'opencv_nearest', 'opencv_area'] as const
+    ).flatMap((mode) => [
+      {
+        name: `${mode} image up`,
+        inputs: [image(9, 14)],
+        attrs: { width: 33, height: 17, mode: modeNumber(mode), image: true },
+      },
+      {
+        name: `${mode} image down`,
+        inputs: [image(31, 47)],
+        attrs: { width: 11, height: 10, mode: modeNumber(mode), image: true },
+      },
+      {
+        name: `${mode} image mixed, grey`,
+        inputs: [image(8, 40, 1)],
+        attrs: { width: 13, height: 19, mode: modeNumber(mode), image: true },
+      },
     ]),
-    { name: 'opencv_area by whole factors', inputs: [image(12, 15, 4)], attrs: { width: 5, height: 4, mode: modeNumber('opencv_area'), image: true } },
-    { name: 'opencv_area by two', inputs: [image(6, 10)], attrs: { width: 5, height: 3, mode: modeNumber('opencv_area'), image: true } },
+    {
+      name: 'opencv_area by whole factors',
+      inputs: [image(12, 15, 4)],
+      attrs: { width: 5, height: 4, mode: modeNumber('opencv_area'), image: true },
+    },
+    {
+      name: 'opencv_area by two',
+      inputs: [image(6, 10)],
+      attrs: { width: 5, height: 3, mode: modeNumber('opencv_area'), image: true },
+    },
   ],
   bench: [
-    { name: 'photo 4000x6000 to 336x504', inputs: [image(4000, 6000)], attrs: { width: 504, height: 336, mode: modeNumber('opencv_linear'), image: true } },
-    { name: 'photo 4000x6000 to 336x504, Pillow bicubic', inputs: [image(4000, 6000)], attrs: { width: 504, height: 336, mode: modeNumber('pil_bicubic'), image: true } },
-    { name: 'photo 375x500 to 448x597', inputs: [image(375, 500)], attrs: { width: 597, height: 448, mode: modeNumber('opencv_linear'), image: true } },
-    { name: 'scores 171x28x37 to 448x597', inputs: [map(171, 28, 37)], attrs: { width: 597, height: 448, mode: 0 }, dtypes: ['f32'] },
-    { name: 'position table 768x14x14 to 28x37', inputs: [map(768, 14, 14)], attrs: { width: 37, height: 28, mode: 1 }, dtypes: ['f32'] },
+    {
+      name: 'photo 4000x6000 to 336x504',
+      inputs: [image(4000, 6000)],
+      attrs: { width: 504, height: 336, mode: modeNumber('opencv_linear'), image: true },
+    },
+    {
+      name: 'photo 4000x6000 to 336x504, Pillow bicubic',
+      inputs: [image(4000, 6000)],
+      attrs: { width: 504, height: 336, mode: modeNumber('pil_bicubic'), image: true },
+    },
+    {
+      name: 'photo 375x500 to 448x597',
+      inputs: [image(375, 500)],
+      attrs: { width: 597, height: 448, mode: modeNumber('opencv_linear'), image: true },
+    },
+    {
+      name: 'scores 171x28x37 to 448x597',
+      inputs: [map(171, 28, 37)],
+      attrs: { width: 597, height: 448, mode: 0 },
+      dtypes: ['f32'],
+    },
+    {
+      name: 'position table 768x14x14 to 28x37',
+      inputs: [map(768, 14, 14)],
+      attrs: { width: 37, height: 28, mode: 1 },
+      dtypes: ['f32'],
+    },
   ],
 });
 
 const bwdAttrs = { inHeight: 1, inWidth: 1, mode: 0, alignCorners: false, scaleX: 0, scaleY: 0 };
 
 export const resizeBwdCard = defineOp({
-  name: 'resize_bwd', inputs: ['dy'], attrs: bwdAttrs,
+  name: 'resize_bwd',
+  inputs: ['dy'],
+  attrs: bwdAttrs,
   shape: ([dy], a) => {
-    if (!isFloat(dy!.dtype) || dy!.shape.length < 2 || !resizeModes[a.mode]?.startsWith('torch')) rejectShape('resize_bwd', 'a floating map [..., H, W] and a torch mode', [dy]);
+    if (!isFloat(dy!.dtype) || dy!.shape.length < 2 || !resizeModes[a.mode]?.startsWith('torch'))
+      rejectShape('resize_bwd', 'a floating map [..., H, W] and a torch mode', [dy]);
     return [{ shape: [...dy!.shape.slice(0, -2), a.inHeight, a.inWidth], dtype: dy!.dtype }];
   },
   reference: ([dy], a) => {
@@ -154,7 +270,11 @@ export const resizeBwdCard = defineOp({
   },
   samples: [
     { name: 'bilinear up', inputs: [map(2, 9, 16)], attrs: { inHeight: 5, inWidth: 7, mode: 0 } },
-    { name: 'bilinear down, corners aligned', inputs: [map(1, 3, 4)], attrs: { inHeight: 8, inWidth: 11, mode: 0, alignCorners: true } },
+    {
+      name: 'bilinear down, corners aligned',
+      inputs: [map(1, 3, 4)],
+      attrs: { inHeight: 8, inWidth: 11, mode: 0, alignCorners: true },
+    },
     { name: 'bicubic', inputs: [map(3, 7, 10)], attrs: { inHeight: 4, inWidth: 13, mode: 1 } },
     { name: 'nearest', inputs: [map(3, 7, 10)], attrs: { inHeight: 4, inWidth: 13, mode: 2 } },
     { name: 'nearest exact', inputs: [map(7, 10)], attrs: { inHeight: 4, inWidth: 3, mode: 3 } },
@@ -162,8 +282,20 @@ export const resizeBwdCard = defineOp({
 });
 
 /** Gradient of `resize` with respect to its input of inHeight x inWidth, for the torch modes. */
-export function resizeBwd(dy: Tensor, inHeight: number, inWidth: number, a: Omit<ResizeAttrs, 'width' | 'height'>): Tensor {
-  return run(resizeBwdCard, [dy], { inHeight, inWidth, mode: a.mode, alignCorners: a.alignCorners, scaleX: a.scaleX, scaleY: a.scaleY })[0] as Tensor;
+export function resizeBwd(
+  dy: Tensor,
+  inHeight: number,
+  inWidth: number,
+  a: Omit<ResizeAttrs, 'width' | 'height'>,
+): Tensor {
+  return run(resizeBwdCard, [dy], {
+    inHeight,
+    inWidth,
+    mode: a.mode,
+    alignCorners: a.alignCorners,
+    scaleX: a.scaleX,
+    scaleY: a.scaleY,
+  })[0] as Tensor;
 }
 
 /**
@@ -176,8 +308,20 @@ export function resize(x: Tensor, { width, height, mode, alignCorners = false, s
   const number = modeNumber(mode);
   if (number < 0) {
     const guess = nearest(String(mode), resizeModes);
-    throw new WordmaskError('E_OPTION', `resize: unknown mode ${show(mode)}${guess ? `, did you mean '${guess}'?` : ''} (known: ${resizeModes.join(', ')})`, { details: { mode } });
+    throw new WordmaskError(
+      'E_OPTION',
+      `resize: unknown mode ${show(mode)}${guess ? `, did you mean '${guess}'?` : ''} (known: ${resizeModes.join(', ')})`,
+      { details: { mode } },
+    );
   }
   const [scaleX, scaleY] = typeof scale === 'number' ? [scale, scale] : [scale.x, scale.y];
-  return run(resizeCard, [x], { width, height, mode: number, alignCorners, scaleX, scaleY, image: x.dtype === 'u8' })[0] as Tensor;
+  return run(resizeCard, [x], {
+    width,
+    height,
+    mode: number,
+    alignCorners,
+    scaleX,
+    scaleY,
+    image: x.dtype === 'u8',
+  })[0] as Tensor;
 }

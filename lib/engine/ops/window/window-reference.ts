@@ -19,9 +19,17 @@ export interface MergeGeometry {
 }
 
 /** Bilinear value (corners not aligned) of an h x w map, stretched to height x width, at (y, x). */
-function stretched(at: (y: number, x: number) => number, h: number, w: number, height: number, width: number, y: number, x: number): number {
+function stretched(
+  at: (y: number, x: number) => number,
+  h: number,
+  w: number,
+  height: number,
+  width: number,
+  y: number,
+  x: number,
+): number {
   const place = (i: number, size: number, out: number): [number, number, number] => {
-    const p = Math.min(Math.max((i + 0.5) * size / out - 0.5, 0), size - 1);
+    const p = Math.min(Math.max(((i + 0.5) * size) / out - 0.5, 0), size - 1);
     return [Math.floor(p), Math.min(Math.floor(p) + 1, size - 1), p - Math.floor(p)];
   };
   const [y0, y1, fy] = place(y, h, height);
@@ -64,7 +72,16 @@ export interface ScoreAttrs {
 
 export function initialState(rows: number, width: number, topk: number): Float64Array {
   const plane = rows * width;
-  const values = [noScore, 0, noScore, -1, noScore, 0, ...new Array<number>(topk).fill(noScore), ...new Array<number>(topk).fill(-1)];
+  const values = [
+    noScore,
+    0,
+    noScore,
+    -1,
+    noScore,
+    0,
+    ...new Array<number>(topk).fill(noScore),
+    ...new Array<number>(topk).fill(-1),
+  ];
   return Float64Array.from({ length: plane * values.length }, (_, i) => values[Math.floor(i / plane)] as number);
 }
 
@@ -77,7 +94,9 @@ function updatePixel(old: number[], logits: number[], classes: ArrayLike<number>
     const shift = a.scale * (plane(2) - peak);
     const decay = Math.exp(shift);
     const terms = logits.map((x) => a.scale * (x - peak));
-    if (a.moment) next[5] = (decay ? decay * (plane(5) + shift * plane(1)) : 0) + terms.reduce((sum, t) => sum + t * Math.exp(t), 0);
+    if (a.moment)
+      next[5] =
+        (decay ? decay * (plane(5) + shift * plane(1)) : 0) + terms.reduce((sum, t) => sum + t * Math.exp(t), 0);
     next[1] = plane(1) * decay + terms.reduce((sum, t) => sum + Math.exp(t), 0);
     next[2] = peak;
   }
@@ -91,27 +110,42 @@ function updatePixel(old: number[], logits: number[], classes: ArrayLike<number>
   offer(plane(3), plane(0));
   const [first] = rank();
   if (first) {
-    const others = [...rank().slice(1).map(([, x]) => x), plane(4)];
+    const others = [
+      ...rank()
+        .slice(1)
+        .map(([, x]) => x),
+      plane(4),
+    ];
     [next[3], next[0]] = first;
     if (a.second) next[4] = Math.max(...others);
   }
   best.clear();
   for (const [label, x] of fresh) best.set(label, x);
   for (let k = 0; k < a.topk; k++) offer(plane(scorePlanes + a.topk + k), plane(scorePlanes + k));
-  rank().slice(0, a.topk).forEach(([label, x], k) => {
-    next[scorePlanes + k] = x;
-    next[scorePlanes + a.topk + k] = label;
-  });
+  rank()
+    .slice(0, a.topk)
+    .forEach(([label, x], k) => {
+      next[scorePlanes + k] = x;
+      next[scorePlanes + a.topk + k] = label;
+    });
   return next;
 }
 
 export function updateReference(state: RefArray, logits: RefArray, classes: RefArray, a: ScoreAttrs): RefArray {
   const data = Float64Array.from(state.data);
   const plane = (state.shape[1] as number) * (state.shape[2] as number);
-  const column = (source: Float64Array, count: number, i: number): number[] => Array.from({ length: count }, (_, k) => source[k * plane + i] as number);
+  const column = (source: Float64Array, count: number, i: number): number[] =>
+    Array.from({ length: count }, (_, k) => source[k * plane + i] as number);
   for (let i = 0; i < plane; i++) {
-    const next = updatePixel(column(state.data, state.shape[0] as number, i), column(logits.data, logits.shape[0] as number, i), classes.data, a);
-    next.forEach((value, k) => { data[k * plane + i] = value; });
+    const next = updatePixel(
+      column(state.data, state.shape[0] as number, i),
+      column(logits.data, logits.shape[0] as number, i),
+      classes.data,
+      a,
+    );
+    next.forEach((value, k) => {
+      data[k * plane + i] = value;
+    });
   }
   return { data, shape: state.shape };
 }

@@ -4,7 +4,17 @@ import { run } from '../../run.js';
 import { rejectShape } from '../../shapes.js';
 import type { Tensor } from '../../tensor.js';
 
-const attrs = { height: 0, width: 0, patch: 16, padTop: 0, padLeft: 0, padBottom: 0, padRight: 0, unit: false, bf16Out: false };
+const attrs = {
+  height: 0,
+  width: 0,
+  patch: 16,
+  padTop: 0,
+  padLeft: 0,
+  padBottom: 0,
+  padRight: 0,
+  unit: false,
+  bf16Out: false,
+};
 type WindowPatchesAttrs = typeof attrs;
 
 const photo = { dtype: 'u8', fill: { integers: [0, 255] } } as const;
@@ -15,17 +25,32 @@ const std = { shape: [3], dtype: 'f32', fill: { values: [68.501, 66.632, 70.323]
 function grid(a: WindowPatchesAttrs): [h: number, w: number] {
   for (const [name, value] of Object.entries(a)) {
     if (typeof value === 'number' && (!Number.isInteger(value) || value < (name === 'patch' ? 1 : 0))) {
-      throw new WordmaskError('E_OPTION', `window_patches: ${name} must be a whole number from ${name === 'patch' ? 1 : 0}, got ${value}`);
+      throw new WordmaskError(
+        'E_OPTION',
+        `window_patches: ${name} must be a whole number from ${name === 'patch' ? 1 : 0}, got ${value}`,
+      );
     }
   }
-  return [Math.floor((a.padTop + a.height + a.padBottom) / a.patch), Math.floor((a.padLeft + a.width + a.padRight) / a.patch)];
+  return [
+    Math.floor((a.padTop + a.height + a.padBottom) / a.patch),
+    Math.floor((a.padLeft + a.width + a.padRight) / a.patch),
+  ];
 }
 
 export const windowPatchesCard = defineOp({
-  name: 'window_patches', inputs: ['image', 'boxes', 'mean', 'std'], attrs,
+  name: 'window_patches',
+  inputs: ['image', 'boxes', 'mean', 'std'],
+  attrs,
   shape: ([image, b, m, s], a) => {
-    const ok = image!.dtype === 'u8' && image!.shape.length === 3 && image!.shape[2] === 3 && b!.dtype === 'i32' && b!.shape.length === 2 && b!.shape[1] === 4;
-    if (!ok || [m, s].some((t) => t!.dtype !== 'f32' || t!.shape.join() !== '3')) rejectShape('window_patches', 'u8[H, W, 3], i32[N, 4], f32[3], f32[3]', [image, b, m, s]);
+    const ok =
+      image!.dtype === 'u8' &&
+      image!.shape.length === 3 &&
+      image!.shape[2] === 3 &&
+      b!.dtype === 'i32' &&
+      b!.shape.length === 2 &&
+      b!.shape[1] === 4;
+    if (!ok || [m, s].some((t) => t!.dtype !== 'f32' || t!.shape.join() !== '3'))
+      rejectShape('window_patches', 'u8[H, W, 3], i32[N, 4], f32[3], f32[3]', [image, b, m, s]);
     const [h, w] = grid(a);
     return [{ shape: [b!.shape[0] as number, h * w, 3 * a.patch * a.patch], dtype: a.bf16Out ? 'bf16' : 'f32' }]; // [N, h*w, C*p*p]
   },
@@ -50,13 +75,69 @@ export const windowPatchesCard = defineOp({
     return [{ data, shape }];
   },
   samples: [
-    { name: 'three windows, a remainder', inputs: [{ shape: [21, 30, 3], ...photo }, boxes(0, 0, 19, 17, 0, 13, 19, 30, 2, 5, 21, 22), mean, std], attrs: { height: 19, width: 17, patch: 5 } },
-    { name: 'centred padding', inputs: [{ shape: [15, 15, 3], ...photo }, boxes(0, 0, 15, 15), mean, std], attrs: { height: 15, width: 15, patch: 4, padBottom: 1, padRight: 1 } },
-    { name: 'padding wider than a patch', inputs: [{ shape: [4, 5, 3], ...photo }, boxes(0, 0, 4, 5), mean, std], attrs: { height: 4, width: 5, patch: 3, padTop: 4, padLeft: 5, padBottom: 4, padRight: 5 } },
-    { name: 'bf16 rows', inputs: [{ shape: [8, 8, 3], ...photo }, boxes(0, 0, 8, 8), mean, std], attrs: { height: 8, width: 8, patch: 4, bf16Out: true } },
-    { name: 'no windows', inputs: [{ shape: [8, 8, 3], ...photo }, boxes(), mean, std], attrs: { height: 8, width: 8, patch: 4 } },
+    {
+      name: 'three windows, a remainder',
+      inputs: [{ shape: [21, 30, 3], ...photo }, boxes(0, 0, 19, 17, 0, 13, 19, 30, 2, 5, 21, 22), mean, std],
+      attrs: { height: 19, width: 17, patch: 5 },
+    },
+    {
+      name: 'centred padding',
+      inputs: [{ shape: [15, 15, 3], ...photo }, boxes(0, 0, 15, 15), mean, std],
+      attrs: { height: 15, width: 15, patch: 4, padBottom: 1, padRight: 1 },
+    },
+    {
+      name: 'padding wider than a patch',
+      inputs: [{ shape: [4, 5, 3], ...photo }, boxes(0, 0, 4, 5), mean, std],
+      attrs: { height: 4, width: 5, patch: 3, padTop: 4, padLeft: 5, padBottom: 4, padRight: 5 },
+    },
+    {
+      name: 'bf16 rows',
+      inputs: [{ shape: [8, 8, 3], ...photo }, boxes(0, 0, 8, 8), mean, std],
+      attrs: { height: 8, width: 8, patch: 4, bf16Out: true },
+    },
+    {
+      name: 'no windows',
+      inputs: [{ shape: [8, 8, 3], ...photo }, boxes(), mean, std],
+      attrs: { height: 8, width: 8, patch: 4 },
+    },
   ],
-  bench: [{ name: 'six windows of 224', inputs: [{ shape: [336, 448, 3], ...photo }, boxes(0, 0, 224, 224, 0, 112, 224, 336, 0, 224, 224, 448, 112, 0, 336, 224, 112, 112, 336, 336, 112, 224, 336, 448), mean, std], attrs: { height: 224, width: 224 } }],
+  bench: [
+    {
+      name: 'six windows of 224',
+      inputs: [
+        { shape: [336, 448, 3], ...photo },
+        boxes(
+          0,
+          0,
+          224,
+          224,
+          0,
+          112,
+          224,
+          336,
+          0,
+          224,
+          224,
+          448,
+          112,
+          0,
+          336,
+          224,
+          112,
+          112,
+          336,
+          336,
+          112,
+          224,
+          336,
+          448,
+        ),
+        mean,
+        std,
+      ],
+      attrs: { height: 224, width: 224 },
+    },
+  ],
 });
 
 export interface WindowPatchesOptions {
@@ -76,8 +157,24 @@ export interface WindowPatchesOptions {
  * weight, with the values of `normaliseImage`. Pixels that do not fill a patch are dropped.
  * @throws E_OPTION for shapes; at the next await for a box of another size or outside the image
  */
-export function windowPatches(image: Tensor, boxes: Tensor, mean: Tensor, std: Tensor, options: WindowPatchesOptions): Tensor {
+export function windowPatches(
+  image: Tensor,
+  boxes: Tensor,
+  mean: Tensor,
+  std: Tensor,
+  options: WindowPatchesOptions,
+): Tensor {
   const [padTop, padLeft, padBottom, padRight] = options.pad ?? [0, 0, 0, 0];
   const { height, width, patch, unit = false, dtype = 'f32' } = options;
-  return run(windowPatchesCard, [image, boxes, mean, std], { height, width, patch, padTop, padLeft, padBottom, padRight, unit, bf16Out: dtype === 'bf16' })[0] as Tensor;
+  return run(windowPatchesCard, [image, boxes, mean, std], {
+    height,
+    width,
+    patch,
+    padTop,
+    padLeft,
+    padBottom,
+    padRight,
+    unit,
+    bf16Out: dtype === 'bf16',
+  })[0] as Tensor;
 }

@@ -1,11 +1,22 @@
 import { WordmaskError } from '../../../util/errors.js';
-import { type TensorSpec, defineOp } from '../../card.js';
+import { defineOp, type TensorSpec } from '../../card.js';
 import { run } from '../../run.js';
 import { rejectShape } from '../../shapes.js';
 import type { Tensor } from '../../tensor.js';
 import { upsampleReference } from './window-reference.js';
 
-export const mergeAttrs = { canvasH: 1, canvasW: 1, winH: 1, winW: 1, padTop: 0, padLeft: 0, outH: 1, outW: 1, row0: 0, rows: 1 };
+export const mergeAttrs = {
+  canvasH: 1,
+  canvasW: 1,
+  winH: 1,
+  winW: 1,
+  padTop: 0,
+  padLeft: 0,
+  outH: 1,
+  outW: 1,
+  row0: 0,
+  rows: 1,
+};
 export type MergeAttrs = typeof mergeAttrs;
 
 export interface MergeOptions {
@@ -26,44 +37,86 @@ export function packMerge(o: MergeOptions): MergeAttrs {
   const [outH, outW] = o.out ?? o.canvas;
   const row0 = o.row0 ?? 0;
   return {
-    canvasH: o.canvas[0], canvasW: o.canvas[1], winH: o.window[0], winW: o.window[1], padTop: o.pad?.[0] ?? 0, padLeft: o.pad?.[1] ?? 0,
-    outH, outW, row0, rows: o.rows ?? outH - row0,
+    canvasH: o.canvas[0],
+    canvasW: o.canvas[1],
+    winH: o.window[0],
+    winW: o.window[1],
+    padTop: o.pad?.[0] ?? 0,
+    padLeft: o.pad?.[1] ?? 0,
+    outH,
+    outW,
+    row0,
+    rows: o.rows ?? outH - row0,
   };
 }
 
 /** Checks what the compositor takes; the boxes' values are checked by the kernel. @throws E_OPTION */
 export function checkMerge(op: string, logits: TensorSpec, boxes: TensorSpec, a: MergeAttrs): void {
-  const fits = logits.dtype === 'f32' && logits.shape.length === 4 && boxes.dtype === 'i32' && boxes.shape.length === 2 && boxes.shape[1] === 4;
-  if (!fits || logits.shape[0] !== boxes.shape[0]) rejectShape(op, 'logits f32[N, S, h, w] and boxes i32[N, 4]', [logits, boxes]);
+  const fits =
+    logits.dtype === 'f32' &&
+    logits.shape.length === 4 &&
+    boxes.dtype === 'i32' &&
+    boxes.shape.length === 2 &&
+    boxes.shape[1] === 4;
+  if (!fits || logits.shape[0] !== boxes.shape[0])
+    rejectShape(op, 'logits f32[N, S, h, w] and boxes i32[N, 4]', [logits, boxes]);
   for (const [name, value] of Object.entries(a)) {
     if (typeof value === 'number' && name in mergeAttrs && (!Number.isInteger(value) || value < 0)) {
-      throw new WordmaskError('E_OPTION', `${op}: ${name} must be a whole number from 0, got ${value}`, { details: { name, value } });
+      throw new WordmaskError('E_OPTION', `${op}: ${name} must be a whole number from 0, got ${value}`, {
+        details: { name, value },
+      });
     }
   }
   if (a.row0 + a.rows > a.outH) {
-    throw new WordmaskError('E_OPTION', `${op}: rows ${a.row0}..${a.row0 + a.rows} are outside a map of ${a.outH} rows`);
+    throw new WordmaskError(
+      'E_OPTION',
+      `${op}: rows ${a.row0}..${a.row0 + a.rows} are outside a map of ${a.outH} rows`,
+    );
   }
 }
 
-export const boxesOf = (...values: number[]) => ({ shape: [values.length / 4, 4], dtype: 'i32', fill: { values } }) as const;
+export const boxesOf = (...values: number[]) =>
+  ({ shape: [values.length / 4, 4], dtype: 'i32', fill: { values } }) as const;
 const scores = (...shape: number[]) => ({ shape, dtype: 'f32' }) as const;
 
 /** Geometries the samples of window_upsample and window_merge share. */
 export const mergeCases = {
-  'four windows to another size': { logits: [4, 3, 3, 4], boxes: boxesOf(0, 0, 12, 16, 0, 9, 12, 25, 7, 0, 19, 16, 7, 9, 19, 25), attrs: { canvasH: 19, canvasW: 25, winH: 12, winW: 16, outH: 27, outW: 31, rows: 27 } },
-  'one window, final size is the canvas': { logits: [1, 2, 4, 5], boxes: boxesOf(0, 0, 11, 18), attrs: { canvasH: 11, canvasW: 18, winH: 11, winW: 18, outH: 11, outW: 18, rows: 11 } },
-  'padded windows, some rows, smaller': { logits: [2, 4, 3, 20], boxes: boxesOf(0, 0, 10, 33, 4, 0, 14, 33), attrs: { canvasH: 14, canvasW: 33, winH: 13, winW: 40, padTop: 1, padLeft: 3, outH: 9, outW: 12, row0: 3, rows: 4 } },
-  'a wide map shrunk': { logits: [1, 2, 2, 50], boxes: boxesOf(0, 0, 6, 90), attrs: { canvasH: 6, canvasW: 90, winH: 6, winW: 90, outH: 6, outW: 21, rows: 6 } },
+  'four windows to another size': {
+    logits: [4, 3, 3, 4],
+    boxes: boxesOf(0, 0, 12, 16, 0, 9, 12, 25, 7, 0, 19, 16, 7, 9, 19, 25),
+    attrs: { canvasH: 19, canvasW: 25, winH: 12, winW: 16, outH: 27, outW: 31, rows: 27 },
+  },
+  'one window, final size is the canvas': {
+    logits: [1, 2, 4, 5],
+    boxes: boxesOf(0, 0, 11, 18),
+    attrs: { canvasH: 11, canvasW: 18, winH: 11, winW: 18, outH: 11, outW: 18, rows: 11 },
+  },
+  'padded windows, some rows, smaller': {
+    logits: [2, 4, 3, 20],
+    boxes: boxesOf(0, 0, 10, 33, 4, 0, 14, 33),
+    attrs: { canvasH: 14, canvasW: 33, winH: 13, winW: 40, padTop: 1, padLeft: 3, outH: 9, outW: 12, row0: 3, rows: 4 },
+  },
+  'a wide map shrunk': {
+    logits: [1, 2, 2, 50],
+    boxes: boxesOf(0, 0, 6, 90),
+    attrs: { canvasH: 6, canvasW: 90, winH: 6, winW: 90, outH: 6, outW: 21, rows: 6 },
+  },
 } as const;
 
 export const windowUpsampleCard = defineOp({
-  name: 'window_upsample', inputs: ['logits', 'boxes'], attrs: mergeAttrs,
+  name: 'window_upsample',
+  inputs: ['logits', 'boxes'],
+  attrs: mergeAttrs,
   shape: ([logits, boxes], a) => {
     checkMerge('window_upsample', logits!, boxes!, a);
     return [{ shape: [logits!.shape[1] as number, a.rows, a.outW], dtype: 'f32' }]; // [S, rows, W]
   },
   reference: ([logits, boxes], a) => [upsampleReference(logits!, boxes!, a)],
-  samples: Object.entries(mergeCases).map(([name, { logits, boxes, attrs }]) => ({ name, inputs: [scores(...logits), boxes], attrs })),
+  samples: Object.entries(mergeCases).map(([name, { logits, boxes, attrs }]) => ({
+    name,
+    inputs: [scores(...logits), boxes],
+    attrs,
+  })),
 });
 
 /**
