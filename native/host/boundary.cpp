@@ -1,5 +1,5 @@
-// boundary_counts: what Boundary IoU and Boundary F need of one picture, all classes at once (evaluation.md section 7).
-// Pixels with the ignore label belong to no mask.
+// boundary_counts: what Boundary IoU and Boundary F need of one picture, all classes at once (evaluation.md
+// section 7). Pixels with the ignore label belong to no mask.
 #include <algorithm>
 
 #include "native/host/host_args.h"
@@ -11,9 +11,10 @@ namespace {
 using Classes = std::vector<int32_t>;  // class of every pixel, -1 for none
 using Flags = std::vector<uint8_t>;
 
-// Marks pixels from which `reach` pixels on both sides along a line have the same class and are marked in `given`.
-void keep_inner(const int32_t *classes, const uint8_t *given, uint8_t *out, int64_t n, int64_t step, int64_t reach,
-                std::vector<int64_t> &before) {
+// Marks pixels from which `reach` pixels on both sides along a line have the same class and are marked in
+// `given`.
+void keep_inner(const int32_t *classes, const uint8_t *given, uint8_t *out, int64_t n, int64_t step,
+                int64_t reach, std::vector<int64_t> &before) {
   int64_t run = 0;
   for (int64_t i = 0; i < n; ++i) {
     const bool same = i > 0 && classes[i * step] == classes[(i - 1) * step];
@@ -28,8 +29,8 @@ void keep_inner(const int32_t *classes, const uint8_t *given, uint8_t *out, int6
   }
 }
 
-// Mask minus its erosion by a 3x3 square `band` times, everything outside the picture counting as empty: the square of
-// 2 band + 1 around a pixel holds another class or leaves the picture.
+// Mask minus its erosion by a 3x3 square `band` times, everything outside the picture counting as empty: the
+// square of 2 band + 1 around a pixel holds another class or leaves the picture.
 Flags band_of(const Classes &classes, MapSize size, int64_t band) {
   Flags flags(classes.size());
   for (size_t i = 0; i < flags.size(); ++i) flags[i] = classes[i] >= 0;
@@ -74,9 +75,8 @@ std::vector<Offset> disc(int64_t radius) {
       if (dy * dy + dx * dx <= radius * radius) offsets.push_back({dy, dx});
     }
   }
-  std::stable_sort(offsets.begin(), offsets.end(), [](Offset a, Offset b) {
-    return a.dy * a.dy + a.dx * a.dx < b.dy * b.dy + b.dx * b.dx;
-  });
+  std::stable_sort(offsets.begin(), offsets.end(),
+                   [](Offset a, Offset b) { return a.dy * a.dy + a.dx * a.dx < b.dy * b.dy + b.dx * b.dx; });
   return offsets;
 }
 
@@ -114,14 +114,17 @@ Classes classes_of(const T *samples, int64_t n, int64_t classes) {
   return out;
 }
 
-// pred, label maps; attrs: height, width, bytes of pred, bytes of label, classes, ignore (-1: none), band, radius
-// -> f64 [C, 6]: band intersection, band union, edge pixels of the prediction, those near a true one, edge pixels of the
-// truth, those near a predicted one
+// pred, label maps; attrs: height, width, bytes of pred, bytes of label, classes, ignore (-1: none), band,
+// radius
+// -> f64 [C, 6]: band intersection, band union, edge pixels of the prediction, those near a true one, edge
+// pixels of the truth, those near a predicted one
 void boundary_counts(HostCall &call) {
   const MapSize size = host_size(call, 0);
   const int64_t n = size.pixels();
-  const int64_t classes = host_int(call, 4, "classes", 1, 65536), ignore = host_int(call, 5, "ignore", -1, 0xffffffffll);
-  const int64_t band = host_int(call, 6, "band", 1, 1 << 20), radius = host_int(call, 7, "radius", 0, 1 << 10);
+  const int64_t classes = host_int(call, 4, "classes", 1, 65536),
+                ignore = host_int(call, 5, "ignore", -1, 0xffffffffll);
+  const int64_t band = host_int(call, 6, "band", 1, 1 << 20),
+                radius = host_int(call, 7, "radius", 0, 1 << 10);
   Classes pred, label;
   with_samples(call, 0, "predictions", host_int(call, 2, "bytes of a prediction", 1, 4), n,
                [&](auto *p) { pred = classes_of(p, n, classes); });

@@ -1,5 +1,6 @@
-// confusion: pixels by label (row) and prediction (column), exact integers. The last column counts predictions outside
-// 0..C-1. Pixels whose label is `ignore` or outside 0..C-1 are left out (evaluation.md section 6).
+// confusion: pixels by label (row) and prediction (column), exact integers. The last column counts
+// predictions outside 0..C-1. Pixels whose label is `ignore` or outside 0..C-1 are left out (evaluation.md
+// section 6).
 #include "native/host/host_args.h"
 
 namespace wm {
@@ -26,15 +27,16 @@ void count(const HostCall &call, const P *pred, const L *label, int64_t n, int64
   }
 }
 
-// pred and label: unsigned samples of 1, 2 or 4 bytes (a negative i32 counts as outside); attrs: classes, ignore (-1: none),
-// bytes of pred, bytes of label -> f64 [C, C + 1]
+// pred and label: unsigned samples of 1, 2 or 4 bytes (a negative i32 counts as outside); attrs: classes,
+// ignore (-1: none), bytes of pred, bytes of label -> f64 [C, C + 1]
 void confusion(HostCall &call) {
   const int64_t classes = host_int(call, 0, "classes", 1, kMaxClasses);
   const int64_t ignore = host_int(call, 1, "ignore", -1, 0xffffffffll);
   const int64_t pred_bytes = host_int(call, 2, "bytes of a prediction", 1, 4);
   const int64_t label_bytes = host_int(call, 3, "bytes of a label", 1, 4);
   const auto n = static_cast<int64_t>(call.inputs.empty() ? 0 : call.inputs[0].size) / pred_bytes;
-  if (n > kMaxHostPixels) fail(Status::option, "confusion: too many pixels (%lld)", static_cast<long long>(n));
+  if (n > kMaxHostPixels)
+    fail(Status::option, "confusion: too many pixels (%lld)", static_cast<long long>(n));
   const auto cells = static_cast<size_t>(classes * (classes + 1));
   std::vector<uint32_t> tables[2] = {std::vector<uint32_t>(cells), std::vector<uint32_t>(cells)};
   with_samples(call, 0, "predictions", pred_bytes, n, [&](auto *pred) {

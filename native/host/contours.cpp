@@ -1,9 +1,10 @@
-// contours: the exact outline of a mask along pixel edges. polygon_mask: the reverse, even-odd at pixel centres.
+// contours: the exact outline of a mask along pixel edges. polygon_mask: the reverse, even-odd at pixel
+// centres.
 //
-// Pixel (x, y) covers [x, x+1] x [y, y+1], y down. Rings keep the mask on their right hand, so outer rings run clockwise
-// as seen and holes the other way. Regions are 4-connected: where two pixels meet in a corner alone, the walk stays with
-// its pixel. A walk that comes back to a corner is cut there, so no ring touches itself, and every outer ring belongs to
-// one region, every hole to the outer ring of its region.
+// Pixel (x, y) covers [x, x+1] x [y, y+1], y down. Rings keep the mask on their right hand, so outer rings
+// run clockwise as seen and holes the other way. Regions are 4-connected: where two pixels meet in a corner
+// alone, the walk stays with its pixel. A walk that comes back to a corner is cut there, so no ring touches
+// itself, and every outer ring belongs to one region, every hole to the outer ring of its region.
 #include <algorithm>
 
 #include "native/host/host_args.h"
@@ -34,7 +35,9 @@ class Outline {
   MapSize size() const { return size_; }
   // The corners of the walk that starts along the top edge of (x, y).
   std::vector<Point> walk(int64_t x, int64_t y);
-  bool top_edge_left(int64_t x, int64_t y) const { return at(x, y) && !at(x, y - 1) && used_[y * size_.width + x] == 0; }
+  bool top_edge_left(int64_t x, int64_t y) const {
+    return at(x, y) && !at(x, y - 1) && used_[y * size_.width + x] == 0;
+  }
 
  private:
   void label();
@@ -75,8 +78,8 @@ void Outline::flood(int64_t start, int32_t id, std::vector<int64_t> &stack) {
 }
 
 std::vector<Point> Outline::walk(int64_t start_x, int64_t start_y) {
-  // Directions right, down, left, up. From a corner, `ahead_right` is the pixel right of the edge ahead, `ahead_left` the
-  // other one.
+  // Directions right, down, left, up. From a corner, `ahead_right` is the pixel right of the edge ahead,
+  // `ahead_left` the other one.
   constexpr int kDx[4] = {1, 0, -1, 0}, kDy[4] = {0, 1, 0, -1};
   constexpr int kRightX[4] = {0, -1, -1, 0}, kRightY[4] = {0, 0, -1, -1};
   constexpr int kLeftX[4] = {0, 0, -1, -1}, kLeftY[4] = {-1, 0, 0, -1};
@@ -88,8 +91,10 @@ std::vector<Point> Outline::walk(int64_t start_x, int64_t start_y) {
     x += kDx[direction];
     y += kDy[direction];
     const int before = direction;
-    if (!at(x + kRightX[direction], y + kRightY[direction])) direction = (direction + 1) & 3;
-    else if (at(x + kLeftX[direction], y + kLeftY[direction])) direction = (direction + 3) & 3;
+    if (!at(x + kRightX[direction], y + kRightY[direction]))
+      direction = (direction + 1) & 3;
+    else if (at(x + kLeftX[direction], y + kLeftY[direction]))
+      direction = (direction + 3) & 3;
     if (direction != before) corners.push_back({static_cast<int32_t>(x), static_cast<int32_t>(y)});
   } while (x != start_x || y != start_y || direction != 0);
   return corners;
@@ -127,11 +132,14 @@ void cut_rings(const std::vector<Point> &corners, int64_t width, int32_t region,
 }
 
 // map of 1, 2 or 4-byte samples; attrs: height, width, bytes, label (-1: all samples but 0)
-// -> points i32 [n, 2] (x, y), offsets u32 [rings + 1], parents i32 [rings] (-1: outer ring, else the ring around the hole)
+// -> points i32 [n, 2] (x, y), offsets u32 [rings + 1], parents i32 [rings] (-1: outer ring, else the ring
+// around the hole)
 void contours(HostCall &call) {
   const MapSize size = host_size(call, 0);
-  const int64_t bytes = host_int(call, 2, "bytes", 1, 4), label = host_int(call, 3, "label", -1, 0xffffffffll);
-  if (size.pixels() + size.width + size.height >= INT32_MAX) fail(Status::option, "contours: the map must have fewer than 2^31 pixels");
+  const int64_t bytes = host_int(call, 2, "bytes", 1, 4),
+                label = host_int(call, 3, "label", -1, 0xffffffffll);
+  if (size.pixels() + size.width + size.height >= INT32_MAX)
+    fail(Status::option, "contours: the map must have fewer than 2^31 pixels");
   std::vector<uint8_t> inside;
   with_samples(call, 0, "map", bytes, size.pixels(), [&](auto *map) {
     inside.resize(static_cast<size_t>(size.pixels()));
@@ -144,13 +152,14 @@ void contours(HostCall &call) {
   std::vector<int32_t> seen(static_cast<size_t>((size.height + 1) * (size.width + 1)), -1);
   for (int64_t y = 0; y < size.height; ++y) {
     for (int64_t x = 0; x < size.width; ++x) {
-      if (outline.top_edge_left(x, y)) cut_rings(outline.walk(x, y), size.width, outline.region(x, y), seen, rings);
+      if (outline.top_edge_left(x, y))
+        cut_rings(outline.walk(x, y), size.width, outline.region(x, y), seen, rings);
     }
     if ((y & 63) == 0) host_check_cancelled(call);
   }
   // Outer rings in front of their holes, regions in the order of their first pixel.
   std::stable_sort(rings.begin(), rings.end(), [](const Ring &a, const Ring &b) {
-    return a.region != b.region ? a.region < b.region : (a.area2 > 0) > (b.area2 > 0);
+    return a.region != b.region ? a.region<b.region : (a.area2 > 0)>(b.area2 > 0);
   });
   std::vector<Point> points;
   std::vector<uint32_t> offsets{0};
@@ -200,8 +209,8 @@ void collect_crossings(const Rings &rings, int64_t row0, int64_t row1, int64_t h
   }
 }
 
-// points f64 [n, 2] (x, y), offsets u32 [rings + 1]; attrs: height, width -> u8 [H, W], 1 where the pixel's centre is
-// inside by the even-odd rule over all rings
+// points f64 [n, 2] (x, y), offsets u32 [rings + 1]; attrs: height, width -> u8 [H, W], 1 where the pixel's
+// centre is inside by the even-odd rule over all rings
 void polygon_mask(HostCall &call) {
   const MapSize size = host_size(call, 0);
   const size_t points = call.inputs.empty() ? 0 : call.inputs[0].count<double>() / 2;
@@ -209,7 +218,8 @@ void polygon_mask(HostCall &call) {
   const size_t offsets = call.inputs[1].count<uint32_t>();
   rings.count = offsets > 0 ? offsets - 1 : 0;
   for (size_t r = 0; r < rings.count; ++r) {
-    if (rings.offsets[r] > rings.offsets[r + 1] || rings.offsets[r + 1] > points) fail(Status::option, "offset %zu is out of order", r);
+    if (rings.offsets[r] > rings.offsets[r + 1] || rings.offsets[r + 1] > points)
+      fail(Status::option, "offset %zu is out of order", r);
   }
   for (size_t i = 0; i < 2 * points; ++i) {
     if (!std::isfinite(rings.points[i])) fail(Status::usage, "point %zu is not finite", i / 2);

@@ -1,6 +1,6 @@
 // mask_erode: erosion by a 3x3 square, some times, everything outside the picture counting as empty.
-// distance_transform: exact squared Euclidean distance to the nearest set pixel, by Meijster's method: columns first, then
-// the lower envelope of parabolas along each row; integers throughout.
+// distance_transform: exact squared Euclidean distance to the nearest set pixel, by Meijster's method:
+// columns first, then the lower envelope of parabolas along each row; integers throughout.
 #include <algorithm>
 
 #include "native/host/host_args.h"
@@ -17,7 +17,8 @@ struct Mask {
 constexpr int64_t kFar = int64_t{1} << 62;  // no set pixel at all
 
 // Along lines of `n` pixels `step` apart: keeps pixels with `reach` set pixels on both sides.
-void erode_line(const uint8_t *from, uint8_t *to, int64_t n, int64_t step, int64_t reach, std::vector<int64_t> &before) {
+void erode_line(const uint8_t *from, uint8_t *to, int64_t n, int64_t step, int64_t reach,
+                std::vector<int64_t> &before) {
   int64_t run = 0;
   for (int64_t i = 0; i < n; ++i) {
     run = from[i * step] != 0 ? run + 1 : 0;
@@ -68,7 +69,8 @@ std::vector<int64_t> squared_distance(const Mask &mask) {
       result[y * w + x] = std::min(result[y * w + x], distance);
     }
   }
-  std::vector<int64_t> g(static_cast<size_t>(w)), from(static_cast<size_t>(w)), vertex(static_cast<size_t>(w));
+  std::vector<int64_t> g(static_cast<size_t>(w)), from(static_cast<size_t>(w)),
+      vertex(static_cast<size_t>(w));
   for (int64_t y = 0; y < h; ++y) {
     int64_t *row = result.data() + y * w;
     std::copy(row, row + w, g.begin());
@@ -105,12 +107,14 @@ void mask_erode(HostCall &call) {
   host_output(call, erode(mask_input(call, size), host_int(call, 2, "steps", 0, int64_t{1} << 31)).data);
 }
 
-// mask u8 [H, W]; attrs: height, width -> f64 [H, W] of squared distances to the nearest set pixel (infinity: none)
+// mask u8 [H, W]; attrs: height, width -> f64 [H, W] of squared distances to the nearest set pixel (infinity:
+// none)
 void distance_transform(HostCall &call) {
   const MapSize size = host_size(call, 0);
   const std::vector<int64_t> squared = squared_distance(mask_input(call, size));
   auto *out = host_output<double>(call, size.pixels());
-  for (size_t i = 0; i < squared.size(); ++i) out[i] = squared[i] == kFar ? HUGE_VAL : static_cast<double>(squared[i]);
+  for (size_t i = 0; i < squared.size(); ++i)
+    out[i] = squared[i] == kFar ? HUGE_VAL : static_cast<double>(squared[i]);
 }
 
 }  // namespace

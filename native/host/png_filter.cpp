@@ -1,5 +1,6 @@
-// png_unfilter, png_filter: the five row filters of PNG (ISO 15948 section 9) on rows of `row_bytes` bytes whose samples
-// repeat every `pixel_bytes` bytes (1 for depths under 8). A filtered row has its filter number in front.
+// png_unfilter, png_filter: the five row filters of PNG (ISO 15948 section 9) on rows of `row_bytes` bytes
+// whose samples repeat every `pixel_bytes` bytes (1 for depths under 8). A filtered row has its filter number
+// in front.
 #include <algorithm>
 #include <cstdlib>
 
@@ -46,10 +47,14 @@ void filter_row(int filter, const uint8_t *row, const uint8_t *up, int64_t n, in
   for (int64_t i = 0; i < n; ++i) {
     const int left = i < step ? 0 : row[i - step], corner = i < step ? 0 : up[i - step];
     int predicted = 0;
-    if (filter == 1) predicted = left;
-    else if (filter == 2) predicted = up[i];
-    else if (filter == 3) predicted = (left + up[i]) >> 1;
-    else if (filter == 4) predicted = paeth(left, up[i], corner);
+    if (filter == 1)
+      predicted = left;
+    else if (filter == 2)
+      predicted = up[i];
+    else if (filter == 3)
+      predicted = (left + up[i]) >> 1;
+    else if (filter == 4)
+      predicted = paeth(left, up[i], corner);
     out[i] = static_cast<uint8_t>(row[i] - predicted);
   }
 }
@@ -61,7 +66,8 @@ struct Rows {
 Rows rows_of(const HostCall &call) {
   const int64_t row_bytes = host_int(call, 0, "row bytes", 1, int64_t{1} << 31);
   const int64_t height = host_int(call, 1, "height", 0, int64_t{1} << 31);
-  if (height > (kMaxHostPixels * 8) / (row_bytes + 1)) fail(Status::option, "the image is over the size limit");
+  if (height > (kMaxHostPixels * 8) / (row_bytes + 1))
+    fail(Status::option, "the image is over the size limit");
   return {row_bytes, height, host_int(call, 2, "pixel bytes", 1, 8)};
 }
 
@@ -74,7 +80,8 @@ void png_unfilter(HostCall &call) {
   const uint8_t *up = zeros.data();
   for (int64_t y = 0; y < rows.height; ++y) {
     const uint8_t *row = from + y * (rows.row_bytes + 1);
-    if (row[0] >= kFilters) fail(Status::usage, "row %lld has filter %d, PNG knows 0..4", static_cast<long long>(y), row[0]);
+    if (row[0] >= kFilters)
+      fail(Status::usage, "row %lld has filter %d, PNG knows 0..4", static_cast<long long>(y), row[0]);
     uint8_t *to = out + y * rows.row_bytes;
     std::memcpy(to, row + 1, static_cast<size_t>(rows.row_bytes));
     unfilter_row(row[0], to, up, rows.row_bytes, rows.step);

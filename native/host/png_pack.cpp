@@ -1,5 +1,5 @@
-// png_unpack, png_pack: PNG rows (samples of 1, 2, 4, 8 or 16 bits, high bits first, rows padded to bytes, 16-bit samples
-// big-endian) to and from one host integer a sample: u8 up to 8 bits, u16 for 16.
+// png_unpack, png_pack: PNG rows (samples of 1, 2, 4, 8 or 16 bits, high bits first, rows padded to bytes,
+// 16-bit samples big-endian) to and from one host integer a sample: u8 up to 8 bits, u16 for 16.
 #include "native/host/host_args.h"
 
 namespace wm {
@@ -15,7 +15,8 @@ Layout layout_of(const HostCall &call) {
   const int64_t height = host_int(call, 1, "height", 0, int64_t{1} << 31);
   const int64_t depth = host_int(call, 2, "bit depth", 1, 16);
   const int64_t channels = host_int(call, 3, "channels", 1, 4);
-  if ((depth & (depth - 1)) != 0) fail(Status::option, "bit depth must be 1, 2, 4, 8 or 16, got %lld", static_cast<long long>(depth));
+  if ((depth & (depth - 1)) != 0)
+    fail(Status::option, "bit depth must be 1, 2, 4, 8 or 16, got %lld", static_cast<long long>(depth));
   if (height > kMaxHostPixels / width) fail(Status::option, "the image is over the size limit");
   return {width * channels, height, depth, (width * channels * depth + 7) / 8};
 }
@@ -26,7 +27,8 @@ void png_unpack(HostCall &call) {
   const uint8_t *from = host_array<uint8_t>(call, 0, "rows", l.row_bytes * l.height);
   if (l.depth == 16) {
     auto *to = host_output<uint16_t>(call, l.samples * l.height);
-    for (int64_t i = 0; i < l.samples * l.height; ++i) to[i] = static_cast<uint16_t>(from[2 * i] << 8 | from[2 * i + 1]);
+    for (int64_t i = 0; i < l.samples * l.height; ++i)
+      to[i] = static_cast<uint16_t>(from[2 * i] << 8 | from[2 * i + 1]);
     return;
   }
   auto *to = host_output<uint8_t>(call, l.samples * l.height);

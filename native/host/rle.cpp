@@ -1,4 +1,5 @@
-// rle_encode, rle_decode: COCO run lengths, u32 counts of zeros and ones in turn down the columns, zeros first.
+// rle_encode, rle_decode: COCO run lengths, u32 counts of zeros and ones in turn down the columns, zeros
+// first.
 #include <algorithm>
 #include <unordered_map>
 
@@ -58,7 +59,8 @@ class Selection {
 };
 
 template <class T>
-void encode(const HostCall &call, const T *map, MapSize size, const Selection &selection, std::vector<Runs> &masks) {
+void encode(const HostCall &call, const T *map, MapSize size, const Selection &selection,
+            std::vector<Runs> &masks) {
   std::vector<T> strip(static_cast<size_t>(std::min(kStrip, size.width) * size.height));
   T value{};
   int64_t start = 0;
@@ -83,8 +85,8 @@ void encode(const HostCall &call, const T *map, MapSize size, const Selection &s
   flush(size.pixels());
 }
 
-// map of 1, 2 or 4-byte samples, ids i32 [n] (optional); attrs: height, width, bytes -> n arrays of u32 counts, one for
-// each id, or one for all samples but 0. Ids must differ.
+// map of 1, 2 or 4-byte samples, ids i32 [n] (optional); attrs: height, width, bytes -> n arrays of u32
+// counts, one for each id, or one for all samples but 0. Ids must differ.
 void rle_encode(HostCall &call) {
   const MapSize size = host_size(call, 0);
   const int64_t bytes = host_int(call, 2, "bytes", 1, 4);
@@ -93,7 +95,8 @@ void rle_encode(HostCall &call) {
   const int64_t count = nonzero ? 1 : static_cast<int64_t>(call.inputs[1].count<int32_t>());
   const Selection selection(ids, nonzero ? 0 : count, nonzero);
   std::vector<Runs> masks(static_cast<size_t>(count));
-  with_samples(call, 0, "map", bytes, size.pixels(), [&](auto *map) { encode(call, map, size, selection, masks); });
+  with_samples(call, 0, "map", bytes, size.pixels(),
+               [&](auto *map) { encode(call, map, size, selection, masks); });
   for (Runs &mask : masks) {
     mask.finish(size.pixels());
     host_output(call, mask.counts);
@@ -109,8 +112,9 @@ void rle_decode(HostCall &call) {
   uint64_t total = 0;
   for (size_t i = 0; i < n; ++i) total += counts[i];
   if (total != static_cast<uint64_t>(size.pixels())) {
-    fail(Status::usage, "run lengths cover %llu pixels, the mask has %lld x %lld", static_cast<unsigned long long>(total),
-         static_cast<long long>(size.height), static_cast<long long>(size.width));
+    fail(Status::usage, "run lengths cover %llu pixels, the mask has %lld x %lld",
+         static_cast<unsigned long long>(total), static_cast<long long>(size.height),
+         static_cast<long long>(size.width));
   }
   auto *out = host_output<uint8_t>(call, size.pixels());
   std::vector<uint8_t> strip(static_cast<size_t>(std::min(kStrip, size.width) * size.height));

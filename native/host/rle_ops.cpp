@@ -24,7 +24,8 @@ uint64_t area_of(Counts c) {
   return sum;
 }
 
-// Walks two masks of the same number of pixels; visit(length, a, b) for every stretch on which both are constant.
+// Walks two masks of the same number of pixels; visit(length, a, b) for every stretch on which both are
+// constant.
 template <class F>
 void walk(Counts a, Counts b, F &&visit) {
   size_t i = 0, j = 0;
@@ -56,16 +57,20 @@ std::vector<uint32_t> merge_two(Counts a, Counts b, int64_t op) {
 void rle_merge(HostCall &call) {
   const int64_t op = host_int(call, 0, "operation", 0, 3);
   if (call.inputs.empty()) fail(Status::usage, "rle_merge needs at least one mask");
-  if (op == 3 && call.inputs.size() != 1) fail(Status::usage, "not takes one mask, got %zu", call.inputs.size());
+  if (op == 3 && call.inputs.size() != 1)
+    fail(Status::usage, "not takes one mask, got %zu", call.inputs.size());
   std::vector<Counts> masks;
   for (size_t i = 0; i < call.inputs.size(); ++i) {
     masks.push_back({host_array<uint32_t>(call, i, "counts", -1), call.inputs[i].count<uint32_t>()});
-    if (total_of(masks[i]) != total_of(masks[0])) fail(Status::option, "mask %zu has another size than mask 0", i);
+    if (total_of(masks[i]) != total_of(masks[0]))
+      fail(Status::option, "mask %zu has another size than mask 0", i);
   }
   std::vector<uint32_t> result(masks[0].data, masks[0].data + masks[0].size);
   if (op == 3) {
-    if (!result.empty() && result[0] == 0) result.erase(result.begin());
-    else result.insert(result.begin(), 0);
+    if (!result.empty() && result[0] == 0)
+      result.erase(result.begin());
+    else
+      result.insert(result.begin(), 0);
   }
   for (size_t i = 1; i < masks.size(); ++i) result = merge_two({result.data(), result.size()}, masks[i], op);
   host_output(call, result);
@@ -104,7 +109,8 @@ void rle_area_bbox(HostCall &call) {
   const int64_t height = host_int(call, 0, "height", 1, int64_t{1} << 31);
   auto *out = host_output<double>(call, static_cast<int64_t>(call.inputs.size()) * 5);
   for (size_t i = 0; i < call.inputs.size(); ++i) {
-    const Extent e = extent_of({host_array<uint32_t>(call, i, "counts", -1), call.inputs[i].count<uint32_t>()}, height);
+    const Extent e =
+        extent_of({host_array<uint32_t>(call, i, "counts", -1), call.inputs[i].count<uint32_t>()}, height);
     const double row[5] = {static_cast<double>(e.area), static_cast<double>(e.x0), static_cast<double>(e.y0),
                            static_cast<double>(e.x1 - e.x0), static_cast<double>(e.y1 - e.y0)};
     std::copy(row, row + 5, out + i * 5);
@@ -118,14 +124,15 @@ std::vector<Counts> mask_list(const HostCall &call, size_t index) {
   const size_t size = call.inputs[index].count<uint32_t>(), n = call.inputs[index + 1].count<uint32_t>();
   std::vector<Counts> masks;
   for (size_t i = 0; i + 1 < n; ++i) {
-    if (offsets[i] > offsets[i + 1] || offsets[i + 1] > size) fail(Status::option, "offset %zu is out of order", i);
+    if (offsets[i] > offsets[i + 1] || offsets[i + 1] > size)
+      fail(Status::option, "offset %zu is out of order", i);
     masks.push_back({counts + offsets[i], offsets[i + 1] - offsets[i]});
   }
   return masks;
 }
 
-// counts and offsets of n masks, counts and offsets of m masks, crowd u8 [m] -> f64 [n, m]. IoU; against a crowd the share
-// of the first mask that lies inside. Two empty masks give 0.
+// counts and offsets of n masks, counts and offsets of m masks, crowd u8 [m] -> f64 [n, m]. IoU; against a
+// crowd the share of the first mask that lies inside. Two empty masks give 0.
 void rle_iou(HostCall &call) {
   const std::vector<Counts> a = mask_list(call, 0), b = mask_list(call, 2);
   const auto *crowd = host_array<uint8_t>(call, 4, "crowd", static_cast<int64_t>(b.size()));

@@ -1,5 +1,6 @@
-// rle_to_string, rle_from_string: COCO's text form of run lengths. From the fourth count on the difference to the count
-// two back is written; 5-bit groups, low first, 32 added where more follow, sign in bit 4 of the last group, plus 48.
+// rle_to_string, rle_from_string: COCO's text form of run lengths. From the fourth count on the difference to
+// the count two back is written; 5-bit groups, low first, 32 added where more follow, sign in bit 4 of the
+// last group, plus 48.
 #include "native/host/host_args.h"
 
 namespace wm {
@@ -41,7 +42,8 @@ void rle_from_string(HostCall &call) {
     while (more) {
       if (at >= size) fail(Status::usage, "the run-length text ends inside a count");
       const int group = text[at] - 48;
-      if (group < 0 || group > 63) fail(Status::usage, "character %d at %zu is no run-length text", text[at], at);
+      if (group < 0 || group > 63)
+        fail(Status::usage, "character %d at %zu is no run-length text", text[at], at);
       // Nine groups are 45 bits: more than any count or difference needs.
       if (groups == 9) fail(Status::usage, "a count at %zu of the run-length text is too long", at);
       bits |= static_cast<uint64_t>(group & 31) << (5 * groups);
@@ -52,7 +54,9 @@ void rle_from_string(HostCall &call) {
     }
     auto x = static_cast<int64_t>(bits);
     if (counts.size() > 2) x += counts[counts.size() - 2];
-    if (x < 0 || x > kMaxCount) fail(Status::usage, "count %zu of the run-length text is %lld", counts.size(), static_cast<long long>(x));
+    if (x < 0 || x > kMaxCount)
+      fail(Status::usage, "count %zu of the run-length text is %lld", counts.size(),
+           static_cast<long long>(x));
     counts.push_back(static_cast<uint32_t>(x));
   }
   host_output(call, counts);

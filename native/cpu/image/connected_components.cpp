@@ -1,4 +1,5 @@
-// connected_components, segment_stats, filter_small: regions of equal label in a label map (kernels.md P8), exact.
+// connected_components, segment_stats, filter_small: regions of equal label in a label map (kernels.md P8),
+// exact.
 #include <algorithm>
 #include <climits>
 #include <vector>
@@ -9,7 +10,8 @@ namespace wm {
 
 namespace {
 
-// Disjoint sets of provisional numbers; the root is the smallest one, which is that of the region's first pixel.
+// Disjoint sets of provisional numbers; the root is the smallest one, which is that of the region's first
+// pixel.
 class Sets {
  public:
   int32_t fresh() {
@@ -63,8 +65,10 @@ int32_t label_regions(const T *label, int64_t h, int64_t w, bool eight, int64_t 
       const auto meet = [&](int64_t neighbour) {
         if (row[neighbour] != value) return;
         const int32_t other = to[neighbour];
-        if (id == kOutside) id = other;
-        else if (other != id) id = sets.join(id, other);
+        if (id == kOutside)
+          id = other;
+        else if (other != id)
+          id = sets.join(id, other);
       };
       if (x > 0) meet(x - 1);
       if (y > 0) {
@@ -81,7 +85,8 @@ int32_t label_regions(const T *label, int64_t h, int64_t w, bool eight, int64_t 
 }
 
 void check_map(const OpCall &call, const TensorView &map) {
-  if ((map.dtype != DType::u8 && map.dtype != DType::i32) || map.ndim != 2) call.reject("the map must be u8 or i32 [H, W]");
+  if ((map.dtype != DType::u8 && map.dtype != DType::i32) || map.ndim != 2)
+    call.reject("the map must be u8 or i32 [H, W]");
   if (map.numel() >= INT_MAX) call.reject("the map must have fewer than 2^31 pixels");
 }
 
@@ -98,21 +103,23 @@ void connected_components(OpCall &call) {
   auto *out = call.out(0).as<int32_t>();
   const int64_t h = labels.dim(0), w = labels.dim(1);
   const bool eight = connectivity == 8;
-  // -1 never equals an 8-bit label; an i32 map may hold it, and then it is a label like any other unless asked for.
-  *call.out(1).as<int32_t>() = labels.dtype == DType::u8
-                                   ? label_regions(labels.as<uint8_t>(), h, w, eight, nothing, out)
-                                   : label_regions(labels.as<int32_t>(), h, w, eight, nothing < 0 ? INT64_MIN : nothing, out);
+  // -1 means none: an i32 map may hold it as a label like any other.
+  *call.out(1).as<int32_t>() =
+      labels.dtype == DType::u8
+          ? label_regions(labels.as<uint8_t>(), h, w, eight, nothing, out)
+          : label_regions(labels.as<int32_t>(), h, w, eight, nothing < 0 ? INT64_MIN : nothing, out);
 }
 
-// components i32 [H, W]; attr: n -> area i32 [n], bbox i32 [n, 4] (x, y, width, height), first i32 [n] (index of the first
-// pixel, -1 for a number that does not occur). Numbers outside 1..n are left out.
+// components i32 [H, W]; attr: n -> area i32 [n], bbox i32 [n, 4] (x, y, width, height), first i32 [n] (index
+// of the first pixel, -1 for a number that does not occur). Numbers outside 1..n are left out.
 void segment_stats(OpCall &call) {
   const TensorView &map = call.in(0);
   check_map(call, map);
   const int64_t n = call.attr_int(0), w = map.dim(1);
   if (map.dtype != DType::i32 || n < 0) call.reject("components must be i32 [H, W] and n at least 0");
   for (int k = 0; k < 3; ++k) {
-    if (call.out(k).dtype != DType::i32 || call.out(k).numel() != n * (k == 1 ? 4 : 1)) call.reject("output %d does not fit", k);
+    if (call.out(k).dtype != DType::i32 || call.out(k).numel() != n * (k == 1 ? 4 : 1))
+      call.reject("output %d does not fit", k);
   }
   auto *area = call.out(0).as<int32_t>();
   auto *box = call.out(1).as<int32_t>();
@@ -143,7 +150,8 @@ void segment_stats(OpCall &call) {
 }
 
 template <class T>
-void filter_pixels(const OpCall &call, const int32_t *id, const int32_t *area, int64_t n, int64_t min_area, int64_t replacement) {
+void filter_pixels(const OpCall &call, const int32_t *id, const int32_t *area, int64_t n, int64_t min_area,
+                   int64_t replacement) {
   const T *from = call.in(0).as<T>();
   T *to = call.out(0).as<T>();
   call.parallel(call.in(0).numel(), 1 << 16, [&](int64_t begin, int64_t end) {
@@ -154,8 +162,8 @@ void filter_pixels(const OpCall &call, const int32_t *id, const int32_t *area, i
   });
 }
 
-// labels u8 | i32 [H, W], components i32 [H, W], area i32 [n]; attrs: minArea, replacement -> labels with the replacement
-// where the component is smaller
+// labels u8 | i32 [H, W], components i32 [H, W], area i32 [n]; attrs: minArea, replacement -> labels with the
+// replacement where the component is smaller
 void filter_small(OpCall &call) {
   const TensorView &labels = call.in(0), &components = call.in(1), &area = call.in(2);
   check_map(call, labels);
@@ -165,9 +173,11 @@ void filter_small(OpCall &call) {
   }
   const int64_t min_area = call.attr_int(0), replacement = call.attr_int(1);
   if (labels.dtype == DType::u8) {
-    filter_pixels<uint8_t>(call, components.as<int32_t>(), area.as<int32_t>(), area.numel(), min_area, replacement);
+    filter_pixels<uint8_t>(call, components.as<int32_t>(), area.as<int32_t>(), area.numel(), min_area,
+                           replacement);
   } else {
-    filter_pixels<int32_t>(call, components.as<int32_t>(), area.as<int32_t>(), area.numel(), min_area, replacement);
+    filter_pixels<int32_t>(call, components.as<int32_t>(), area.as<int32_t>(), area.numel(), min_area,
+                           replacement);
   }
 }
 

@@ -9,8 +9,10 @@ namespace {
 void normalise_image(OpCall &call) {
   const TensorView &image = call.in(0);
   const TensorView &out = call.out(0);
-  if (image.dtype != DType::u8 || image.ndim != 3 || image.dim(2) != 3) call.reject("the image must be u8 [H, W, 3]");
-  if (out.dtype != DType::f32 || out.numel() != image.numel()) call.reject("the output must be f32 [3, H, W]");
+  if (image.dtype != DType::u8 || image.ndim != 3 || image.dim(2) != 3)
+    call.reject("the image must be u8 [H, W, 3]");
+  if (out.dtype != DType::f32 || out.numel() != image.numel())
+    call.reject("the output must be f32 [3, H, W]");
   const NormaliseTable table = make_normalise_table(call, call.in(1), call.in(2), call.attr_flag(0));
   const int64_t height = image.dim(0), width = image.dim(1);
   call.parallel(height, 32, [&](int64_t begin, int64_t end) {

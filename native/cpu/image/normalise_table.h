@@ -10,7 +10,8 @@ struct NormaliseTable {
   float value[3][256];
 };
 
-inline NormaliseTable make_normalise_table(const OpCall &call, const TensorView &mean, const TensorView &std, bool unit) {
+inline NormaliseTable make_normalise_table(const OpCall &call, const TensorView &mean, const TensorView &std,
+                                           bool unit) {
   if (mean.dtype != DType::f32 || std.dtype != DType::f32 || mean.numel() != 3 || std.numel() != 3) {
     call.reject("mean and std must be f32 [3]");
   }

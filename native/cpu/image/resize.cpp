@@ -1,5 +1,5 @@
-// resize: images and maps in ten modes, each with the numbers of the library it is named after (kernels.md P1).
-// u8 images are [H, W, C], floating maps [..., H, W]. resize_bwd is the transpose of the torch modes.
+// resize: images and maps in ten modes, each with the numbers of the library it is named after (kernels.md
+// P1). u8 images are [H, W, C], floating maps [..., H, W]. resize_bwd is the transpose of the torch modes.
 #include "native/cpu/image/resize.h"
 
 #include <cmath>
@@ -18,7 +18,8 @@ ResizeSpec make_spec(const OpCall &call, ResizeAxis x, ResizeAxis y, int first_a
   x.scale = call.attr(first_attr + 2);
   y.scale = call.attr(first_attr + 3);
   for (const ResizeAxis &axis : {x, y}) {
-    if (!std::isfinite(axis.scale) || axis.scale < 0) call.reject("scale must be finite and >= 0, got %g", axis.scale);
+    if (!std::isfinite(axis.scale) || axis.scale < 0)
+      call.reject("scale must be finite and >= 0, got %g", axis.scale);
     if (axis.out < 1 || axis.out > kMaxSide || axis.in < 1 || axis.in > kMaxSide) {
       call.reject("sides must be 1..%lld, got %lld -> %lld", static_cast<long long>(kMaxSide),
                   static_cast<long long>(axis.in), static_cast<long long>(axis.out));

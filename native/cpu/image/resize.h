@@ -1,4 +1,5 @@
-// Internal to the resize family: the modes (kernels.md P1), the attributes of one call and the entry of each origin.
+// Internal to the resize family: the modes (kernels.md P1), the attributes of one call and the entry of each
+// origin.
 #pragma once
 
 #include "native/core/op.h"

@@ -42,8 +42,9 @@ void copy_samples(const OpCall &call, const std::vector<int32_t> &xs, const std:
 
 int32_t torch_nearest_index(const ResizeAxis &axis, bool exact, int64_t i) {
   const float factor = resize_detail::coordinate_factor<float>(axis, false);
-  const float position = exact ? static_cast<float>((static_cast<double>(i) + 0.5) * static_cast<double>(factor))
-                               : static_cast<float>(i) * factor;
+  const float position =
+      exact ? static_cast<float>((static_cast<double>(i) + 0.5) * static_cast<double>(factor))
+            : static_cast<float>(i) * factor;
   const float bounded = std::min(position, static_cast<float>(axis.in));
   return static_cast<int32_t>(std::min(static_cast<int64_t>(std::floor(bounded)), axis.in - 1));
 }

@@ -1,5 +1,5 @@
-// OpenCV's u8 resizing: INTER_LINEAR in 11-bit fixed point (evaluation.md section 2, step 3) and INTER_AREA (box
-// average in f32, or the same fixed point with cell positions where a side grows).
+// OpenCV's u8 resizing: INTER_LINEAR in 11-bit fixed point (evaluation.md section 2, step 3) and INTER_AREA
+// (box average in f32, or the same fixed point with cell positions where a side grows).
 #include <algorithm>
 #include <cmath>
 #include <vector>
@@ -11,17 +11,18 @@ namespace wm {
 namespace {
 
 struct FixedTaps {
-  std::vector<int32_t> low, high;   // source positions
-  std::vector<int16_t> w0, w1;      // 11-bit weights
+  std::vector<int32_t> low, high;  // source positions
+  std::vector<int16_t> w0, w1;     // 11-bit weights
 };
 
 int16_t fixed_weight(float w) { return static_cast<int16_t>(std::lrintf(w * 2048.0f)); }
 
-// `cells`: the positions INTER_AREA uses where a side grows. `clamp_weight`: columns drop the fraction at the borders,
-// rows keep it and clamp only the row numbers.
+// `cells`: the positions INTER_AREA uses where a side grows. `clamp_weight`: columns drop the fraction at the
+// borders, rows keep it and clamp only the row numbers.
 FixedTaps fixed_taps(const ResizeAxis &axis, bool cells, bool clamp_weight) {
   const auto n = static_cast<size_t>(axis.out);
-  FixedTaps taps{std::vector<int32_t>(n), std::vector<int32_t>(n), std::vector<int16_t>(n), std::vector<int16_t>(n)};
+  FixedTaps taps{std::vector<int32_t>(n), std::vector<int32_t>(n), std::vector<int16_t>(n),
+                 std::vector<int16_t>(n)};
   const double inverse = static_cast<double>(axis.out) / static_cast<double>(axis.in);
   const double factor = 1.0 / inverse;
   for (int64_t i = 0; i < axis.out; ++i) {
@@ -32,7 +33,7 @@ FixedTaps fixed_taps(const ResizeAxis &axis, bool cells, bool clamp_weight) {
       a = static_cast<float>(static_cast<double>(i + 1) - static_cast<double>(k + 1) * inverse);
       a = a <= 0 ? 0.0f : a - std::floor(a);
     } else {
-      const float p = resize_detail::opencv_position(axis, i);
+      const auto p = static_cast<float>(resize_detail::opencv_position(axis, i));
       k = static_cast<int64_t>(std::floor(p));
       a = p - static_cast<float>(k);
     }
@@ -81,9 +82,12 @@ void resize_linear(const OpCall &call, const ResizeSpec &spec, bool cells) {
       int16_t *data = rows.data() + (y & 1) * out_row;
       if (owner[y & 1] != y) {
         const uint8_t *from = src + y * in_row;
-        if (channels == 3) linear_columns<3>(from, xs, spec.x.out, 3, data);
-        else if (channels == 1) linear_columns<1>(from, xs, spec.x.out, 1, data);
-        else linear_columns<0>(from, xs, spec.x.out, channels, data);
+        if (channels == 3)
+          linear_columns<3>(from, xs, spec.x.out, 3, data);
+        else if (channels == 1)
+          linear_columns<1>(from, xs, spec.x.out, 1, data);
+        else
+          linear_columns<0>(from, xs, spec.x.out, channels, data);
         owner[y & 1] = y;
       }
       return data;
@@ -115,7 +119,8 @@ std::vector<AreaTap> area_taps(const ResizeAxis &axis, double factor) {
     };
     if (static_cast<double>(first) - begin > 1e-3) add(first - 1, static_cast<double>(first) - begin);
     for (int64_t k = first; k < last; ++k) add(k, 1.0);
-    if (end - static_cast<double>(last) > 1e-3) add(last, std::min(std::min(end - static_cast<double>(last), 1.0), cell));
+    if (end - static_cast<double>(last) > 1e-3)
+      add(last, std::min(std::min(end - static_cast<double>(last), 1.0), cell));
   }
   return taps;
 }
@@ -141,7 +146,8 @@ void area_general(const OpCall &call, const ResizeSpec &spec, double fx, double 
         std::fill(row.begin(), row.end(), 0.0f);
         const uint8_t *from = src + ys[t].in * in_row;
         for (const AreaTap &tap : xs) {
-          for (int64_t c = 0; c < channels; ++c) row[tap.out * channels + c] += from[tap.in * channels + c] * tap.weight;
+          for (int64_t c = 0; c < channels; ++c)
+            row[tap.out * channels + c] += from[tap.in * channels + c] * tap.weight;
         }
         for (int64_t i = 0; i < out_row; ++i) sum[i] += ys[t].weight * row[i];
       }
@@ -171,8 +177,8 @@ void area_whole(const OpCall &call, const ResizeSpec &spec, int64_t fx, int64_t 
         }
       }
       for (int64_t i = 0; i < out_row; ++i) {
-        dst[y * out_row + i] = halves_up ? static_cast<uint8_t>((sum[i] + 2) >> 2)
-                                         : to_u8(static_cast<float>(sum[i]) * share);
+        dst[y * out_row + i] =
+            halves_up ? static_cast<uint8_t>((sum[i] + 2) >> 2) : to_u8(static_cast<float>(sum[i]) * share);
       }
     }
   });

@@ -1,5 +1,5 @@
-// Pillow's antialiased u8 resizing (bilinear; bicubic with a = -0.5): the filter is stretched by the shrink factor,
-// weights have 22 fraction bits, columns first, u8 rounding between the two passes.
+// Pillow's antialiased u8 resizing (bilinear; bicubic with a = -0.5): the filter is stretched by the shrink
+// factor, weights have 22 fraction bits, columns first, u8 rounding between the two passes.
 #include "native/cpu/image/resize_pil.h"
 
 #include <cmath>
@@ -31,9 +31,9 @@ double cubic(double x) {
 
 struct PilAxis {
   std::vector<PilWindow> windows;
-  std::vector<int32_t> weight;      // [out, stride]
-  std::vector<int16_t> high, low;   // weight = high * 2^11 + low
-  int64_t stride = 0;               // a multiple of 4
+  std::vector<int32_t> weight;     // [out, stride]
+  std::vector<int16_t> high, low;  // weight = high * 2^11 + low
+  int64_t stride = 0;              // a multiple of 4
 };
 
 PilAxis make_axis(const ResizeAxis &axis, bool bicubic) {
@@ -92,8 +92,8 @@ void row_portable(const uint8_t *src, const PilAxis &axis, int64_t channels, int
   }
 }
 
-void column_portable(const uint8_t *src, int64_t pitch, int32_t count, const int32_t *w, int64_t n, int32_t *sums,
-                     uint8_t *dst) {
+void column_portable(const uint8_t *src, int64_t pitch, int32_t count, const int32_t *w, int64_t n,
+                     int32_t *sums, uint8_t *dst) {
   for (int64_t i = 0; i < n; ++i) sums[i] = 1 << (kFractionBits - 1);
   for (int32_t k = 0; k < count; ++k) {
     const uint8_t *from = src + k * pitch;
@@ -102,8 +102,8 @@ void column_portable(const uint8_t *src, int64_t pitch, int32_t count, const int
   for (int64_t i = 0; i < n; ++i) dst[i] = clip(sums[i]);
 }
 
-void columns_pass(const OpCall &call, const uint8_t *src, const PilAxis &axis, int64_t rows, int64_t in, int64_t out,
-                  int64_t channels, const PilKernels *kernels, uint8_t *dst) {
+void columns_pass(const OpCall &call, const uint8_t *src, const PilAxis &axis, int64_t rows, int64_t in,
+                  int64_t out, int64_t channels, const PilKernels *kernels, uint8_t *dst) {
   const int64_t in_row = in * channels, out_row = out * channels;
   const bool vector = kernels != nullptr && channels == 3;
   call.parallel(rows, resize_row_grain(in_row), [&](int64_t begin, int64_t end) {
@@ -114,7 +114,8 @@ void columns_pass(const OpCall &call, const uint8_t *src, const PilAxis &axis, i
         row_portable(from, axis, channels, out, dst + y * out_row);
         continue;
       }
-      if ((rows - 1 - y) * in_row < kReadPadding + 3 * axis.stride) {  // the vector loop would read past the image
+      if ((rows - 1 - y) * in_row <
+          kReadPadding + 3 * axis.stride) {  // the vector loop would read past the image
         padded.assign(from, from + in_row);
         padded.resize(static_cast<size_t>(in_row + kReadPadding + 3 * axis.stride));
         from = padded.data();
@@ -160,7 +161,8 @@ void resize_pil_u8(OpCall &call, const ResizeSpec &spec) {
   }
   if (columns) {
     uint8_t *to = rows ? call.workspace<uint8_t>(spec.y.in * spec.x.out * channels) : dst;
-    columns_pass(call, src, make_axis(spec.x, bicubic), spec.y.in, spec.x.in, spec.x.out, channels, kernels, to);
+    columns_pass(call, src, make_axis(spec.x, bicubic), spec.y.in, spec.x.in, spec.x.out, channels, kernels,
+                 to);
     src = to;
   }
   if (rows) rows_pass(call, src, make_axis(spec.y, bicubic), spec.y.out, spec.x.out * channels, kernels, dst);

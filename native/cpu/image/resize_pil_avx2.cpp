@@ -14,9 +14,10 @@ inline __m256i combine(__m256i high, __m256i low) {
   return _mm256_srai_epi32(_mm256_add_epi32(sum, _mm256_set1_epi32(1 << 21)), 22);
 }
 
-// Four pixels a step: bytes r0 r1 g0 g1 b0 b1 - - | r2 r3 g2 g3 b2 b3 - -, weights w0 w1 three times | w2 w3 three times.
-void rgb_row(const uint8_t *src, const PilWindow *windows, const int16_t *high, const int16_t *low, int64_t stride,
-             int64_t out, uint8_t *dst) {
+// Four pixels a step: bytes r0 r1 g0 g1 b0 b1 - - | r2 r3 g2 g3 b2 b3 - -, weights w0 w1 three times | w2 w3
+// three times.
+void rgb_row(const uint8_t *src, const PilWindow *windows, const int16_t *high, const int16_t *low,
+             int64_t stride, int64_t out, uint8_t *dst) {
   const __m128i pixels = _mm_setr_epi8(0, 3, 1, 4, 2, 5, -1, -1, 6, 9, 7, 10, 8, 11, -1, -1);
   const __m256i pairs = _mm256_setr_epi8(0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, -1, -1, -1, -1,  //
                                          4, 5, 6, 7, 4, 5, 6, 7, 4, 5, 6, 7, -1, -1, -1, -1);
@@ -32,8 +33,8 @@ void rgb_row(const uint8_t *src, const PilWindow *windows, const int16_t *high, 
       __builtin_memcpy(&l, low + i * stride + k, 8);
       sum_high = _mm256_add_epi32(
           sum_high, _mm256_madd_epi16(words, _mm256_shuffle_epi8(_mm256_set1_epi64x(h), pairs)));
-      sum_low = _mm256_add_epi32(
-          sum_low, _mm256_madd_epi16(words, _mm256_shuffle_epi8(_mm256_set1_epi64x(l), pairs)));
+      sum_low = _mm256_add_epi32(sum_low,
+                                 _mm256_madd_epi16(words, _mm256_shuffle_epi8(_mm256_set1_epi64x(l), pairs)));
     }
     const __m128i h4 = _mm_add_epi32(_mm256_castsi256_si128(sum_high), _mm256_extracti128_si256(sum_high, 1));
     const __m128i l4 = _mm_add_epi32(_mm256_castsi256_si128(sum_low), _mm256_extracti128_si256(sum_low, 1));
@@ -47,8 +48,8 @@ void rgb_row(const uint8_t *src, const PilWindow *windows, const int16_t *high, 
   }
 }
 
-inline void column_tail(const uint8_t *src, int64_t pitch, int32_t count, const int16_t *high, const int16_t *low,
-                        int64_t begin, int64_t n, uint8_t *dst) {
+inline void column_tail(const uint8_t *src, int64_t pitch, int32_t count, const int16_t *high,
+                        const int16_t *low, int64_t begin, int64_t n, uint8_t *dst) {
   for (int64_t i = begin; i < n; ++i) {
     int32_t sum = 1 << 21;
     for (int32_t k = 0; k < count; ++k) sum += src[k * pitch + i] * (high[k] * 2048 + low[k]);
@@ -57,8 +58,8 @@ inline void column_tail(const uint8_t *src, int64_t pitch, int32_t count, const 
   }
 }
 
-void column(const uint8_t *src, int64_t pitch, int32_t count, const int16_t *high, const int16_t *low, int64_t n,
-            uint8_t *dst) {
+void column(const uint8_t *src, int64_t pitch, int32_t count, const int16_t *high, const int16_t *low,
+            int64_t n, uint8_t *dst) {
   const __m256i zero = _mm256_setzero_si256();
   int64_t i = 0;
   for (; i + 16 <= n; i += 16) {
@@ -80,8 +81,10 @@ void column(const uint8_t *src, int64_t pitch, int32_t count, const int16_t *hig
       l0 = _mm256_add_epi32(l0, _mm256_madd_epi16(p0, wl));
       l1 = _mm256_add_epi32(l1, _mm256_madd_epi16(p1, wl));
     }
-    // cvtepu8 keeps the order within a half, so the two halves follow each other after one cross-lane permute.
-    const __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(combine(h0, l0), combine(h1, l1)), 0xd8);
+    // cvtepu8 keeps the order within a half, so the two halves follow each other after one cross-lane
+    // permute.
+    const __m256i words =
+        _mm256_permute4x64_epi64(_mm256_packs_epi32(combine(h0, l0), combine(h1, l1)), 0xd8);
     const __m128i bytes = _mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
     _mm_storeu_si128(reinterpret_cast<__m128i *>(dst + i), bytes);
   }

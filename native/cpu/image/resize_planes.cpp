@@ -1,6 +1,6 @@
-// Interpolation of floating planes in two passes, rows first: torch bilinear (align_corners both ways), torch bicubic
-// (a = -0.75, no antialias) and OpenCV's float linear, y = Wy (x Wx^T); and the gradient dx = Wy^T dy Wx.
-// Arithmetic is f32 (f64 for f64) in the order of the origin: columns of a row, then rows.
+// Interpolation of floating planes in two passes, rows first: torch bilinear (align_corners both ways), torch
+// bicubic (a = -0.75, no antialias) and OpenCV's float linear, y = Wy (x Wx^T); and the gradient dx = Wy^T dy
+// Wx. Arithmetic is f32 (f64 for f64) in the order of the origin: columns of a row, then rows.
 #include <type_traits>
 
 #include "native/cpu/image/resize_taps.h"
@@ -123,7 +123,8 @@ void plane_bwd(const T *dy, const AxisTaps<Acc<T>> &xs, const AxisTaps<Acc<T>> &
     const A *from = columns.data() + y * spec.x.out;
     std::fill(row.begin(), row.end(), A{0});
     for (int64_t i = 0; i < spec.x.out; ++i) {
-      for (int k = 0; k < xs.count; ++k) row[xs.index[i * xs.count + k]] += xs.weight[i * xs.count + k] * from[i];
+      for (int k = 0; k < xs.count; ++k)
+        row[xs.index[i * xs.count + k]] += xs.weight[i * xs.count + k] * from[i];
     }
     for (int64_t i = 0; i < spec.x.in; ++i) dx[y * spec.x.in + i] = narrow<T>(row[i]);
   }

@@ -41,22 +41,22 @@ T torch_position(const ResizeAxis &axis, bool align_corners, int64_t i) {
   return std::fma(factor, static_cast<T>(i) + T(0.5), T(-0.5));
 }
 
-// OpenCV: the position is computed in double and rounded to float; both ends are clamped with weight 0.
-inline float opencv_position(const ResizeAxis &axis, int64_t i) {
+// OpenCV's position, in double. Its 8-bit rule rounds it to float, its float rule does not.
+inline double opencv_position(const ResizeAxis &axis, int64_t i) {
   const double factor = 1.0 / (static_cast<double>(axis.out) / static_cast<double>(axis.in));
-  return static_cast<float>((static_cast<double>(i) + 0.5) * factor - 0.5);
+  return (static_cast<double>(i) + 0.5) * factor - 0.5;
 }
 
-template <class T>
-void linear_tap(AxisTaps<T> &taps, int64_t in, int64_t i, T position) {
+template <class T, class P>
+void linear_tap(AxisTaps<T> &taps, int64_t in, int64_t i, P position) {
   // The upper clamp keeps absurd factors out of the integer cast; it changes no weight that is used.
-  const T p = std::min(std::max(position, T{0}), static_cast<T>(in));
+  const P p = std::min(std::max(position, P{0}), static_cast<P>(in));
   const int64_t low = std::min(static_cast<int64_t>(p), in - 1);
-  const T fraction = std::min(std::max(p - static_cast<T>(low), T{0}), T{1});
+  const P fraction = std::min(std::max(p - static_cast<P>(low), P{0}), P{1});
   taps.index[i * 2] = static_cast<int32_t>(low);
   taps.index[i * 2 + 1] = static_cast<int32_t>(std::min(low + 1, in - 1));
-  taps.weight[i * 2] = T{1} - fraction;
-  taps.weight[i * 2 + 1] = fraction;
+  taps.weight[i * 2] = static_cast<T>(P{1} - fraction);
+  taps.weight[i * 2 + 1] = static_cast<T>(fraction);
 }
 
 template <class T>
@@ -64,7 +64,8 @@ void cubic_tap(AxisTaps<T> &taps, int64_t in, int64_t i, T position) {
   constexpr T kA = T(-0.75);
   const auto inner = [](T x) { return ((kA + 2) * x - (kA + 3)) * x * x + 1; };
   const auto outer = [](T x) { return ((kA * x - 5 * kA) * x + 8 * kA) * x - 4 * kA; };
-  const int64_t low = std::min(static_cast<int64_t>(std::floor(std::min(position, static_cast<T>(in)))), in - 1);
+  const int64_t low =
+      std::min(static_cast<int64_t>(std::floor(std::min(position, static_cast<T>(in)))), in - 1);
   const T t = std::min(std::max(position - static_cast<T>(low), T{0}), T{1});
   const T weights[4] = {outer(t + 1), inner(t), inner(1 - t), outer(2 - t)};
   for (int k = 0; k < 4; ++k) {
@@ -91,7 +92,7 @@ AxisTaps<T> make_taps(const ResizeAxis &axis, ResizeMode mode, bool align_corner
     if (mode == ResizeMode::torch_bicubic) {
       cubic_tap<T>(taps, axis.in, i, torch_position<T>(axis, align_corners, i));
     } else if (mode == ResizeMode::opencv_linear) {
-      linear_tap<T>(taps, axis.in, i, static_cast<T>(opencv_position(axis, i)));
+      linear_tap<T>(taps, axis.in, i, opencv_position(axis, i));
     } else if (axis.in == axis.out) {
       linear_tap<T>(taps, axis.in, i, static_cast<T>(i));  // torch copies then, whatever the factor
     } else {

@@ -12,15 +12,17 @@ struct Box {
 // All boxes must be `height` x `width` and lie inside a canvas of canvas_height x canvas_width.
 inline const Box *checked_boxes(const OpCall &call, const TensorView &boxes, int64_t height, int64_t width,
                                 int64_t canvas_height, int64_t canvas_width) {
-  if (boxes.dtype != DType::i32 || boxes.ndim != 2 || boxes.dim(1) != 4) call.reject("boxes must be i32 [N, 4]");
+  if (boxes.dtype != DType::i32 || boxes.ndim != 2 || boxes.dim(1) != 4)
+    call.reject("boxes must be i32 [N, 4]");
   const Box *box = boxes.as<Box>();
   for (int64_t n = 0; n < boxes.dim(0); ++n) {
     const Box b = box[n];
-    if (b.y1 < 0 || b.x1 < 0 || b.y2 > canvas_height || b.x2 > canvas_width || b.y2 - int64_t{b.y1} != height ||
-        b.x2 - int64_t{b.x1} != width) {
-      call.reject("box %lld (%d, %d, %d, %d) must be %lld x %lld inside %lld x %lld", static_cast<long long>(n), b.y1,
-                  b.x1, b.y2, b.x2, static_cast<long long>(height), static_cast<long long>(width),
-                  static_cast<long long>(canvas_height), static_cast<long long>(canvas_width));
+    if (b.y1 < 0 || b.x1 < 0 || b.y2 > canvas_height || b.x2 > canvas_width ||
+        b.y2 - int64_t{b.y1} != height || b.x2 - int64_t{b.x1} != width) {
+      call.reject("box %lld (%d, %d, %d, %d) must be %lld x %lld inside %lld x %lld",
+                  static_cast<long long>(n), b.y1, b.x1, b.y2, b.x2, static_cast<long long>(height),
+                  static_cast<long long>(width), static_cast<long long>(canvas_height),
+                  static_cast<long long>(canvas_width));
     }
   }
   return box;

@@ -1,6 +1,8 @@
-// class_probabilities: softmax over all queries, then the largest of each class (naclip.md section 6, steps 3, 4, 7).
-//   p[c] = max over queries s of class c of exp(scale * (x[s] - max x)) / sum over all queries; 0 for a class without
-//   queries; with renormalise divided by the sum over classes. Query classes of -1 count in the sum alone.
+// class_probabilities: softmax over all queries, then the largest of each class (naclip.md section 6, steps
+// 3, 4, 7).
+//   p[c] = max over queries s of class c of exp(scale * (x[s] - max x)) / sum over all queries; 0 for a class
+//   without queries; with renormalise divided by the sum over classes. Query classes of -1 count in the sum
+//   alone.
 #include <algorithm>
 
 #include "native/cpu/window/score_state.h"
@@ -46,7 +48,8 @@ void class_probabilities(OpCall &call) {
   if (logits.dtype != DType::f32 || logits.ndim != 3) call.reject("logits must be f32 [S, H, W]");
   const int64_t queries = logits.dim(0), plane = logits.dim(1) * logits.dim(2), classes = call.attr_int(1);
   const int32_t *labels = checked_query_class(call, call.in(1), queries);
-  if (out.dtype != DType::f32 || out.numel() != classes * plane) call.reject("the output must be f32 [Q, H, W]");
+  if (out.dtype != DType::f32 || out.numel() != classes * plane)
+    call.reject("the output must be f32 [Q, H, W]");
   for (int64_t s = 0; s < queries; ++s) {
     if (labels[s] >= classes) {
       call.reject("query_class[%lld] is %d, there are %lld classes", static_cast<long long>(s), labels[s],
@@ -56,8 +59,9 @@ void class_probabilities(OpCall &call) {
   constexpr int64_t kPixels = 256;
   call.parallel(plane, kPixels, [&](int64_t begin, int64_t end) {
     float peak[kPixels], sum[kPixels];
-    const Block block{logits.as<float>() + begin, out.as<float>() + begin, queries, classes, plane, end - begin,
-                      static_cast<float>(call.attr(0)), call.attr_flag(2)};
+    const Block block{
+        logits.as<float>() + begin,       out.as<float>() + begin, queries, classes, plane, end - begin,
+        static_cast<float>(call.attr(0)), call.attr_flag(2)};
     probability_block(block, labels, peak, sum);
   });
 }

@@ -18,7 +18,8 @@ LerpTable::LerpTable(int64_t in, int64_t out, int64_t first, int64_t count) : id
   }
 }
 
-Compositor::Compositor(const OpCall &call, const TensorView &logits, const TensorView &boxes, int first_attr) {
+Compositor::Compositor(const OpCall &call, const TensorView &logits, const TensorView &boxes,
+                       int first_attr) {
   if (logits.dtype != DType::f32 || logits.ndim != 4) call.reject("logits must be f32 [N, S, h, w]");
   logits_ = logits.as<float>();
   windows_ = logits.dim(0);
@@ -41,8 +42,9 @@ Compositor::Compositor(const OpCall &call, const TensorView &logits, const Tenso
   if (windows_ < 1 || h_ < 1 || w_ < 1 || canvas_h_ < 1 || canvas_w_ < 1 || out_h_ < 1 || out_w_ < 1) {
     call.reject("windows, maps, canvas and final size must not be empty");
   }
-  if (row0_ + rows_ > out_h_) call.reject("rows %lld..%lld are outside the final map", static_cast<long long>(row0_),
-                                          static_cast<long long>(row0_ + rows_));
+  if (row0_ + rows_ > out_h_)
+    call.reject("rows %lld..%lld are outside the final map", static_cast<long long>(row0_),
+                static_cast<long long>(row0_ + rows_));
   if (boxes.dtype != DType::i32 || boxes.ndim != 2 || boxes.dim(0) != windows_ || boxes.dim(1) != 4) {
     call.reject("boxes must be i32 [%lld, 4]", static_cast<long long>(windows_));
   }
@@ -72,9 +74,13 @@ Tile Compositor::tile(int64_t index) const {
 }
 
 Compositor::Worker::Worker(const Compositor &plan, const Tile &tile)
-    : plan_(plan), kernels_(merge_kernels()), tile_(tile),
-      segment0_(plan.out_columns_.low[tile.column0]), segment1_(plan.out_columns_.high[tile.column1 - 1] + 1),
-      canvas0_(plan.out_rows_.low[tile.row0]), canvas1_(plan.out_rows_.high[tile.row1 - 1] + 1) {
+    : plan_(plan),
+      kernels_(merge_kernels()),
+      tile_(tile),
+      segment0_(plan.out_columns_.low[tile.column0]),
+      segment1_(plan.out_columns_.high[tile.column1 - 1] + 1),
+      canvas0_(plan.out_rows_.low[tile.row0]),
+      canvas1_(plan.out_rows_.high[tile.row1 - 1] + 1) {
   const int64_t width = segment1_ - segment0_, height = canvas1_ - canvas0_;
   count_.assign(static_cast<size_t>(height * width), 0.0f);
   divided_.assign(static_cast<size_t>(height), 0);
@@ -120,8 +126,9 @@ void Compositor::Worker::canvas_row(int64_t query, int64_t y, float *dst) {
     const LerpTable &rows = plan_.window_rows_;
     const int64_t wy = y - b.y1;
     const int64_t x0 = std::max<int64_t>(b.x1, segment0_), x1 = std::min<int64_t>(b.x2, segment1_);
-    kernels_.window_row(map + rows.low[wy] * plan_.w_, map + rows.high[wy] * plan_.w_, rows.fraction[wy], plan_.w_,
-                        plan_.window_columns_.at(x0 - b.x1), x1 - x0, scratch_.data(), dst + (x0 - segment0_));
+    kernels_.window_row(map + rows.low[wy] * plan_.w_, map + rows.high[wy] * plan_.w_, rows.fraction[wy],
+                        plan_.w_, plan_.window_columns_.at(x0 - b.x1), x1 - x0, scratch_.data(),
+                        dst + (x0 - segment0_));
   }
   if (divided_[y - canvas0_]) kernels_.divide_row(dst, count_.data() + (y - canvas0_) * width, width);
 }
@@ -130,7 +137,8 @@ void Compositor::Worker::canvas_row(int64_t query, int64_t y, float *dst) {
 void Compositor::Worker::column_row(int64_t query, int64_t y, float *dst) {
   if (plan_.out_columns_.identity) return canvas_row(query, y, dst);
   canvas_row(query, y, canvas_.data());
-  kernels_.lerp_columns(canvas_.data(), {low_.data(), high_.data(), plan_.out_columns_.fraction.data() + tile_.column0},
+  kernels_.lerp_columns(canvas_.data(),
+                        {low_.data(), high_.data(), plan_.out_columns_.fraction.data() + tile_.column0},
                         tile_.column1 - tile_.column0, dst);
 }
 

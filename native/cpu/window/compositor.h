@@ -1,6 +1,6 @@
-// Merged score maps row by row: per window bilinear (align_corners false) to the padded window, cut at the padding,
-// sum over covering windows over their number on the canvas, then bilinear to the final size (kernels.md P3,
-// evaluation.md section 2 steps 6-8). Nothing larger than a few rows exists.
+// Merged score maps row by row: per window bilinear (align_corners false) to the padded window, cut at the
+// padding, sum over covering windows over their number on the canvas, then bilinear to the final size
+// (kernels.md P3, evaluation.md section 2 steps 6-8). Nothing larger than a few rows exists.
 #pragma once
 
 #include <vector>
@@ -28,8 +28,8 @@ struct Tile {
 // What one call asks for. Rows of tiles count from the first row of the final map.
 class Compositor {
  public:
-  // logits f32 [N, S, h, w], boxes i32 [N, 4]; ten attributes from `first_attr`: canvasH, canvasW, winH, winW,
-  // padTop, padLeft, outH, outW, row0, rows.
+  // logits f32 [N, S, h, w], boxes i32 [N, 4]; ten attributes from `first_attr`: canvasH, canvasW, winH,
+  // winW, padTop, padLeft, outH, outW, row0, rows.
   Compositor(const OpCall &call, const TensorView &logits, const TensorView &boxes, int first_attr);
 
   static constexpr int kAttrs = 10;
@@ -59,8 +59,8 @@ class Compositor {
     int64_t canvas0_, canvas1_;    // canvas rows under the tile
     std::vector<Box> boxes_;       // windows under the tile
     std::vector<int64_t> windows_;
-    std::vector<float> count_;     // [canvas rows, segment]
-    std::vector<char> divided_;    // rows where some count is above 1
+    std::vector<float> count_;         // [canvas rows, segment]
+    std::vector<char> divided_;        // rows where some count is above 1
     std::vector<int32_t> low_, high_;  // final columns counted from segment0_
     std::vector<float> scratch_, canvas_, ring_;
   };

@@ -23,7 +23,8 @@ void lerp_rows(const float *top, const float *bottom, float fy, int64_t n, float
 void window_row(const float *top, const float *bottom, float fy, int64_t width, ColumnTaps taps, int64_t n,
                 float *scratch, float *dst) {
   lerp_rows(top, bottom, fy, width, scratch);
-  for (int64_t i = 0; i < n; ++i) dst[i] += lerp(scratch[taps.low[i]], scratch[taps.high[i]], taps.fraction[i]);
+  for (int64_t i = 0; i < n; ++i)
+    dst[i] += lerp(scratch[taps.low[i]], scratch[taps.high[i]], taps.fraction[i]);
 }
 
 void divide_row(float *row, const float *count, int64_t n) {
@@ -81,7 +82,8 @@ void exp_row(const float *x, const float *peak, float scale, int64_t n, float *s
   }
 }
 
-constexpr MergeKernels kPortable{window_row, lerp_columns, lerp_rows, divide_row, score_row, max_row, exp_row};
+constexpr MergeKernels kPortable{window_row, lerp_columns, lerp_rows, divide_row,
+                                 score_row,  max_row,      exp_row};
 
 }  // namespace
 

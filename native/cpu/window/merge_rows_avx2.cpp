@@ -1,5 +1,5 @@
-// Row loops of the window compositor and the running best on 8 f32 lanes. Tails run through the same operations under a
-// mask: a pixel's bits must not depend on where a tile puts it.
+// Row loops of the window compositor and the running best on 8 f32 lanes. Tails run through the same
+// operations under a mask: a pixel's bits must not depend on where a tile puts it.
 #include "native/cpu/window/merge_rows.h"
 
 #if defined(__AVX2__)
@@ -23,10 +23,14 @@ struct Block {
   explicit Block(int64_t left) : mask(tail_mask(left)), whole(left >= 8) {}
 };
 
-inline __m256 load(const float *p, const Block &b) { return b.whole ? _mm256_loadu_ps(p) : _mm256_maskload_ps(p, b.mask); }
+inline __m256 load(const float *p, const Block &b) {
+  return b.whole ? _mm256_loadu_ps(p) : _mm256_maskload_ps(p, b.mask);
+}
 inline void store(float *p, const Block &b, __m256 value) {
-  if (b.whole) _mm256_storeu_ps(p, value);
-  else _mm256_maskstore_ps(p, b.mask, value);
+  if (b.whole)
+    _mm256_storeu_ps(p, value);
+  else
+    _mm256_maskstore_ps(p, b.mask, value);
 }
 inline __m256 lerp(__m256 a, __m256 b, __m256 t) { return _mm256_fmadd_ps(t, _mm256_sub_ps(b, a), a); }
 // Lanes of `yes` where the mask's sign is set, else of `no`.
@@ -45,8 +49,8 @@ inline __m256 lerp_block(const float *src, ColumnTaps taps, int64_t i, int64_t l
                 _mm256_permutevar8x32_ps(values, _mm256_sub_epi32(high, origin)), fraction);
   }
   const __m256 zero = _mm256_setzero_ps(), lanes = _mm256_castsi256_ps(block.mask);
-  return lerp(_mm256_mask_i32gather_ps(zero, src, low, lanes, 4), _mm256_mask_i32gather_ps(zero, src, high, lanes, 4),
-              fraction);
+  return lerp(_mm256_mask_i32gather_ps(zero, src, low, lanes, 4),
+              _mm256_mask_i32gather_ps(zero, src, high, lanes, 4), fraction);
 }
 
 void lerp_columns(const float *src, ColumnTaps taps, int64_t n, float *dst) {
@@ -102,7 +106,8 @@ inline void update_sum(Lanes &s, __m256 x, __m256 scale, __m256 scale2, bool mom
 inline void update_best(Lanes &s, __m256 x, __m256 label, bool second) {
   const __m256 other = _mm256_cmp_ps(s.label, label, _CMP_NEQ_UQ);
   const __m256 above = _mm256_cmp_ps(x, s.best, _CMP_GT_OQ);
-  const __m256 tie = _mm256_and_ps(_mm256_cmp_ps(x, s.best, _CMP_EQ_OQ), _mm256_cmp_ps(label, s.label, _CMP_LT_OQ));
+  const __m256 tie =
+      _mm256_and_ps(_mm256_cmp_ps(x, s.best, _CMP_EQ_OQ), _mm256_cmp_ps(label, s.label, _CMP_LT_OQ));
   if (second) s.second = pick(other, _mm256_max_ps(_mm256_min_ps(x, s.best), s.second), s.second);
   s.best = _mm256_max_ps(x, s.best);
   s.label = pick(_mm256_and_ps(other, _mm256_or_ps(above, tie)), label, s.label);
@@ -153,7 +158,8 @@ void exp_row(const float *x, const float *peak, float scale, int64_t n, float *s
 }  // namespace
 
 const MergeKernels &merge_kernels_avx2() {
-  static constexpr MergeKernels kernels{window_row, lerp_columns, lerp_rows, divide_row, score_row, max_row, exp_row};
+  static constexpr MergeKernels kernels{window_row, lerp_columns, lerp_rows, divide_row,
+                                        score_row,  max_row,      exp_row};
   return kernels;
 }
 

@@ -32,11 +32,12 @@ inline __m512 lerp_block(const float *src, ColumnTaps taps, int64_t i, int64_t l
   }
   if (span < 32) {
     const __m512 v0 = _mm512_loadu_ps(src + base), v1 = _mm512_loadu_ps(src + base + 16);
-    return lerp(_mm512_permutex2var_ps(v0, low_lane, v1), _mm512_permutex2var_ps(v0, high_lane, v1), fraction);
+    return lerp(_mm512_permutex2var_ps(v0, low_lane, v1), _mm512_permutex2var_ps(v0, high_lane, v1),
+                fraction);
   }
   const __m512 zero = _mm512_setzero_ps();
-  return lerp(_mm512_mask_i32gather_ps(zero, mask, low, src, 4), _mm512_mask_i32gather_ps(zero, mask, high, src, 4),
-              fraction);
+  return lerp(_mm512_mask_i32gather_ps(zero, mask, low, src, 4),
+              _mm512_mask_i32gather_ps(zero, mask, high, src, 4), fraction);
 }
 
 void lerp_columns(const float *src, ColumnTaps taps, int64_t n, float *dst) {
@@ -59,10 +60,12 @@ inline void add_block(float *dst, int64_t left, __m512 value) {
   _mm512_mask_storeu_ps(dst, mask, _mm512_add_ps(_mm512_maskz_loadu_ps(mask, dst), value));
 }
 
-// Patch grids up to 16 wide stay in a register together with the differences of neighbours; the last one is 0.
+// Patch grids up to 16 wide stay in a register together with the differences of neighbours; the last one is
+// 0.
 void narrow_window_row(__m512 row, int64_t width, ColumnTaps taps, int64_t n, float *dst) {
-  const __m512i next = _mm512_min_epi32(
-      _mm512_setr_epi32(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16), _mm512_set1_epi32(static_cast<int>(width) - 1));
+  const __m512i next =
+      _mm512_min_epi32(_mm512_setr_epi32(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16),
+                       _mm512_set1_epi32(static_cast<int>(width) - 1));
   const __m512 step = _mm512_sub_ps(_mm512_permutexvar_ps(next, row), row);
   for (int64_t i = 0; i < n; i += 16) {
     const __mmask16 mask = tail_mask(n - i);
@@ -77,7 +80,8 @@ void window_row(const float *top, const float *bottom, float fy, int64_t width, 
                 float *scratch, float *dst) {
   if (width <= 16) {
     const __mmask16 mask = tail_mask(width);
-    const __m512 row = lerp(_mm512_maskz_loadu_ps(mask, top), _mm512_maskz_loadu_ps(mask, bottom), set512(fy));
+    const __m512 row =
+        lerp(_mm512_maskz_loadu_ps(mask, top), _mm512_maskz_loadu_ps(mask, bottom), set512(fy));
     return narrow_window_row(row, width, taps, n, dst);
   }
   lerp_rows(top, bottom, fy, width, scratch);
@@ -87,7 +91,8 @@ void window_row(const float *top, const float *bottom, float fy, int64_t width, 
 void divide_row(float *row, const float *count, int64_t n) {
   for (int64_t i = 0; i < n; i += 16) {
     const __mmask16 mask = tail_mask(n - i);
-    const __m512 value = _mm512_maskz_div_ps(mask, _mm512_maskz_loadu_ps(mask, row + i), _mm512_maskz_loadu_ps(mask, count + i));
+    const __m512 value = _mm512_maskz_div_ps(mask, _mm512_maskz_loadu_ps(mask, row + i),
+                                             _mm512_maskz_loadu_ps(mask, count + i));
     _mm512_mask_storeu_ps(row + i, mask, value);
   }
 }
@@ -105,7 +110,8 @@ inline void update_sum(Lanes &s, __m512 x, __m512 scale, __m512 scale2) {
   if (kMoment) {
     // exp(-200) is 0 in f32 anyway; the bound keeps 0 * infinity out of the first step.
     const __m512 t = _mm512_min_ps(_mm512_mul_ps(distance, scale), set512(200.0f));
-    const __m512 factor = _mm512_mask_sub_ps(_mm512_fnmadd_ps(t, s.sum, s.moment), static_cast<__mmask16>(~higher), _mm512_setzero_ps(), t);
+    const __m512 factor = _mm512_mask_sub_ps(_mm512_fnmadd_ps(t, s.sum, s.moment),
+                                             static_cast<__mmask16>(~higher), _mm512_setzero_ps(), t);
     s.moment = _mm512_fmadd_ps(factor, e, _mm512_maskz_mov_ps(static_cast<__mmask16>(~higher), s.moment));
   }
   const __m512 one = set512(1.0f);
@@ -118,19 +124,20 @@ template <bool kSecond>
 inline void update_best(Lanes &s, __m512 x, __m512 label) {
   const __mmask16 other = _mm512_cmp_ps_mask(s.label, label, _CMP_NEQ_UQ);
   const __mmask16 above = _mm512_cmp_ps_mask(x, s.best, _CMP_GT_OQ);
-  const __mmask16 tie = _mm512_mask_cmp_ps_mask(_mm512_cmp_ps_mask(x, s.best, _CMP_EQ_OQ), label, s.label, _CMP_LT_OQ);
+  const __mmask16 tie =
+      _mm512_mask_cmp_ps_mask(_mm512_cmp_ps_mask(x, s.best, _CMP_EQ_OQ), label, s.label, _CMP_LT_OQ);
   if (kSecond) s.second = _mm512_mask_max_ps(s.second, other, _mm512_min_ps(x, s.best), s.second);
   s.best = _mm512_max_ps(x, s.best);
   s.label = _mm512_mask_mov_ps(s.label, static_cast<__mmask16>(other & (above | tie)), label);
 }
 
 template <bool kSum, bool kSecond, bool kMoment>
-void score_lanes(const ScoreRow &row, const float *const *logits, const int32_t *labels, int64_t count, float scale,
-                 int64_t n) {
+void score_lanes(const ScoreRow &row, const float *const *logits, const int32_t *labels, int64_t count,
+                 float scale, int64_t n) {
   const __m512 scale1 = set512(scale), scale2 = set512(scale * kLog2e);
   for (int64_t i = 0; i < n; i += 16) {
     const __mmask16 mask = tail_mask(n - i);
-    Lanes s{_mm512_maskz_loadu_ps(mask, row.best + i), _mm512_setzero_ps(), _mm512_setzero_ps(),
+    Lanes s{_mm512_maskz_loadu_ps(mask, row.best + i),  _mm512_setzero_ps(), _mm512_setzero_ps(),
             _mm512_maskz_loadu_ps(mask, row.label + i), _mm512_setzero_ps(), _mm512_setzero_ps()};
     if (kSum) s.sum = _mm512_maskz_loadu_ps(mask, row.sum + i);
     if (kSum) s.peak = _mm512_maskz_loadu_ps(mask, row.peak + i);
@@ -167,7 +174,8 @@ void score_row(ScoreRow row, const float *const *logits, const int32_t *labels, 
 void max_row(const float *x, int64_t n, float *peak) {
   for (int64_t i = 0; i < n; i += 16) {
     const __mmask16 mask = tail_mask(n - i);
-    const __m512 value = _mm512_max_ps(_mm512_maskz_loadu_ps(mask, x + i), _mm512_maskz_loadu_ps(mask, peak + i));
+    const __m512 value =
+        _mm512_max_ps(_mm512_maskz_loadu_ps(mask, x + i), _mm512_maskz_loadu_ps(mask, peak + i));
     _mm512_mask_storeu_ps(peak + i, mask, value);
   }
 }
@@ -188,7 +196,8 @@ void exp_row(const float *x, const float *peak, float scale, int64_t n, float *s
 }  // namespace
 
 const MergeKernels &merge_kernels_avx512() {
-  static constexpr MergeKernels kernels{window_row, lerp_columns, lerp_rows, divide_row, score_row, max_row, exp_row};
+  static constexpr MergeKernels kernels{window_row, lerp_columns, lerp_rows, divide_row,
+                                        score_row,  max_row,      exp_row};
   return kernels;
 }
 

@@ -1,5 +1,6 @@
 // score_finish: what a running best (score_state.h) says. With p(x) = exp(scale * (x - peak)) / sum:
-//   label    best class; where p(best) < threshold or p(best) - p(second) < margin_threshold, or where no query
+//   label    best class; where p(best) < threshold or p(best) - p(second) < margin_threshold, or where no
+//   query
 //            competed, the background class, or `nothing` where background is -1
 //   score    p(best), margin p(best) - p(second), both of the winner before the thresholds
 //   entropy  log(sum) - moment / sum, in nats over all queries
@@ -61,9 +62,9 @@ T *plane_output(const OpCall &call, int index, DType dtype, int64_t count) {
   return out.as<T>();
 }
 
-// state f32 [6 + 2 topk, rows, W]; attrs: scale, threshold, marginThreshold, background, nothing, labelBits, topk, score,
-// margin, entropy -> labels u8 | i32 [rows, W], then as asked: score, margin, entropy f32 [rows, W], top classes
-// i32 [topk, rows, W], top probabilities f32 [topk, rows, W]
+// state f32 [6 + 2 topk, rows, W]; attrs: scale, threshold, marginThreshold, background, nothing, labelBits,
+// topk, score, margin, entropy -> labels u8 | i32 [rows, W], then as asked: score, margin, entropy f32 [rows,
+// W], top classes i32 [topk, rows, W], top probabilities f32 [topk, rows, W]
 void score_finish(OpCall &call) {
   const TensorView &state = call.in(0);
   Finish f{};
@@ -92,8 +93,10 @@ void score_finish(OpCall &call) {
     call.reject("labels must be u8 or i32 [rows, W]");
   }
   call.parallel(f.plane, 8192, [&](int64_t begin, int64_t end) {
-    if (labels.dtype == DType::u8) finish_pixels(f, state.as<float>(), labels.as<uint8_t>(), begin, end);
-    else finish_pixels(f, state.as<float>(), labels.as<int32_t>(), begin, end);
+    if (labels.dtype == DType::u8)
+      finish_pixels(f, state.as<float>(), labels.as<uint8_t>(), begin, end);
+    else
+      finish_pixels(f, state.as<float>(), labels.as<int32_t>(), begin, end);
   });
 }
 

@@ -6,8 +6,10 @@ namespace wm {
 
 namespace {
 
-// Inserts x of class `label` into the list of n pixels. What is pushed down replaces the class's old entry, if it had one.
-void topk_row(float *best, float *labels, int64_t plane, int64_t topk, const float *x, float label, int64_t n) {
+// Inserts x of class `label` into the list of n pixels. What is pushed down replaces the class's old entry,
+// if it had one.
+void topk_row(float *best, float *labels, int64_t plane, int64_t topk, const float *x, float label,
+              int64_t n) {
   for (int64_t i = 0; i < n; ++i) {
     float value = x[i], held = label;
     bool inserted = false;
@@ -40,7 +42,8 @@ ScoreSettings score_settings(const OpCall &call, int first_attr) {
   }
   if (s.planes.moment && !s.planes.sum) call.reject("the moment needs the sum");
   if (s.topk < 0 || s.topk > kMaxTopk) {
-    call.reject("topk must be 0..%lld, got %lld", static_cast<long long>(kMaxTopk), static_cast<long long>(s.topk));
+    call.reject("topk must be 0..%lld, got %lld", static_cast<long long>(kMaxTopk),
+                static_cast<long long>(s.topk));
   }
   return s;
 }
@@ -48,23 +51,25 @@ ScoreSettings score_settings(const OpCall &call, int first_attr) {
 ScoreState::ScoreState(const OpCall &call, const TensorView &state, const ScoreSettings &settings)
     : data_(state.as<float>()), settings_(settings) {
   if (state.dtype != DType::f32 || state.ndim != 3 || state.dim(0) != kScorePlanes + 2 * settings.topk) {
-    call.reject("the state must be f32 [%lld, rows, W]", static_cast<long long>(kScorePlanes + 2 * settings.topk));
+    call.reject("the state must be f32 [%lld, rows, W]",
+                static_cast<long long>(kScorePlanes + 2 * settings.topk));
   }
   rows_ = state.dim(1);
   width_ = state.dim(2);
   plane_ = rows_ * width_;
 }
 
-void ScoreState::take(int64_t row, int64_t column, int64_t n, const float *const *logits, const int32_t *labels,
-                      int64_t count) const {
+void ScoreState::take(int64_t row, int64_t column, int64_t n, const float *const *logits,
+                      const int32_t *labels, int64_t count) const {
   float *p = data_ + row * width_ + column;
-  merge_kernels().score_row({p, p + plane_, p + 2 * plane_, p + 3 * plane_, p + 4 * plane_, p + 5 * plane_}, logits,
-                            labels, count, settings_.scale, settings_.planes, n);
+  merge_kernels().score_row({p, p + plane_, p + 2 * plane_, p + 3 * plane_, p + 4 * plane_, p + 5 * plane_},
+                            logits, labels, count, settings_.scale, settings_.planes, n);
   if (settings_.topk == 0) return;
   float *best = p + kScorePlanes * plane_;
   for (int64_t k = 0; k < count; ++k) {
     if (labels[k] < 0) continue;
-    topk_row(best, best + settings_.topk * plane_, plane_, settings_.topk, logits[k], static_cast<float>(labels[k]), n);
+    topk_row(best, best + settings_.topk * plane_, plane_, settings_.topk, logits[k],
+             static_cast<float>(labels[k]), n);
   }
 }
 

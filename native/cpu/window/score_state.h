@@ -7,8 +7,9 @@
 //   4 second    largest logit of a competing query of another class than the best's
 //   5 moment    sum over all queries of t * exp(t), t = scale * (x - peak)
 //   6 ..        topk best logits of different classes, falling; then their classes (-1: none)
-// Queries are taken one after another in vocabulary order, so any cut of the vocabulary gives the same bits. Of equal
-// logits the lower class wins. A query of class -1 counts in sum, peak and moment but does not compete.
+// Queries are taken one after another in vocabulary order, so any cut of the vocabulary gives the same bits.
+// Of equal logits the lower class wins. A query of class -1 counts in sum, peak and moment but does not
+// compete.
 #pragma once
 
 #include "native/core/op.h"

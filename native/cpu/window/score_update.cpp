@@ -21,7 +21,8 @@ void score_init(OpCall &call) {
   for (int64_t k = 0; k < state.dim(0); ++k) {
     const float value = k < kScorePlanes ? fixed[k] : k < kScorePlanes + topk ? none : -1.0f;
     float *to = state.as<float>() + k * plane;
-    call.parallel(plane, 1 << 18, [&](int64_t begin, int64_t end) { std::fill(to + begin, to + end, value); });
+    call.parallel(plane, 1 << 18,
+                  [&](int64_t begin, int64_t end) { std::fill(to + begin, to + end, value); });
   }
 }
 
@@ -31,7 +32,8 @@ void score_update(OpCall &call) {
   const ScoreSettings settings = score_settings(call, 0);
   const ScoreState state(call, call.out(0), settings);
   const TensorView &logits = call.in(1);
-  if (logits.dtype != DType::f32 || logits.ndim != 3 || logits.dim(1) != state.rows() || logits.dim(2) != state.width()) {
+  if (logits.dtype != DType::f32 || logits.ndim != 3 || logits.dim(1) != state.rows() ||
+      logits.dim(2) != state.width()) {
     call.reject("logits must be f32 [S, %lld, %lld]", static_cast<long long>(state.rows()),
                 static_cast<long long>(state.width()));
   }

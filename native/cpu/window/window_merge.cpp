@@ -1,5 +1,5 @@
-// window_merge: window_upsample and score_update in one pass over tiles of the final map, with the same bits and
-// without the volume [S, rows, W] between them (kernels.md P3).
+// window_merge: window_upsample and score_update in one pass over tiles of the final map, with the same bits
+// and without the volume [S, rows, W] between them (kernels.md P3).
 #include <algorithm>
 
 #include "native/cpu/window/compositor.h"
@@ -9,7 +9,8 @@ namespace wm {
 
 namespace {
 
-void merge_tile(const Compositor &plan, const ScoreState &state, const int32_t *labels, const Tile &tile, int64_t row0) {
+void merge_tile(const Compositor &plan, const ScoreState &state, const int32_t *labels, const Tile &tile,
+                int64_t row0) {
   Compositor::Worker worker(plan, tile);
   const int64_t columns = tile.column1 - tile.column0, rows = tile.row1 - tile.row0;
   std::vector<float> values(static_cast<size_t>(kQueriesAtOnce * rows * columns));
@@ -24,16 +25,16 @@ void merge_tile(const Compositor &plan, const ScoreState &state, const int32_t *
   }
 }
 
-// state f32 [6 + 2 topk, rows, outW] (changed in place), logits f32 [N, S, h, w], boxes i32 [N, 4], query_class i32 [S]
-// attrs: as window_upsample, then scale, sum, second, moment, topk
+// state f32 [6 + 2 topk, rows, outW] (changed in place), logits f32 [N, S, h, w], boxes i32 [N, 4],
+// query_class i32 [S] attrs: as window_upsample, then scale, sum, second, moment, topk
 void window_merge(OpCall &call) {
   const Compositor plan(call, call.in(1), call.in(2), 0);
   const ScoreState state(call, call.out(0), score_settings(call, Compositor::kAttrs));
   const int32_t *labels = checked_query_class(call, call.in(3), plan.queries());
   if (state.rows() != plan.rows() || state.width() != plan.width()) {
-    call.reject("the state must have %lld x %lld pixels, got %lld x %lld", static_cast<long long>(plan.rows()),
-                static_cast<long long>(plan.width()), static_cast<long long>(state.rows()),
-                static_cast<long long>(state.width()));
+    call.reject("the state must have %lld x %lld pixels, got %lld x %lld",
+                static_cast<long long>(plan.rows()), static_cast<long long>(plan.width()),
+                static_cast<long long>(state.rows()), static_cast<long long>(state.width()));
   }
   if (plan.rows() == 0) return;
   const int64_t row0 = plan.tile(0).row0;

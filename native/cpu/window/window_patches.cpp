@@ -1,6 +1,6 @@
-// window_patches: gather, normalise, pad and cut into patches in one pass (kernels.md P2). Row (n, i, j) holds patch
-// (i, j) of window n in the order of the patch convolution's weight, [C, p, p]; padding is 0 after normalisation,
-// what does not fill a patch is dropped.
+// window_patches: gather, normalise, pad and cut into patches in one pass (kernels.md P2). Row (n, i, j)
+// holds patch (i, j) of window n in the order of the patch convolution's weight, [C, p, p]; padding is 0
+// after normalisation, what does not fill a patch is dropped.
 #include <cstring>
 
 #include "native/cpu/image/normalise_table.h"
@@ -42,7 +42,8 @@ void patch_row(const uint8_t *origin, const PatchPlan &plan, const T (&table)[3]
 }
 
 template <class T>
-void gather(const OpCall &call, const PatchPlan &plan, const Box *boxes, int64_t windows, const NormaliseTable &table) {
+void gather(const OpCall &call, const PatchPlan &plan, const Box *boxes, int64_t windows,
+            const NormaliseTable &table) {
   T values[3][256];
   for (int c = 0; c < 3; ++c) {
     for (int v = 0; v < 256; ++v) values[c][v] = from_float<T>(table.value[c][v]);
@@ -64,7 +65,8 @@ void gather(const OpCall &call, const PatchPlan &plan, const Box *boxes, int64_t
 void window_patches(OpCall &call) {
   const TensorView &image = call.in(0);
   const TensorView &out = call.out(0);
-  if (image.dtype != DType::u8 || image.ndim != 3 || image.dim(2) != 3) call.reject("the image must be u8 [H, W, 3]");
+  if (image.dtype != DType::u8 || image.ndim != 3 || image.dim(2) != 3)
+    call.reject("the image must be u8 [H, W, 3]");
   PatchPlan plan{};
   plan.height = call.attr_int(0);
   plan.width = call.attr_int(1);
@@ -74,7 +76,8 @@ void window_patches(OpCall &call) {
   const int64_t pad_bottom = call.attr_int(5), pad_right = call.attr_int(6);
   plan.image_width = image.dim(1);
   constexpr int64_t kMax = int64_t{1} << 24;
-  for (const int64_t v : {plan.pad_top, plan.pad_left, pad_bottom, pad_right, plan.height, plan.width, plan.patch}) {
+  for (const int64_t v :
+       {plan.pad_top, plan.pad_left, pad_bottom, pad_right, plan.height, plan.width, plan.patch}) {
     if (v < 0 || v > kMax) call.reject("sizes and padding must be 0..%lld", static_cast<long long>(kMax));
   }
   if (plan.patch < 1) call.reject("patch must be at least 1");
@@ -82,7 +85,8 @@ void window_patches(OpCall &call) {
   plan.rows = (plan.pad_top + plan.height + pad_bottom) / plan.patch;
   plan.columns = (plan.pad_left + plan.width + pad_right) / plan.patch;
   const int64_t windows = call.in(1).dim(0);
-  if (out.numel() != windows * plan.rows * plan.columns * 3 * plan.patch * plan.patch) call.reject("output does not fit");
+  if (out.numel() != windows * plan.rows * plan.columns * 3 * plan.patch * plan.patch)
+    call.reject("output does not fit");
   if (out.numel() == 0) return;
   const NormaliseTable table = make_normalise_table(call, call.in(2), call.in(3), call.attr_flag(7));
   if (out.dtype == DType::bf16) return gather<bf16>(call, plan, boxes, windows, table);

@@ -65,7 +65,7 @@ export const connectedComponentsCard = defineOp({
       { shape: [1], dtype: 'i32' },
     ];
   },
-  reference: ([labels], a) => componentsReference(labels!, a.connectivity, a.nothing),
+  reference: ([labels], a) => componentsReference(labels!, a.connectivity, a.nothing < 0 ? Number.NaN : a.nothing),
   samples: [
     { name: 'four neighbours', inputs: [labelMap(13, 17, 3)] },
     { name: 'eight neighbours', inputs: [labelMap(11, 19, 4, 'i32')], attrs: { connectivity: 8 } },

@@ -49,7 +49,7 @@ export function floatTaps(mode: string, axis: Axis, alignCorners: boolean, i: nu
   const n = axis.size;
   if (mode === 'torch_bilinear')
     return axis.size === axis.out ? [[i, 1]] : bilinearTaps(n, torchPosition(axis, alignCorners, i));
-  if (mode === 'opencv_linear') return bilinearTaps(n, Math.fround((i + 0.5) * (n / axis.out) - 0.5));
+  if (mode === 'opencv_linear') return bilinearTaps(n, (i + 0.5) * (n / axis.out) - 0.5);
   if (mode === 'torch_bicubic') {
     const p = torchPosition(axis, alignCorners, i);
     const low = Math.floor(p);
