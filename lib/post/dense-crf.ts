@@ -2,8 +2,21 @@
  * Fully connected CRF as a refiner of class maps: mean field inference with Gaussian filter terms (Krähenbühl & Koltun,
  * NIPS 2011), the settings in use, and the unary potentials from probabilities or labels.
  */
-import { Tensor, type TypedArray, cast, clamp, crfMaxTerms, crfNormalisations, type CrfTermAttrs, denseCrfOp, log, neg, scaleShift, scope } from '../engine/index.js';
-import { WordmaskError, show } from '../util/errors.js';
+import {
+  type CrfTermAttrs,
+  cast,
+  clamp,
+  crfMaxTerms,
+  crfNormalisations,
+  denseCrfOp,
+  log,
+  neg,
+  scaleShift,
+  scope,
+  Tensor,
+  type TypedArray,
+} from '../engine/index.js';
+import { show, WordmaskError } from '../util/errors.js';
 import { nearest } from '../util/nearest.js';
 
 /**
@@ -24,7 +37,9 @@ export interface CrfBilateralTerm extends CrfGaussianTerm {
   readonly srgb: number | readonly [number, number, number];
 }
 
-export type CrfTerm = ({ readonly kind: 'gaussian' } & CrfGaussianTerm) | ({ readonly kind: 'bilateral' } & CrfBilateralTerm);
+export type CrfTerm =
+  | ({ readonly kind: 'gaussian' } & CrfGaussianTerm)
+  | ({ readonly kind: 'bilateral' } & CrfBilateralTerm);
 
 export interface CrfTerms {
   readonly gaussian?: CrfGaussianTerm;
@@ -45,13 +60,21 @@ export interface DenseCrfOptions extends CrfTerms {
 export const crfMaxIterations = 1000;
 
 /** Setting of `refine: 'crf'`, for which there is no published one. */
-export const crfDefaults = { iterations: 10, gaussian: { sxy: 3, compat: 3 }, bilateral: { sxy: 80, srgb: 13, compat: 10 } } as const;
+export const crfDefaults = {
+  iterations: 10,
+  gaussian: { sxy: 3, compat: 3 },
+  bilateral: { sxy: 80, srgb: 13, compat: 10 },
+} as const;
 
 /** Published settings of PnP-OVSS (paper; earlier version; its COCO-Stuff setting) and CLIP as RNN. */
 export const crfSettings = {
   pnpOvss: { iterations: 10, gaussian: { sxy: 3, compat: 7 }, bilateral: { sxy: 50, srgb: 5, compat: 10 } },
   pnpOvssEarlier: { iterations: 20, gaussian: { sxy: 3, compat: 7 }, bilateral: { sxy: 50, srgb: 5, compat: 10 } },
-  pnpOvssEarlierCocoStuff: { iterations: 20, gaussian: { sxy: 3, compat: 7 }, bilateral: { sxy: 20, srgb: 5, compat: 10 } },
+  pnpOvssEarlierCocoStuff: {
+    iterations: 20,
+    gaussian: { sxy: 3, compat: 7 },
+    bilateral: { sxy: 20, srgb: 5, compat: 10 },
+  },
   car: { iterations: 10, gaussian: { sxy: 1, compat: 3 }, bilateral: { sxy: 67, srgb: 3, compat: 4 } },
 } as const satisfies Record<string, DenseCrfOptions>;
 
@@ -71,9 +94,11 @@ export function denseCrf(image: Tensor | undefined, unary: Tensor, options: Dens
   ];
   if (terms.length > crfMaxTerms) refuse('terms', terms.length, `at most ${crfMaxTerms} terms in all`);
   const iterations = options.iterations ?? 10;
-  if (!Number.isInteger(iterations) || iterations < 0 || iterations > crfMaxIterations) refuse('iterations', iterations, `a whole number from 0 to ${crfMaxIterations}`);
+  if (!Number.isInteger(iterations) || iterations < 0 || iterations > crfMaxIterations)
+    refuse('iterations', iterations, `a whole number from 0 to ${crfMaxIterations}`);
   const attrs = terms.map((term, k) => termAttrs(term, k, options.normalisation ?? 'symmetric'));
-  if (!image && attrs.some(({ kind }) => kind === 2)) throw new WordmaskError('E_USAGE', 'denseCrf: a bilateral term compares colours and needs an image');
+  if (!image && attrs.some(({ kind }) => kind === 2))
+    throw new WordmaskError('E_USAGE', 'denseCrf: a bilateral term compares colours and needs an image');
   const classes = unary.shape[0] ?? 0;
   return scope(() => {
     const compats = terms.map((term, k) => compatTensor(`${nameOf(term, k)}.compat`, term.compat, classes));
@@ -92,15 +117,28 @@ function termAttrs(term: CrfTerm, index: number, fallback: (typeof crfNormalisat
   const [sx, sy] = scales(`${name}.sxy`, term.sxy, 2) as [number, number];
   const [sr, sg, sb] = bilateral ? (scales(`${name}.srgb`, term.srgb, 3) as [number, number, number]) : [1, 1, 1];
   const normalisation = term.normalisation ?? fallback;
-  if (!crfNormalisations.includes(normalisation)) refuse(`${name}.normalisation`, normalisation, `one of ${crfNormalisations.join(', ')}`);
+  if (!crfNormalisations.includes(normalisation))
+    refuse(`${name}.normalisation`, normalisation, `one of ${crfNormalisations.join(', ')}`);
   const compat = typeof term.compat === 'number' ? term.compat : 0;
   if (!Number.isFinite(compat)) refuse(`${name}.compat`, compat, 'a finite number');
-  return { kind: bilateral ? 2 : 1, sx, sy, sr, sg, sb, compat, normalisation: crfNormalisations.indexOf(normalisation) };
+  return {
+    kind: bilateral ? 2 : 1,
+    sx,
+    sy,
+    sr,
+    sg,
+    sb,
+    compat,
+    normalisation: crfNormalisations.indexOf(normalisation),
+  };
 }
 
 function scales(name: string, value: number | readonly number[], count: number): readonly number[] {
   const list = typeof value === 'number' ? new Array<number>(count).fill(value) : value;
-  const valid = Array.isArray(list) && list.length === count && list.every((s) => typeof s === 'number' && s > 0 && Number.isFinite(s));
+  const valid =
+    Array.isArray(list) &&
+    list.length === count &&
+    list.every((s) => typeof s === 'number' && s > 0 && Number.isFinite(s));
   if (!valid) refuse(name, value, `a finite number above 0, or ${count} of them`);
   return list;
 }
@@ -110,8 +148,11 @@ function compatTensor(name: string, compat: CrfCompat, classes: number): Tensor 
   const rows = (Array.isArray(compat) ? compat : []) as readonly (number | readonly number[])[];
   const matrix = Array.isArray(rows[0]);
   const flat = rows.flat() as number[];
-  const fits = rows.length === classes && rows.every((row) => Array.isArray(row) === matrix && (!matrix || (row as readonly number[]).length === classes));
-  if (!fits || !flat.every(Number.isFinite)) refuse(name, compat, `a number, ${classes} numbers or a ${classes} x ${classes} matrix, all finite`);
+  const fits =
+    rows.length === classes &&
+    rows.every((row) => Array.isArray(row) === matrix && (!matrix || (row as readonly number[]).length === classes));
+  if (!fits || !flat.every(Number.isFinite))
+    refuse(name, compat, `a number, ${classes} numbers or a ${classes} x ${classes} matrix, all finite`);
   return Tensor.from(Float32Array.from(flat), matrix ? [classes, classes] : [classes]);
 }
 
@@ -121,12 +162,16 @@ function compatTensor(name: string, compat: CrfCompat, classes: number): Tensor 
  * @param options.scale mixes p with the uniform distribution: scale * p + (1 - scale) / C
  * @returns f32 [C, ...]
  */
-export function unaryFromSoftmax(p: Tensor, options: { readonly scale?: number | null; readonly clip?: number } = {}): Tensor {
+export function unaryFromSoftmax(
+  p: Tensor,
+  options: { readonly scale?: number | null; readonly clip?: number } = {},
+): Tensor {
   checkKeys('options', options, ['scale', 'clip']);
   const { scale = null, clip = 1e-5 } = options;
   if (scale !== null && !(scale > 0 && scale <= 1)) refuse('scale', scale, 'above 0 and at most 1, or null');
   if (!(clip > 0 && clip < 1)) refuse('clip', clip, 'between 0 and 1');
-  if (p.rank < 1 || p.shape[0] === 0) refuse('p', `shape [${p.shape.join(', ')}]`, 'of shape [C, ...] with at least one class');
+  if (p.rank < 1 || p.shape[0] === 0)
+    refuse('p', `shape [${p.shape.join(', ')}]`, 'of shape [C, ...] with at least one class');
   return scope(() => {
     const mixed = scale === null ? p : scaleShift(p, scale, (1 - scale) / (p.shape[0] as number));
     const unary = neg(log(clamp(mixed, clip, 1)));
@@ -139,7 +184,12 @@ export function unaryFromSoftmax(p: Tensor, options: { readonly scale?: number |
  * label 0 means "unsure", gets -ln(1/n) for every class, and classes are labelled 1..n; else they are 0..n-1.
  * @returns f32 [n, ...shape]
  */
-export function unaryFromLabels(labels: { readonly data: TypedArray; readonly shape: readonly number[] }, n: number, gtProb: number, zeroUnsure = true): Tensor {
+export function unaryFromLabels(
+  labels: { readonly data: TypedArray; readonly shape: readonly number[] },
+  n: number,
+  gtProb: number,
+  zeroUnsure = true,
+): Tensor {
   if (!Number.isInteger(n) || n < 2) refuse('n', n, 'a whole number of at least 2');
   if (!(gtProb > 0 && gtProb < 1)) refuse('gtProb', gtProb, 'between 0 and 1');
   const { data, shape } = labels;
@@ -181,10 +231,16 @@ function checkKeys(name: string, value: object, allowed: readonly string[]): voi
   for (const key of Object.keys(value)) {
     if (allowed.includes(key)) continue;
     const guess = nearest(key, allowed);
-    throw new WordmaskError('E_OPTION', `denseCrf: unknown key ${show(key)} in ${name}${guess ? `, did you mean '${guess}'?` : ''} (known: ${allowed.join(', ')})`, { details: { key } });
+    throw new WordmaskError(
+      'E_OPTION',
+      `denseCrf: unknown key ${show(key)} in ${name}${guess ? `, did you mean '${guess}'?` : ''} (known: ${allowed.join(', ')})`,
+      { details: { key } },
+    );
   }
 }
 
 function refuse(name: string, value: unknown, allowed: string): never {
-  throw new WordmaskError('E_OPTION', `denseCrf: ${name} must be ${allowed}, got ${show(value)}`, { details: { name, value: show(value) } });
+  throw new WordmaskError('E_OPTION', `denseCrf: ${name} must be ${allowed}, got ${show(value)}`, {
+    details: { name, value: show(value) },
+  });
 }

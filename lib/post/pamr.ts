@@ -1,6 +1,6 @@
 /** Pixel-adaptive mask refinement of class maps (Araslanov & Roth, CVPR 2020). */
-import { type Tensor, pamrMaxDilation, pamrMaxDilations, pamrMaxIterations, pamrOp } from '../engine/index.js';
-import { WordmaskError, show } from '../util/errors.js';
+import { pamrMaxDilation, pamrMaxDilations, pamrMaxIterations, pamrOp, type Tensor } from '../engine/index.js';
+import { show, WordmaskError } from '../util/errors.js';
 import { nearest } from '../util/nearest.js';
 
 export interface PamrOptions {
@@ -27,15 +27,27 @@ export function pamr(guide: Tensor, masks: Tensor, options: PamrOptions = {}): T
   for (const key of Object.keys(options)) {
     if (known.includes(key)) continue;
     const guess = nearest(key, known);
-    throw new WordmaskError('E_OPTION', `pamr: unknown option ${show(key)}${guess ? `, did you mean '${guess}'?` : ''} (known: ${known.join(', ')})`, { details: { key } });
+    throw new WordmaskError(
+      'E_OPTION',
+      `pamr: unknown option ${show(key)}${guess ? `, did you mean '${guess}'?` : ''} (known: ${known.join(', ')})`,
+      { details: { key } },
+    );
   }
   const { dilations = pamrDefaults.naclip.dilations, iterations = pamrDefaults.naclip.iterations } = options;
   const listed = Array.isArray(dilations) && dilations.length >= 1 && dilations.length <= pamrMaxDilations;
   if (!listed || !dilations.every((d) => Number.isInteger(d) && d >= 1 && d <= pamrMaxDilation)) {
-    throw new WordmaskError('E_OPTION', `pamr: dilations must be 1 to ${pamrMaxDilations} whole numbers from 1 to ${pamrMaxDilation}, got ${show(dilations)}`, { details: { dilations } });
+    throw new WordmaskError(
+      'E_OPTION',
+      `pamr: dilations must be 1 to ${pamrMaxDilations} whole numbers from 1 to ${pamrMaxDilation}, got ${show(dilations)}`,
+      { details: { dilations } },
+    );
   }
   if (!Number.isInteger(iterations) || iterations < 0 || iterations > pamrMaxIterations) {
-    throw new WordmaskError('E_OPTION', `pamr: iterations must be a whole number from 0 to ${pamrMaxIterations}, got ${show(iterations)}`, { details: { iterations } });
+    throw new WordmaskError(
+      'E_OPTION',
+      `pamr: iterations must be a whole number from 0 to ${pamrMaxIterations}, got ${show(iterations)}`,
+      { details: { iterations } },
+    );
   }
   return pamrOp(guide, masks, dilations, iterations);
 }

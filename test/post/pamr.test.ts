@@ -1,13 +1,26 @@
 import t from 'tap';
-import { Tensor, gaussianBlur, scope, setThreads } from '#lib/engine/index.js';
-import { pamr, type PamrOptions } from '#lib/post/pamr.js';
+import { gaussianBlur, scope, setThreads, Tensor } from '#lib/engine/index.js';
+import { type PamrOptions, pamr } from '#lib/post/pamr.js';
 import { seeded } from '../helpers/samples.js';
 
 const random = seeded('pamr');
 const noise = (n: number) => Float32Array.from({ length: n }, () => random() - 0.5);
 
-function refine(guide: Float32Array, masks: Float32Array, height: number, width: number, options: PamrOptions): Promise<Float32Array> {
-  return scope(async () => (await pamr(Tensor.from(guide, [3, height, width]), Tensor.from(masks, [masks.length / height / width, height, width]), options).data()) as Float32Array);
+function refine(
+  guide: Float32Array,
+  masks: Float32Array,
+  height: number,
+  width: number,
+  options: PamrOptions,
+): Promise<Float32Array> {
+  return scope(
+    async () =>
+      (await pamr(
+        Tensor.from(guide, [3, height, width]),
+        Tensor.from(masks, [masks.length / height / width, height, width]),
+        options,
+      ).data()) as Float32Array,
+  );
 }
 
 t.test('a constant mask stays constant, a flat guide averages', async (t) => {
@@ -40,7 +53,11 @@ t.test('tiles and threads do not change a byte', async (t) => {
   setThreads(1);
   const rows = 500;
   const first = 900;
-  const cut = (a: Float32Array, planes: number) => Float32Array.from({ length: planes * rows * width }, (_, i) => a[Math.floor(i / (rows * width)) * height * width + first * width + (i % (rows * width))] as number);
+  const cut = (a: Float32Array, planes: number) =>
+    Float32Array.from(
+      { length: planes * rows * width },
+      (_, i) => a[Math.floor(i / (rows * width)) * height * width + first * width + (i % (rows * width))] as number,
+    );
   const strip = await refine(cut(guide, 3), cut(masks, 1), rows, width, { dilations: [4, 9], iterations: 5 });
   setThreads(2);
   const margin = 45 * width;
@@ -51,10 +68,17 @@ t.test('tiles and threads do not change a byte', async (t) => {
 
 t.test('options', async (t) => {
   const bad: [unknown, RegExp][] = [
-    [{ dilations: [] }, /1 to 8 whole numbers/], [{ dilations: [0] }, /from 1 to 512/], [{ dilations: [1.5] }, /whole numbers/],
-    [{ iterations: -1 }, /iterations must be/], [{ dilation: [1] }, /did you mean 'dilations'/],
+    [{ dilations: [] }, /1 to 8 whole numbers/],
+    [{ dilations: [0] }, /from 1 to 512/],
+    [{ dilations: [1.5] }, /whole numbers/],
+    [{ iterations: -1 }, /iterations must be/],
+    [{ dilation: [1] }, /did you mean 'dilations'/],
   ];
-  for (const [options, message] of bad) await t.rejects(async () => refine(noise(27), noise(9), 3, 3, options as PamrOptions), { code: 'E_OPTION', message });
+  for (const [options, message] of bad)
+    await t.rejects(async () => refine(noise(27), noise(9), 3, 3, options as PamrOptions), {
+      code: 'E_OPTION',
+      message,
+    });
   const masks = noise(18);
   t.same(await refine(noise(27), masks, 3, 3, { iterations: 0 }), masks);
 });

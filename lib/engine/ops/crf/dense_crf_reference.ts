@@ -8,9 +8,9 @@ const f = Math.fround;
 
 interface Lattice {
   corners: number;
-  vertex: Int32Array;       // [N, d+1]
-  weight: Float32Array;     // [N, d+1]
-  coordinates: number[][];  // of every vertex, d of them
+  vertex: Int32Array; // [N, d+1]
+  weight: Float32Array; // [N, d+1]
+  coordinates: number[][]; // of every vertex, d of them
   find: Map<string, number>;
 }
 
@@ -48,7 +48,8 @@ function simplexOf(e: readonly number[]): { r: number[]; rank: number[]; b: numb
   const total = v.reduce((a, x) => a + x, 0);
   const rank = new Array<number>(d + 1).fill(0);
   const rest = (i: number) => f((e[i] as number) - (r[i] as number));
-  for (let i = 0; i <= d; i++) for (let j = i + 1; j <= d; j++) rest(i) < rest(j) ? (rank[i] as number)++ : (rank[j] as number)++;
+  for (let i = 0; i <= d; i++)
+    for (let j = i + 1; j <= d; j++) rest(i) < rest(j) ? (rank[i] as number)++ : (rank[j] as number)++;
   for (let i = 0; i <= d; i++) {
     rank[i] = (rank[i] as number) + total;
     const wrap = (rank[i] as number) < 0 ? d + 1 : (rank[i] as number) > d ? -(d + 1) : 0;
@@ -69,12 +70,19 @@ function simplexOf(e: readonly number[]): { r: number[]; rank: number[]; b: numb
 function buildLattice(features: readonly (readonly number[])[], d: number): Lattice {
   const factors = scaleFactors(d);
   const lattice: Lattice = {
-    corners: d + 1, vertex: new Int32Array(features.length * (d + 1)), weight: new Float32Array(features.length * (d + 1)), coordinates: [], find: new Map(),
+    corners: d + 1,
+    vertex: new Int32Array(features.length * (d + 1)),
+    weight: new Float32Array(features.length * (d + 1)),
+    coordinates: [],
+    find: new Map(),
   };
   features.forEach((feature, p) => {
     const { r, rank, b } = simplexOf(elevate(feature, factors));
     for (let m = 0; m <= d; m++) {
-      const key = Array.from({ length: d }, (_, i) => (r[i] as number) + ((rank[i] as number) <= d - m ? m : m - (d + 1)));
+      const key = Array.from(
+        { length: d },
+        (_, i) => (r[i] as number) + ((rank[i] as number) <= d - m ? m : m - (d + 1)),
+      );
       const name = key.join();
       let id = lattice.find.get(name);
       if (id === undefined) {
@@ -102,7 +110,9 @@ function filter(lattice: Lattice, x: Float32Array): Float32Array {
       const id = find.get(key.map((c, i) => c - sign + (i === axis ? sign * corners : 0)).join());
       return id === undefined ? 0 : (values[id] as number);
     };
-    values = Float32Array.from(coordinates, (key, v) => f((values[v] as number) + f(0.5 * f(at(key, 1) + at(key, -1)))));
+    values = Float32Array.from(coordinates, (key, v) =>
+      f((values[v] as number) + f(0.5 * f(at(key, 1) + at(key, -1)))),
+    );
   }
   const alpha = f(1 / (1 + 2 ** -(corners - 1)));
   const out = new Float32Array(x.length);
@@ -137,7 +147,12 @@ function makeTerms(inputs: readonly (RefArray | undefined)[], attrs: Record<stri
     const at = (name: string) => f(attrs[`${name}${k}`] as number);
     const features = Array.from({ length: width * height }, (_, p) => {
       const position = [f((p % width) / at('sx')), f(Math.floor(p / width) / at('sy'))];
-      return kind === 1 ? position : [...position, ...['sr', 'sg', 'sb'].map((name, c) => f(((image as RefArray).data[3 * p + c] as number) / at(name)))];
+      return kind === 1
+        ? position
+        : [
+            ...position,
+            ...['sr', 'sg', 'sb'].map((name, c) => f(((image as RefArray).data[3 * p + c] as number) / at(name))),
+          ];
     });
     const lattice = buildLattice(features, kind === 1 ? 2 : 5);
     const n = filter(lattice, new Float32Array(features.length).fill(1));
@@ -153,7 +168,8 @@ function makeTerms(inputs: readonly (RefArray | undefined)[], attrs: Record<stri
   return terms;
 }
 
-const scaled = (x: Float32Array, by: Float32Array | undefined) => (by ? x.map((value, p) => f(value * (by[p] as number))) : x);
+const scaled = (x: Float32Array, by: Float32Array | undefined) =>
+  by ? x.map((value, p) => f(value * (by[p] as number))) : x;
 
 /** Softmax over classes of planes [C][N], in place. */
 function softmax(planes: Float32Array[], pixels: number): Float32Array[] {
@@ -168,15 +184,23 @@ function softmax(planes: Float32Array[], pixels: number): Float32Array[] {
   return planes;
 }
 
-export function denseCrfReference(inputs: readonly (RefArray | undefined)[], attrs: Record<string, number>): RefArray[] {
+export function denseCrfReference(
+  inputs: readonly (RefArray | undefined)[],
+  attrs: Record<string, number>,
+): RefArray[] {
   const unary = inputs[1] as RefArray;
   const [classes, height, width] = unary.shape as [number, number, number];
   const pixels = height * width;
   const data = new Float64Array(classes * pixels);
   if (data.length === 0) return [{ data, shape: unary.shape }];
   const terms = makeTerms(inputs, attrs);
-  const start = Array.from({ length: classes }, (_, c) => Float32Array.from(unary.data.subarray(c * pixels, (c + 1) * pixels), (u) => -u));
-  let q = softmax(start.map((plane) => plane.slice()), pixels);
+  const start = Array.from({ length: classes }, (_, c) =>
+    Float32Array.from(unary.data.subarray(c * pixels, (c + 1) * pixels), (u) => -u),
+  );
+  let q = softmax(
+    start.map((plane) => plane.slice()),
+    pixels,
+  );
   for (let iteration = 0; iteration < (attrs.iterations as number); iteration++) {
     const next = start.map((plane) => plane.slice());
     for (const term of terms) {
