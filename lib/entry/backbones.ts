@@ -1,2 +1,2 @@
 /** `wordmask/backbones`: encoders for raw use. */
-export { type Backbone, type BackboneInput, type LoadBackboneOptions, loadBackbone } from '../registry/backbones.js';
+export { type Backbone, type BackboneInput, type LoadBackboneOptions, loadBackbone, preprocess } from '../registry/backbones.js';

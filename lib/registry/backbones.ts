@@ -5,7 +5,7 @@ import { WordmaskError, show } from '../util/errors.js';
 import { requireCpu } from './device.js';
 import { type ModelFolder, readModelFolder } from './folder.js';
 
-export type { Backbone, BackboneInput } from '../backbones/clip/index.js';
+export { type Backbone, type BackboneInput, preprocess } from '../backbones/clip/index.js';
 
 export interface LoadBackboneOptions {
   /** cpu (default), cuda, cuda:N or auto. */

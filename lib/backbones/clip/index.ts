@@ -14,7 +14,7 @@ export { type ClipConfig, parseClipConfig } from './config.js';
 export { buildClip, loadClip } from './load.js';
 export { ClipModel, type PositionRule, type VisionVariant } from './model.js';
 export { openDenseClip } from './open.js';
-export { clipPreprocess } from './preprocess.js';
+export { clipPreprocess, preprocess } from './preprocess.js';
 
 /** Opens a folder with config.json and weights for raw use: values by name, gradients (f32). */
 export async function loadClipBackbone(folder: string, config: ClipConfig, weightsFile: string, options: LoadClipOptions): Promise<Backbone> {
