@@ -103,7 +103,8 @@ export function parseBackgroundOption(value: unknown): VocabularyOptions['backgr
   if (mode !== 'threshold' && mode !== 'margin') {
     if (rest !== undefined)
       throw new WordmaskError('E_OPTION', `--background ${mode} takes no value, got ${show(value)}`);
-    return { mode };
+    // An unknown mode is refused, with the known ones, where the vocabulary is made.
+    return { mode } as VocabularyOptions['background'];
   }
   const number = rest === undefined || rest.trim() === '' ? Number.NaN : Number(rest);
   if (Number.isNaN(number))

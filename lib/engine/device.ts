@@ -74,3 +74,10 @@ export function parseDevice(value: unknown): string {
   const guess = typeof value === 'string' ? nearest(value, ['cpu', 'cuda', 'auto']) : undefined;
   throw new WordmaskError('E_OPTION', `device must be cpu, cuda, cuda:N or auto, got ${show(value)}${guess ? `; did you mean '${guess}'?` : ''}`);
 }
+
+/** The device to run on, for a checked option. @throws E_DEVICE when it is another than the CPU */
+export function requireCpu(device: string): 'cpu' {
+  if (device === 'cpu' || device === 'auto') return 'cpu';
+  const found = devices().find(({ name }) => device.startsWith(name));
+  throw new WordmaskError('E_DEVICE', `device ${device} cannot be used: ${found?.reason}. ${found?.remedy}; \`wordmask doctor\` tells more`, { details: { device } });
+}

@@ -13,8 +13,14 @@ export const cmakeDir: string = join(packageRoot, 'cmake');
 
 /**
  * A type-tagged External that holds the `wm_api` table (include/wordmask.h). Another add-on checks the tag and reads the
- * pointer; there is no link step.
+ * pointer; there is no link step. Undefined where the native part is not built: the folders above are needed to build.
  */
-export function capi(): unknown {
-  return addon().capi();
+export const capi: unknown = functionTable();
+
+function functionTable(): unknown {
+  try {
+    return addon().capi();
+  } catch {
+    return undefined;
+  }
 }

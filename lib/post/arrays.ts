@@ -3,8 +3,8 @@
  * Names and shapes are those of user-interfaces.md section 12.
  */
 import {
-  type DType, Tensor, type TypedArray, attention as attentionOp, connectedComponents as componentsOp, gaussianBlur as blurOp, noGrad, numel,
-  resize as resizeOp, scope,
+  type DType, Tensor, type TypedArray, attention as attentionOp, connectedComponents as componentsOp, gaussianBlur as blurOp, noGrad, numel, parseDevice,
+  requireCpu, resize as resizeOp, scope,
 } from '../engine/index.js';
 import type { AttentionOptions, ResizeMode } from '../engine/index.js';
 import { WordmaskError, show } from '../util/errors.js';
@@ -38,6 +38,10 @@ export function contiguousArray(name: string, input: ArrayInput, dtype: HostType
   const count = numel(shape);
   const offset = input.offset ?? 0;
   const strides = input.stride ?? [];
+  // A view may lie in a larger buffer; without stride and offset the data are the array, and a rest means a wrong shape.
+  if (input.stride === undefined && input.offset === undefined && input.data.length !== count) {
+    throw new WordmaskError('E_USAGE', `${name}: shape [${shape.join(', ')}] needs ${count} values, data has ${input.data.length}`);
+  }
   const dense = strides.length === 0 || shape.every((d, i) => d === 1 || strides[i] === numel(shape.slice(i + 1)));
   const highest = dense ? offset + count - 1 : offset + shape.reduce((sum, d, i) => sum + Math.max(0, (d - 1) * (strides[i] as number)), 0);
   if (count > 0 && (offset < 0 || highest >= input.data.length)) throw new WordmaskError('E_USAGE', `${name}: shape [${shape.join(', ')}] needs ${highest + 1} values, data has ${input.data.length}`);
@@ -70,7 +74,7 @@ function compute(fn: () => Tensor): Promise<ArrayResult> {
 
 export interface DenseCrfOptions extends CrfTerms {
   readonly iterations?: number;
-  /** Only 'cpu' in this build. */
+  /** cpu (default) or auto. @throws E_DEVICE for one that cannot be used */
   readonly device?: string;
 }
 
@@ -78,14 +82,15 @@ export interface DenseCrfOptions extends CrfTerms {
  * Dense CRF (dense-crf.md): image RGB u8 [H, W, 3] (or `{ data, width, height }`, or null without a bilateral term), unary f32
  * [C, H, W] of negative log probabilities -> marginals f32 [C, H, W].
  */
-export function denseCrf(image: ArrayInput | { data: Uint8Array; width: number; height: number } | null, unary: ArrayInput, options: DenseCrfOptions = {}): Promise<ArrayResult> {
-  const { device: _, iterations = 10, ...terms } = options;
+export async function denseCrf(image: ArrayInput | { data: Uint8Array; width: number; height: number } | null, unary: ArrayInput, options: DenseCrfOptions = {}): Promise<ArrayResult> {
+  const { device = 'cpu', iterations = 10, ...terms } = options;
+  requireCpu(parseDevice(device));
   const picture = image && ('width' in image ? { data: image.data, shape: [image.height, image.width, 3] } : image);
   return compute(() => crfOp(picture ? tensorOf('image', picture, 'u8', [3]) : undefined, tensorOf('unary', unary, 'f32', [3]), { ...terms, iterations }));
 }
 
 /** Pixel-adaptive mask refinement: guide f32 [3, H, W], masks f32 [C, H, W] -> f32 [C, H, W]. */
-export function pamr(guide: ArrayInput, masks: ArrayInput, options: { dilations?: readonly number[]; iterations?: number } = {}): Promise<ArrayResult> {
+export async function pamr(guide: ArrayInput, masks: ArrayInput, options: { dilations?: readonly number[]; iterations?: number } = {}): Promise<ArrayResult> {
   const { dilations = [8, 16], iterations = 10 } = options;
   return compute(() => pamrOp(tensorOf('guide', guide, 'f32', [3]), tensorOf('masks', masks, 'f32', [3]), { dilations, iterations }));
 }
@@ -93,21 +98,26 @@ export function pamr(guide: ArrayInput, masks: ArrayInput, options: { dilations?
 export interface ArrayAttentionOptions extends Pick<AttentionOptions, 'source' | 'causal' | 'scale'> {
   /** f32, broadcast to [B, H, Tq, Tk]. */
   readonly bias?: ArrayInput;
-  /** [B, Tq, Tk] or [Tq, Tk]; non-zero = blocked. */
+  /** Broadcast to [B, H, Tq, Tk], or [B, Tq, Tk] for all heads; non-zero = blocked. */
   readonly mask?: ArrayInput;
 }
 
 /** softmax(scale q k^T + bias + mask) v on [B, H, T, d] -> f32 [B, H, Tq, d]. A row whose keys are all blocked gives 0. */
-export function attention(q: ArrayInput, k: ArrayInput, v: ArrayInput, options: ArrayAttentionOptions = {}): Promise<ArrayResult> {
+export async function attention(q: ArrayInput, k: ArrayInput, v: ArrayInput, options: ArrayAttentionOptions = {}): Promise<ArrayResult> {
+  const { source, causal, scale } = options;
   return compute(() => {
     const [query, key, value] = [tensorOf('q', q, 'f32', [4]), tensorOf('k', k, 'f32', [4]), tensorOf('v', v, 'f32', [4])];
-    const [batch = 0, , rows = 0] = query.shape;
+    const bias = options.bias && withRank4(tensorOf('bias', options.bias, 'f32', [2, 3, 4]));
+    const [batch = 0, heads = 0, rows = 0] = query.shape;
     const columns = key.shape[2] as number;
-    return attentionOp(query, key, value, {
-      source: options.source, causal: options.causal, scale: options.scale,
-      bias: options.bias && withRank4(tensorOf('bias', options.bias, 'f32', [2, 3, 4])),
-      mask: options.mask && Tensor.from(packMask(options.mask, batch, rows, columns), [batch, rows, Math.ceil(columns / 8)], 'u8'),
-    });
+    if (!options.mask) return attentionOp(query, key, value, { source, causal, scale, bias });
+    const { bits, perHead } = packMask(options.mask, batch, heads, rows, columns);
+    if (!perHead) return attentionOp(query, key, value, { source, causal, scale, bias, mask: bits });
+    // The kernel's bit masks are shared by heads: heads become batch entries.
+    const folded = (x: Tensor) => x.reshape(batch * heads, 1, x.shape[2] as number, x.shape[3] as number);
+    const wide = bias && folded(bias.expand(batch, heads, rows, columns).contiguous());
+    const out = attentionOp(folded(query), folded(key), folded(value), { source, causal, scale, bias: wide, mask: bits });
+    return out.reshape(batch, heads, rows, out.shape[3] as number);
   });
 }
 
@@ -115,22 +125,26 @@ function withRank4(tensor: Tensor): Tensor {
   return tensor.reshape(...new Array<number>(4 - tensor.rank).fill(1), ...tensor.shape);
 }
 
-function packMask(mask: ArrayInput, batch: number, rows: number, columns: number): Uint8Array {
-  const { data, shape } = contiguousArray('mask', mask, 'u8', [2, 3]);
-  const perBatch = shape.length === 3;
-  if (shape.at(-1) !== columns || shape.at(-2) !== rows || (perBatch && shape[0] !== batch)) {
-    throw new WordmaskError('E_USAGE', `mask must have shape [${rows}, ${columns}] or [${batch}, ${rows}, ${columns}], got [${shape.join(', ')}]`);
+/** Bits, 1 = blocked, u8 [B or B * H, Tq, ceil(Tk / 8)]. */
+function packMask(mask: ArrayInput, batch: number, heads: number, rows: number, columns: number): { bits: Tensor; perHead: boolean } {
+  const { data, shape } = contiguousArray('mask', mask, 'u8', [2, 3, 4]);
+  const [b = 1, h = 1] = shape.length === 4 ? shape : shape.length === 3 ? [shape[0], 1] : [1, 1];
+  if (shape.at(-1) !== columns || shape.at(-2) !== rows || ![1, batch].includes(b) || ![1, heads].includes(h)) {
+    throw new WordmaskError('E_USAGE', `mask must have shape [${rows}, ${columns}], [${batch}, ${rows}, ${columns}] or [${batch}, ${heads}, ${rows}, ${columns}], got [${shape.join(', ')}]`);
   }
+  const perHead = h > 1;
+  const planes = perHead ? batch * heads : batch;
   const pitch = Math.ceil(columns / 8);
-  const packed = new Uint8Array(batch * rows * pitch);
-  for (let b = 0; b < batch; b++) {
-    for (let r = 0; r < rows; r++) {
-      for (let c = 0; c < columns; c++) {
-        if (data[((perBatch ? b : 0) * rows + r) * columns + c]) packed[(b * rows + r) * pitch + (c >> 3)] = (packed[(b * rows + r) * pitch + (c >> 3)] as number) | (1 << (c & 7));
-      }
+  const packed = new Uint8Array(planes * rows * pitch);
+  for (let row = 0; row < planes * rows; row++) {
+    const plane = Math.floor(row / rows);
+    const source = perHead ? (b > 1 ? plane : plane % heads) : b > 1 ? plane : 0;
+    const from = (source * rows + (row % rows)) * columns;
+    for (let c = 0; c < columns; c++) {
+      if (data[from + c]) packed[row * pitch + (c >> 3)] = (packed[row * pitch + (c >> 3)] as number) | (1 << (c & 7));
     }
   }
-  return packed;
+  return { bits: Tensor.from(packed, [planes, rows, pitch], 'u8'), perHead };
 }
 
 export interface ArrayResizeOptions {
@@ -142,19 +156,19 @@ export interface ArrayResizeOptions {
 }
 
 /** Resize of u8 [H, W, C] or f32 [..., H, W] (modes: kernels.md P1). */
-export function resize(array: ArrayInput, options: ArrayResizeOptions): Promise<ArrayResult> {
+export async function resize(array: ArrayInput, options: ArrayResizeOptions): Promise<ArrayResult> {
   const bytes = array?.data instanceof Uint8Array || array?.data instanceof Uint8ClampedArray;
   const wide = array?.data instanceof Float64Array;
   return compute(() => resizeOp(tensorOf('array', array, bytes ? 'u8' : wide ? 'f64' : 'f32', bytes ? [3] : [2, 3, 4, 5]), options));
 }
 
 /** Gaussian blur of f32 [..., H, W]; beyond the border the picture is reflected, the edge sample repeated. */
-export function gaussianBlur(array: ArrayInput, options: { sigma: number; truncate?: number }): Promise<ArrayResult> {
+export async function gaussianBlur(array: ArrayInput, options: { sigma: number; truncate?: number }): Promise<ArrayResult> {
   return compute(() => blurOp(tensorOf('array', array, 'f32', [2, 3, 4]), options));
 }
 
 /** Connected pieces of equal labels [H, W] -> i32 ids from 1 in raster order of their first pixel. */
-export function connectedComponents(labels: ArrayInput, options: { connectivity?: 4 | 8; nothing?: number } = {}): Promise<ArrayResult> {
+export async function connectedComponents(labels: ArrayInput, options: { connectivity?: 4 | 8; nothing?: number } = {}): Promise<ArrayResult> {
   return compute(() => componentsOp(tensorOf('labels', labels, 'i32', [2]), options).components);
 }
 

@@ -1,8 +1,7 @@
 /** Encoder families by the `model_type` of config.json. */
 import { type Backbone, clipTypes, loadClipBackbone, openDenseClip, parseClipConfig } from '../backbones/clip/index.js';
-import { parseDType, parseDevice } from '../engine/index.js';
+import { parseDType, parseDevice, requireCpu } from '../engine/index.js';
 import { WordmaskError, show } from '../util/errors.js';
-import { requireCpu } from './device.js';
 import { type ModelFolder, readModelFolder } from './folder.js';
 
 export { type Backbone, type BackboneInput, preprocess } from '../backbones/clip/index.js';

@@ -19,7 +19,7 @@ export type BackgroundInput =
   | 'none'
   | 'auto'
   | 'prompts'
-  | { mode: string; value?: number; prompts?: readonly string[] };
+  | { mode: BackgroundPolicy['mode']; value?: number; prompts?: readonly string[] };
 
 const keys: Readonly<Record<BackgroundPolicy['mode'], readonly string[]>> = {
   none: [],
