@@ -19,6 +19,27 @@ export function contiguousStrides(shape: readonly number[]): number[] {
   return strides;
 }
 
+/** Strides under which memory strided for `shape` reads as `target` (same number of elements), or undefined if only a copy can. */
+export function viewStrides(shape: readonly number[], strides: readonly number[], target: readonly number[]): number[] | undefined {
+  if (numel(shape) === 0) return contiguousStrides(target);
+  const axes = shape.map((_, axis) => axis).filter((axis) => shape[axis] !== 1);
+  const out = new Array<number>(target.length).fill(1);
+  let at = target.length - 1;
+  // From the right: axes that lie behind one another form a run, which the target must cut up exactly.
+  for (let axis = axes.pop(); axis !== undefined; axis = axes.pop()) {
+    const step = strides[axis] as number;
+    let run = shape[axis] as number;
+    while (axes.length > 0 && strides[axes.at(-1) as number] === step * run) run *= shape[axes.pop() as number] as number;
+    let taken = 1;
+    for (; at >= 0 && (taken < run || target[at] === 1); at--) {
+      out[at] = step * taken;
+      taken *= target[at] as number;
+    }
+    if (taken !== run) return undefined;
+  }
+  return out;
+}
+
 /** Highest rank of a tensor (WM_MAX_DIMS). */
 const mostDimensions = 8;
 

@@ -9,7 +9,7 @@ import { type DType, type TypedArray, dtypeBytes, dtypeCode, dtypeOfArray, viewA
 import type { GradValue } from './grad/node.js';
 import { recordExpand, recordPermute, recordReshape, recordSlice } from './grad/views.js';
 import { copy } from './ops/shape/copy.js';
-import { checkShape, contiguousStrides, normaliseAxis, numel, sameShape } from './shapes.js';
+import { checkShape, contiguousStrides, normaliseAxis, numel, sameShape, viewStrides } from './shapes.js';
 
 /** Storage shared by views, with the count of handles on it. */
 export interface StorageRef {
@@ -121,10 +121,11 @@ export class Tensor {
   /** Same elements in row-major order under another shape; one size may be -1. Copies only where strides demand it. */
   reshape(...dims: number[] | [readonly number[]]): Tensor {
     const shape = resolveShape(this, (Array.isArray(dims[0]) ? dims[0] : dims) as readonly number[]);
-    const source = this.isContiguous ? this : this.contiguous();
-    const view = new Tensor(source.storage, this.dtype, shape, undefined, source.offset);
-    recordReshape(source, view);
-    if (source !== this) source.dispose();
+    const strides = viewStrides(this.shape, this.strides, shape);
+    if (strides) return this.reshapeView(shape, strides);
+    const source = this.contiguous();
+    const view = source.reshapeView(shape, contiguousStrides(shape));
+    source.dispose();
     return view;
   }
 
