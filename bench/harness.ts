@@ -2,8 +2,8 @@
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { cpus, totalmem } from 'node:os';
-import { devices } from '#lib/engine/index.js';
 import { hostCallSync } from '#lib/engine/host.js';
+import { devices } from '#lib/engine/index.js';
 
 export interface Timing {
   /** Milliseconds. */
@@ -17,7 +17,10 @@ export interface BenchLine extends Record<string, unknown> {
 }
 
 /** Calls `fn` until `seconds` have passed and at least `least` runs are in, after a warm-up. */
-export async function time(fn: () => Promise<void> | void, options: { seconds?: number; least?: number; warmup?: number } = {}): Promise<Timing> {
+export async function time(
+  fn: () => Promise<void> | void,
+  options: { seconds?: number; least?: number; warmup?: number } = {},
+): Promise<Timing> {
   const { seconds = 0.5, least = 5, warmup = 2 } = options;
   for (let i = 0; i < warmup; i++) await fn();
   const samples: number[] = [];
@@ -58,19 +61,33 @@ export function measurePeaks(): Peaks {
 export function machine(): Record<string, unknown> {
   const cpu = cpus();
   return {
-    name: 'machine', date: new Date().toISOString().slice(0, 10), cpu: cpu[0]?.model.trim(), cores: cpu.length, tier: devices()[0]?.tier, memoryGiB: Math.round(totalmem() / 2 ** 30),
-    node: process.version, wordmask: (JSON.parse(readFileSync(new URL('../../../package.json', import.meta.url), 'utf8')) as { version: string }).version, commit: commit(),
+    name: 'machine',
+    date: new Date().toISOString().slice(0, 10),
+    cpu: cpu[0]?.model.trim(),
+    cores: cpu.length,
+    tier: devices()[0]?.tier,
+    memoryGiB: Math.round(totalmem() / 2 ** 30),
+    node: process.version,
+    wordmask: (
+      JSON.parse(readFileSync(new URL('../../../package.json', import.meta.url), 'utf8')) as { version: string }
+    ).version,
+    commit: commit(),
   };
 }
 
 function commit(): string | undefined {
   try {
-    return execFileSync('git', ['rev-parse', '--short', 'HEAD'], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim();
+    return execFileSync('git', ['rev-parse', '--short', 'HEAD'], {
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'ignore'],
+    }).trim();
   } catch {
     return undefined;
   }
 }
 
 export function print(line: BenchLine): void {
-  process.stdout.write(`${JSON.stringify(line, (_, value: unknown) => (typeof value === 'number' && !Number.isInteger(value) ? Number(value.toPrecision(4)) : value))}\n`);
+  process.stdout.write(
+    `${JSON.stringify(line, (_, value: unknown) => (typeof value === 'number' && !Number.isInteger(value) ? Number(value.toPrecision(4)) : value))}\n`,
+  );
 }

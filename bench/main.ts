@@ -1,28 +1,41 @@
 /**
- * `npm run bench -- [ops|systems|all] [--threads 1,2] [--only name,...] [--seconds S] [--model DIR] [--save FILE]`
- * prints one JSON line a case.
+ * `npm run bench -- [ops|systems|compare|all] [--threads 1,2] [--only name,...] [--seconds S] [--model DIR] [--rounds N]
+ * [--batch 1,8] [--save FILE]` prints one JSON line a case. `--save` appends where another part has begun the file.
  */
 import { createWriteStream } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { machine, print } from './harness.js';
 import { benchOps } from './ops/ops.js';
+import { benchCompare } from './systems/compare.js';
 import { benchSystems } from './systems/systems.js';
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
-    threads: { type: 'string', default: '1,2' }, only: { type: 'string', default: '' }, seconds: { type: 'string', default: '0.3' },
-    model: { type: 'string', default: '' }, save: { type: 'string', default: '' },
+    threads: { type: 'string', default: '1,2' },
+    only: { type: 'string', default: '' },
+    seconds: { type: 'string', default: '0.3' },
+    model: { type: 'string', default: '' },
+    rounds: { type: 'string', default: '9' },
+    batch: { type: 'string', default: '1,8' },
+    save: { type: 'string', default: '' },
   },
 });
 
 if (values.save) {
-  const file = createWriteStream(values.save);
+  const file = createWriteStream(values.save, { flags: 'a' });
   const write = process.stdout.write.bind(process.stdout);
   process.stdout.write = ((chunk: string) => file.write(chunk) && write(chunk)) as typeof process.stdout.write;
 }
+const numbers = (list: string) => list.split(',').map(Number);
 const what = positionals[0] ?? 'all';
-const common = { threads: values.threads.split(',').map(Number), only: values.only.split(',').filter(Boolean), seconds: Number(values.seconds) };
+const common = {
+  threads: numbers(values.threads),
+  only: values.only.split(',').filter(Boolean),
+  seconds: Number(values.seconds),
+};
 print({ ...machine(), name: 'machine' });
 if (what === 'ops' || what === 'all') await benchOps(common);
+if (what === 'compare' || what === 'all')
+  await benchCompare({ ...common, model: values.model, rounds: Number(values.rounds), batches: numbers(values.batch) });
 if (what === 'systems' || what === 'all') await benchSystems({ ...common, model: values.model });

@@ -67,7 +67,7 @@ function sources(folder: string, pattern: RegExp): string[] {
   if (!existsSync(path)) return [];
   return readdirSync(path, { recursive: true, encoding: 'utf8' })
     .map((file) => posix.join(folder, file.replaceAll('\\', '/')))
-    .filter((file) => pattern.test(file))
+    .filter((file) => pattern.test(file) && !file.includes('node_modules/'))
     .sort();
 }
 

@@ -17,11 +17,19 @@ export class OnnxGraph {
   }
 
   /** Adds a node with one output and returns the output's name. */
-  node(op: string, inputs: readonly string[], attributes: Readonly<Record<string, Attribute>> = {}, options: { output?: string; domain?: string } = {}): string {
+  node(
+    op: string,
+    inputs: readonly string[],
+    attributes: Readonly<Record<string, Attribute>> = {},
+    options: { output?: string; domain?: string } = {},
+  ): string {
     const output = options.output ?? `${op.toLowerCase()}_${this.nodes}`;
     const node = new Message();
     for (const input of inputs) node.bytes(1, input);
-    node.bytes(2, output).bytes(3, `${op}_${this.nodes++}`).bytes(4, op);
+    node
+      .bytes(2, output)
+      .bytes(3, `${op}_${this.nodes++}`)
+      .bytes(4, op);
     for (const [name, value] of Object.entries(attributes)) node.message(5, attribute(name, value));
     if (options.domain) node.bytes(7, options.domain);
     this.graph.message(1, node);

@@ -34,12 +34,18 @@ export function ortVersion(): string | undefined {
 export async function openOrt(path: string, side: number, threads: number): Promise<OrtEncoder> {
   const ort = createRequire(join(packageRoot, 'bench', 'package.json'))('onnxruntime-node') as Ort;
   const session = await ort.InferenceSession.create(path, {
-    executionProviders: ['cpu'], intraOpNumThreads: threads, interOpNumThreads: 1, executionMode: 'sequential', graphOptimizationLevel: 'all',
+    executionProviders: ['cpu'],
+    intraOpNumThreads: threads,
+    interOpNumThreads: 1,
+    executionMode: 'sequential',
+    graphOptimizationLevel: 'all',
   });
   return {
     encode: async (pixels) => {
       const batch = pixels.length / (3 * side * side);
-      const { projected_patches: output } = await session.run({ pixel_values: new ort.Tensor('float32', pixels, [batch, 3, side, side]) });
+      const { projected_patches: output } = await session.run({
+        pixel_values: new ort.Tensor('float32', pixels, [batch, 3, side, side]),
+      });
       if (!output) throw new Error('the graph has no output projected_patches');
       return output.data;
     },

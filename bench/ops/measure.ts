@@ -20,18 +20,31 @@ const batch = 4;
 
 /** `call` queues the op once; its results are freed by the scope around it. */
 export async function measure(what: OpCase, peaks: Peaks, seconds: number, call: () => unknown): Promise<void> {
-  const timing = await time(async () => {
-    for (let i = 0; i < batch; i++) {
-      scope(() => {
-        call();
-      });
-    }
-    await sync();
-  }, { seconds, least: 5 });
+  const timing = await time(
+    async () => {
+      for (let i = 0; i < batch; i++) {
+        scope(() => {
+          call();
+        });
+      }
+      await sync();
+    },
+    { seconds, least: 5 },
+  );
   const { flops, bytes, extra, ...columns } = what;
   const ms = timing.median / batch;
   const gflops = flops ? flops / 1e6 / ms : undefined;
   const gbs = bytes / 1e6 / ms;
   const peak = (what.dtype === 'bf16' && peaks.bf16 ? peaks.bf16 : peaks.f32) * what.threads;
-  print({ ...columns, device: 'cpu', median_ms: ms, best_ms: timing.best / batch, runs: timing.runs, 'GFLOP/s': gflops, 'GB/s': gbs, share: gflops ? gflops / peak : gbs / peaks.copy, ...extra });
+  print({
+    ...columns,
+    device: 'cpu',
+    median_ms: ms,
+    best_ms: timing.best / batch,
+    runs: timing.runs,
+    'GFLOP/s': gflops,
+    'GB/s': gbs,
+    share: gflops ? gflops / peak : gbs / peaks.copy,
+    ...extra,
+  });
 }

@@ -1,7 +1,17 @@
 /** Every bench case of every op card: time, GFLOP/s or GB/s, and the share of the machine's measured peak. */
-import { type DType, type OpCard, Tensor, dtypeBytes, numel, opCards, run, scope, setThreads } from '#lib/engine/index.js';
-import { type Peaks, measurePeaks, print } from '../harness.js';
+import {
+  type DType,
+  dtypeBytes,
+  numel,
+  type OpCard,
+  opCards,
+  run,
+  scope,
+  setThreads,
+  Tensor,
+} from '#lib/engine/index.js';
 import { makeInput } from '../../test/helpers/samples.js';
+import { measurePeaks, type Peaks, print } from '../harness.js';
 import { benchCrf } from './crf.js';
 import { formulaColumns } from './formulas.js';
 import { measure } from './measure.js';
@@ -23,24 +33,45 @@ export async function benchOps(options: OpsOptions): Promise<void> {
     for (const card of opCards().values()) {
       if (!wanted(card.name)) continue;
       for (const bench of card.bench ?? []) {
-        for (const dtype of bench.dtypes ?? (['f32'] as DType[])) await one(card, bench, dtype, threads, peaks, options.seconds);
+        for (const dtype of bench.dtypes ?? (['f32'] as DType[]))
+          await one(card, bench, dtype, threads, peaks, options.seconds);
       }
     }
     if (wanted('dense_crf')) await benchCrf(threads, peaks, options.seconds);
   }
 }
 
-async function one(card: OpCard, bench: NonNullable<OpCard['bench']>[number], dtype: DType, threads: number, peaks: Peaks, seconds: number): Promise<void> {
+async function one(
+  card: OpCard,
+  bench: NonNullable<OpCard['bench']>[number],
+  dtype: DType,
+  threads: number,
+  peaks: Peaks,
+  seconds: number,
+): Promise<void> {
   await scope(async () => {
     const inputs = bench.inputs.map((input, i) => {
       if (!input) return undefined;
       const { host, dtype: type } = makeInput(`${card.name}/${bench.name}/${i}`, input, dtype);
       return Tensor.from(host, input.shape, type);
     });
-    const outputs = scope(() => run(card, inputs, bench.attrs).reduce((sum, t) => sum + numel(t.shape) * dtypeBytes(t.dtype), 0));
+    const outputs = scope(() =>
+      run(card, inputs, bench.attrs).reduce((sum, t) => sum + numel(t.shape) * dtypeBytes(t.dtype), 0),
+    );
     const bytes = bench.bytes ?? outputs + inputs.reduce((sum, t) => sum + (t ? t.size * dtypeBytes(t.dtype) : 0), 0);
     const shapes = inputs.map((t) => t?.shape.join('x') ?? '-');
-    const extra = formulaColumns(card.name, inputs.map((t) => t?.shape ?? []), { ...card.attrs, ...bench.attrs }, peaks, threads);
-    await measure({ name: card.name, case: bench.name, shapes, dtype, threads, flops: bench.flops, bytes, extra }, peaks, seconds, () => run(card, inputs, bench.attrs));
+    const extra = formulaColumns(
+      card.name,
+      inputs.map((t) => t?.shape ?? []),
+      { ...card.attrs, ...bench.attrs },
+      peaks,
+      threads,
+    );
+    await measure(
+      { name: card.name, case: bench.name, shapes, dtype, threads, flops: bench.flops, bytes, extra },
+      peaks,
+      seconds,
+      () => run(card, inputs, bench.attrs),
+    );
   });
 }

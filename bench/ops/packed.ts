@@ -1,7 +1,7 @@
 /** The maps of a ViT block as the encoder calls them: weights packed once, epilogues fused, cold weights. */
-import { Tensor, linearPacked, packLinear, scope, sync } from '#lib/engine/index.js';
-import type { Peaks } from '../harness.js';
+import { linearPacked, packLinear, scope, sync, Tensor } from '#lib/engine/index.js';
 import { makeInput } from '../../test/helpers/samples.js';
+import type { Peaks } from '../harness.js';
 import { measure } from './measure.js';
 
 /** Rows, columns and depth of one call, and what the epilogue does. */
@@ -39,9 +39,18 @@ export async function benchPacked(threads: number, peaks: Peaks, seconds: number
   }
 }
 
-async function one(tower: string, rows: number, map: Map, dtype: 'f32' | 'bf16', threads: number, peaks: Peaks, seconds: number): Promise<void> {
+async function one(
+  tower: string,
+  rows: number,
+  map: Map,
+  dtype: 'f32' | 'bf16',
+  threads: number,
+  peaks: Peaks,
+  seconds: number,
+): Promise<void> {
   await scope(async () => {
-    const tensor = (key: string, shape: number[], type: 'f32' | 'bf16') => Tensor.from(makeInput(`${map.name}/${key}`, { shape }, type).host, shape, type);
+    const tensor = (key: string, shape: number[], type: 'f32' | 'bf16') =>
+      Tensor.from(makeInput(`${map.name}/${key}`, { shape }, type).host, shape, type);
     const weight = tensor('weight', [map.n, map.k], 'f32');
     const size = dtype === 'bf16' ? 2 : 4;
     const copies = Math.ceil(rotatedBytes / (map.n * map.k * size));
@@ -53,7 +62,22 @@ async function one(tower: string, rows: number, map: Map, dtype: 'f32' | 'bf16',
     await sync();
     let turn = 0;
     const bytes = rows * map.k * size + map.n * map.k * size + rows * map.n * (map.residual ? 8 : size);
-    const line = { name: 'linear_packed', case: `${tower} ${map.name}`, shapes: [`${rows}x${map.k}`, `${map.n}x${map.k}`], dtype, threads, flops: 2 * rows * map.n * map.k, bytes };
-    await measure(line, peaks, seconds, () => linearPacked(x, weights[turn++ % copies] as (typeof weights)[number], { bias, residual, activation: map.activation, bf16Out: dtype === 'bf16' && !map.residual }));
+    const line = {
+      name: 'linear_packed',
+      case: `${tower} ${map.name}`,
+      shapes: [`${rows}x${map.k}`, `${map.n}x${map.k}`],
+      dtype,
+      threads,
+      flops: 2 * rows * map.n * map.k,
+      bytes,
+    };
+    await measure(line, peaks, seconds, () =>
+      linearPacked(x, weights[turn++ % copies] as (typeof weights)[number], {
+        bias,
+        residual,
+        activation: map.activation,
+        bf16Out: dtype === 'bf16' && !map.residual,
+      }),
+    );
   });
 }

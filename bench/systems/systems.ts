@@ -2,18 +2,17 @@
 import { open } from '#lib/pipelines/open.js';
 import { print, time } from '../harness.js';
 
-/** FLOP of one ViT window: L (24 T D^2 + 4 T^2 D) + 2 (T - 1) 3 p^2 D (kernels.md section 7). */
-export function windowFlops(layers: number, tokens: number, width: number, patch: number): number {
-  return layers * (24 * tokens * width ** 2 + 4 * tokens ** 2 * width) + 2 * (tokens - 1) * 3 * patch ** 2 * width;
-}
-
 function picture(width: number, height: number): { data: Uint8Array; width: number; height: number; channels: 3 } {
   const data = new Uint8Array(width * height * 3);
   for (let i = 0; i < data.length; i++) data[i] = (i * 2654435761) >>> 24;
   return { data, width, height, channels: 3 };
 }
 
-export async function benchSystems(options: { model: string; threads: readonly number[]; seconds: number }): Promise<void> {
+export async function benchSystems(options: {
+  model: string;
+  threads: readonly number[];
+  seconds: number;
+}): Promise<void> {
   if (!options.model) {
     print({ name: 'systems', skipped: 'name a CLIP folder with --model DIR' });
     return;
@@ -21,16 +20,44 @@ export async function benchSystems(options: { model: string; threads: readonly n
   for (const dtype of ['fp32', 'bf16']) {
     for (const threads of options.threads) {
       const model = await open(`naclip:${options.model}`, { dtype, threads });
-      const vocabulary = await model.vocabulary(['cat', 'dog', 'grass', 'sky', 'person', 'car', 'tree'], { templates: 'photo' });
+      const vocabulary = await model.vocabulary(['cat', 'dog', 'grass', 'sky', 'person', 'car', 'tree'], {
+        templates: 'photo',
+      });
       const native = model.info.sizes.patch === 14 ? 336 : 224;
       const window = picture(native, native);
       const one = { shortSide: native, crop: 0 };
-      const encode = await time(async () => (await model.encode(window, one)).dispose(), { seconds: Math.max(2, options.seconds), least: 7 });
-      print({ name: 'encode', case: `one ${native} window`, dtype, threads, device: 'cpu', median_ms: encode.median, best_ms: encode.best, runs: encode.runs, 'images/s': 1000 / encode.median });
+      const encode = await time(async () => (await model.encode(window, one)).dispose(), {
+        seconds: Math.max(2, options.seconds),
+        least: 7,
+      });
+      print({
+        name: 'encode',
+        case: `one ${native} window`,
+        dtype,
+        threads,
+        device: 'cpu',
+        median_ms: encode.median,
+        best_ms: encode.best,
+        runs: encode.runs,
+        'images/s': 1000 / encode.median,
+      });
       for (const refine of ['none', 'pamr', 'crf'] as const) {
         const photo = picture(500, 375);
-        const whole = await time(async () => void (await model.segment(photo, vocabulary, { refine })), { seconds: 2, least: 3, warmup: 1 });
-        print({ name: 'segment', case: `500x375, 7 labels, refine ${refine}`, dtype, threads, device: 'cpu', median_ms: whole.median, best_ms: whole.best, runs: whole.runs });
+        const whole = await time(async () => void (await model.segment(photo, vocabulary, { refine })), {
+          seconds: 2,
+          least: 3,
+          warmup: 1,
+        });
+        print({
+          name: 'segment',
+          case: `500x375, 7 labels, refine ${refine}`,
+          dtype,
+          threads,
+          device: 'cpu',
+          median_ms: whole.median,
+          best_ms: whole.best,
+          runs: whole.runs,
+        });
       }
       await model.dispose();
     }

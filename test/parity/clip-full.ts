@@ -3,8 +3,9 @@
  * test/parity/clip_reference.py. Prints one JSON line a precision: relative L2 of the projected patches and of the text
  * embeddings, and the share of pixels whose label of 171 is PyTorch's.
  */
+
+import { argmax, cosineLogits, resize, scope, Tensor } from '#lib/engine/index.js';
 import { loadBackbone } from '#lib/registry/backbones.js';
-import { Tensor, argmax, cosineLogits, resize, scope } from '#lib/engine/index.js';
 import { loadAll } from '../helpers/data.js';
 import { relL2 } from '../helpers/samples.js';
 
@@ -21,14 +22,26 @@ for (const dtype of ['fp32', 'bf16']) {
     const size = get('labels').shape[0] as number;
     const side = Math.round(Math.sqrt(patches.shape[1] as number));
     const text = get('text_embeds');
-    const cosine = cosineLogits(Tensor.from(patches.data, patches.shape), Tensor.from(text.data, text.shape)).reshape(171, side, side);
-    return (await argmax(resize(cosine, { width: size, height: size, mode: 'torch_bilinear' }), 0).data()) as Int32Array;
+    const cosine = cosineLogits(Tensor.from(patches.data, patches.shape), Tensor.from(text.data, text.shape)).reshape(
+      171,
+      side,
+      side,
+    );
+    return (await argmax(
+      resize(cosine, { width: size, height: size, mode: 'torch_bilinear' }),
+      0,
+    ).data()) as Int32Array;
   });
   const want = get('labels').data;
   const equal = labels.reduce((count, label, i) => count + (label === want[i] ? 1 : 0), 0) / want.length;
-  console.log(JSON.stringify({
-    name: 'parity', dtype, patches_relL2: relL2(patches.data, get('projected_patches').data), text_relL2: relL2(found.text_embeds?.data ?? [], get('text_embeds').data),
-    labels_equal: equal,
-  }));
+  console.log(
+    JSON.stringify({
+      name: 'parity',
+      dtype,
+      patches_relL2: relL2(patches.data, get('projected_patches').data),
+      text_relL2: relL2(found.text_embeds?.data ?? [], get('text_embeds').data),
+      labels_equal: equal,
+    }),
+  );
   backbone.dispose();
 }
