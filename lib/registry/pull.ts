@@ -2,10 +2,10 @@
  * Fetching a model into the shared Hugging Face cache. The hub's own client (@huggingface/hub, an optional package) resolves the
  * revision to a commit and lists the files; the bytes come through `download.ts`, which can continue and checks every hash.
  */
-import { copyFile, lstat, mkdir, rename, symlink } from 'node:fs/promises';
+import { copyFile, lstat, rename, symlink } from 'node:fs/promises';
 import { dirname, join, relative, resolve } from 'node:path';
 import { show, WordmaskError } from '../util/errors.js';
-import { errnoOf, guardDisk, writeFileAtomic } from '../util/files.js';
+import { errnoOf, guardDisk, makeFolder, writeFileAtomic } from '../util/files.js';
 import { downloadFile, hasBlob, type RemoteFile } from './download.js';
 import { hubCacheFolder, hubModelFolder, type Snapshot } from './hub-cache.js';
 import { checkRevision, parseHubId } from './names.js';
@@ -259,7 +259,7 @@ async function link(blob: string, path: string): Promise<void> {
   )
     return;
   await guardDisk('write', path, async () => {
-    await mkdir(dirname(path), { recursive: true });
+    await makeFolder(dirname(path));
     try {
       await symlink(relative(dirname(path), blob), path);
     } catch (error) {

@@ -4,7 +4,7 @@
  */
 import { createHash, randomBytes } from 'node:crypto';
 import { constants as fsConstants } from 'node:fs';
-import { type FileHandle, mkdir, open, rename, unlink } from 'node:fs/promises';
+import { type FileHandle, mkdir, open, rename, stat, unlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { type ErrorCode, WordmaskError } from './errors.js';
 
@@ -71,7 +71,7 @@ export async function writeFileAtomic(path: string, content: FileContent, option
   const folder = dirname(path);
   const temporary = join(folder, `.wordmask-${randomBytes(9).toString('base64url')}.tmp`);
   await guardDisk('write', path, async () => {
-    if (options.createFolder) await mkdir(folder, { recursive: true });
+    if (options.createFolder) await makeFolder(folder);
     let handle: FileHandle | undefined = await open(temporary, 'wx', options.mode ?? 0o666);
     try {
       for await (const piece of pieces(content)) await writeFully(handle, piece, signal);
@@ -214,4 +214,23 @@ export async function sha256File(path: string, options: HashOptions = {}): Promi
 
 export function sha256(bytes: Bytes | string): string {
   return createHash('sha256').update(bytes).digest('hex');
+}
+
+/**
+ * Makes a folder and those above it. Node's own recursive mkdir never ends where a parent exists but nothing can be made
+ * in it and the system says "no such file" (/proc is one), so each level is tried once here.
+ */
+export async function makeFolder(folder: string): Promise<void> {
+  try {
+    await mkdir(folder);
+  } catch (error) {
+    const code = errnoOf(error);
+    if (code === 'EEXIST' && (await stat(folder)).isDirectory()) return;
+    const parent = dirname(folder);
+    if (code !== 'ENOENT' || parent === folder || (await stat(parent).then((info) => info.isDirectory(), () => false))) throw error;
+    await makeFolder(parent);
+    await mkdir(folder).catch((second: unknown) => {
+      if (errnoOf(second) !== 'EEXIST') throw second;
+    });
+  }
 }

@@ -1,10 +1,10 @@
 /** `wordmask convert IN OUT`: label files from one format to another. */
-import { mkdir, readdir, stat } from 'node:fs/promises';
+import { readdir, stat } from 'node:fs/promises';
 import { basename, extname, join } from 'node:path';
 import type { LabelResult, LegendEntry, PlaneName } from '../../formats/format.js';
 import { formatNames, labelFormat, loadLabels, saveLabels } from '../../formats/index.js';
 import { show, WordmaskError } from '../../util/errors.js';
-import { guardDisk } from '../../util/files.js';
+import { guardDisk, makeFolder } from '../../util/files.js';
 import { exit, exitCodeOf } from '../exit-codes.js';
 import { Progress } from '../progress.js';
 import type { Context } from '../run.js';
@@ -58,7 +58,7 @@ async function convertFolder(
     .filter((name) => !name.startsWith('.') && extname(name).toLowerCase() === extension)
     .sort();
   if (names.length === 0) throw new WordmaskError('E_USAGE', `the folder ${show(folder)} holds no ${extension} file`);
-  await guardDisk('create', target, () => mkdir(target, { recursive: true }));
+  await guardDisk('create', target, () => makeFolder(target));
   const progress = new Progress(output, names.length, 'files');
   const results: Record<string, unknown>[] = [];
   let worst = 0;

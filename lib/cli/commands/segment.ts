@@ -1,5 +1,4 @@
 /** `wordmask segment`: masks for images, one by one or thousands with a manifest. */
-import { mkdir } from 'node:fs/promises';
 import { basename, dirname, join, relative } from 'node:path';
 import type { FormatFile, PlaneName } from '../../formats/format.js';
 import type { Model } from '../../pipelines/model.js';
@@ -7,7 +6,7 @@ import type { SegmentOptions } from '../../pipelines/segment-options.js';
 import type { Segmentation } from '../../pipelines/segmentation.js';
 import type { Vocabulary } from '../../pipelines/vocabulary.js';
 import { WordmaskError } from '../../util/errors.js';
-import { guardDisk, sha256, sha256File, writeFileAtomic } from '../../util/files.js';
+import { guardDisk, makeFolder, sha256, sha256File, writeFileAtomic } from '../../util/files.js';
 import { canonicalJson } from '../../util/json.js';
 import { packageVersion } from '../../util/version.js';
 import { exit, exitCodeOf } from '../exit-codes.js';
@@ -266,7 +265,7 @@ async function writeFiles(
   files: readonly FormatFile[],
 ): Promise<OutputRecord[]> {
   const target = join(folder, below);
-  await guardDisk('create', target, () => mkdir(target, { recursive: true }));
+  await guardDisk('create', target, () => makeFolder(target));
   const records: OutputRecord[] = [];
   for (const { name, bytes } of files) {
     const path = join(target, name);
