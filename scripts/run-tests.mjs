@@ -92,7 +92,12 @@ function runFile(file) {
     const parser = new Parser();
     const tally = new Tally(parser);
     // tap's own limit of 30 s a file is for idle machines; the one below counts.
-    const env = { ...process.env, TAP_BAIL: '0', TAP_TIMEOUT: String(timeoutMs / 1000), ...(quick ? { WORDMASK_QUICK: '1' } : {}) };
+    const env = {
+      ...process.env,
+      TAP_BAIL: '0',
+      TAP_TIMEOUT: String(timeoutMs / 1000),
+      ...(quick ? { WORDMASK_QUICK: '1' } : {}),
+    };
     const child = spawn(process.execPath, ['--enable-source-maps', join(compiled, file)], {
       cwd: root,
       env,
