@@ -127,6 +127,7 @@ void Executor::execute(Command &command) {
     }
   }
   if (failure) {
+    // Of an op that works in place this is its input too: half an update, or one that was left out, is no value.
     for (StorageView &output : command.outputs) output.storage->set_failure(failure);
   }
   // Leases end before the completion, so that a waiter sees the bytes returned.

@@ -2,6 +2,7 @@
 // dependency is tracked; each op spreads over the shared thread pool.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <deque>
 #include <functional>

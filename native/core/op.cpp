@@ -65,6 +65,13 @@ double OpCall::attr(int i) const {
   return attrs_[i];
 }
 
+int64_t OpCall::attr_int(int i) const {
+  constexpr double kLimit = 9007199254740992.0;
+  const double value = attr(i);
+  if (!(value >= -kLimit && value <= kLimit)) reject("attribute %d must be a whole number up to 2^53, got %g", i, value);
+  return static_cast<int64_t>(value);
+}
+
 void OpCall::parallel(int64_t n, int64_t grain, const std::function<void(int64_t, int64_t)> &body) const {
   if (n <= 0) return;
   if (grain < 1) grain = 1;

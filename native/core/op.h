@@ -52,7 +52,8 @@ class OpCall {
   const TensorView &out(int i) const;
 
   double attr(int i) const;
-  int64_t attr_int(int i) const { return static_cast<int64_t>(attr(i)); }
+  // Throws Status::option where the number is not exact in a double: beyond 64 bits the conversion is undefined.
+  int64_t attr_int(int i) const;
   bool attr_flag(int i) const { return attr(i) != 0.0; }
 
   // body(begin, end) over [0, n) in pieces of `grain` (the last one shorter). `grain` must come from the

@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <exception>
 #include <mutex>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -98,8 +99,14 @@ struct ThreadPool::Impl {
     }
   }
 
+  // Where a limit on processes leaves fewer threads, the pool stays as small as it got: results do not depend on it.
   void start_workers(int count) {
-    for (int i = 0; i < count; ++i) workers.emplace_back([this, seen = epoch.load()] { worker_main(seen); });
+    workers.reserve(static_cast<size_t>(count));
+    try {
+      for (int i = 0; i < count; ++i) workers.emplace_back([this, seen = epoch.load()] { worker_main(seen); });
+    } catch (const std::system_error &) {
+      threads = 1 + static_cast<int>(workers.size());
+    }
   }
 
   void stop_workers() {
@@ -142,17 +149,16 @@ void ThreadPool::run(int64_t chunks, const std::function<void(int64_t)> &body) {
     return;
   }
   std::lock_guard<std::mutex> region(pool.region_mutex);
-  const int wanted = pool.threads.load() - 1;
-  if (static_cast<int>(pool.workers.size()) != wanted) {
+  if (static_cast<int>(pool.workers.size()) != pool.threads.load() - 1) {
     pool.stop_workers();
-    pool.start_workers(wanted);
+    pool.start_workers(pool.threads.load() - 1);
   }
   pool.body = &body;
   pool.chunks = chunks;
   pool.next.store(0, std::memory_order_relaxed);
   pool.failed.store(false, std::memory_order_relaxed);
   pool.error = nullptr;
-  pool.busy.store(wanted, std::memory_order_relaxed);
+  pool.busy.store(static_cast<int>(pool.workers.size()), std::memory_order_relaxed);
   {
     std::lock_guard<std::mutex> lock(pool.mutex);
     pool.epoch.fetch_add(1, std::memory_order_acq_rel);

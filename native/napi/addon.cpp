@@ -5,6 +5,8 @@
 #include <napi.h>
 
 #include <cmath>
+#include <cstdio>
+#include <string>
 #include <vector>
 
 #include "native/napi/environment.h"
@@ -15,6 +17,23 @@ namespace wm_napi {
 
 namespace {
 
+// Numbers beyond 2^53 are no longer exact in a double, and out of an integer's range the conversion is undefined.
+int64_t whole_number(Napi::Env env, const char *what, double value) {
+  constexpr double kLimit = 9007199254740992.0;
+  if (!(value > -kLimit && value < kLimit) || value != std::floor(value)) {
+    char text[160];
+    std::snprintf(text, sizeof text, "%s must be a whole number up to 2^53, got %g", what, value);
+    Environment::of(env).throw_error(env, WM_ERR_USAGE, text);
+  }
+  return static_cast<int64_t>(value);
+}
+
+uint64_t byte_count(Napi::Env env, const char *what, Napi::Value value) {
+  const int64_t count = whole_number(env, what, value.As<Napi::Number>().DoubleValue());
+  if (count < 0) Environment::of(env).throw_error(env, WM_ERR_USAGE, std::string(what) + " must not be negative, got " + std::to_string(count));
+  return static_cast<uint64_t>(count);
+}
+
 class MetaReader {
  public:
   MetaReader(Napi::Env env, Napi::Value value) : env_(env), array_(value.As<Napi::Float64Array>()) {}
@@ -24,34 +43,37 @@ class MetaReader {
     result.ndim = rank(-1);
     if (result.ndim < 0) return result;
     result.storage = StorageObject::unwrap(env_, storage);
-    result.dtype = static_cast<int32_t>(next());
-    result.offset = static_cast<int64_t>(next());
-    for (int i = 0; i < result.ndim; ++i) result.shape[i] = static_cast<int64_t>(next());
-    for (int i = 0; i < result.ndim; ++i) result.stride[i] = static_cast<int64_t>(next());
+    result.dtype = dtype();
+    result.offset = next();
+    for (int i = 0; i < result.ndim; ++i) result.shape[i] = next();
+    for (int i = 0; i < result.ndim; ++i) result.stride[i] = next();
     return result;
   }
 
   wm_spec spec() {
     wm_spec result{};
     result.ndim = rank(0);
-    result.dtype = static_cast<int32_t>(next());
-    for (int i = 0; i < result.ndim; ++i) result.shape[i] = static_cast<int64_t>(next());
+    result.dtype = dtype();
+    for (int i = 0; i < result.ndim; ++i) result.shape[i] = next();
     return result;
   }
 
  private:
-  double next() {
+  int64_t next() {
     if (position_ >= array_.ElementLength()) Environment::of(env_).throw_error(env_, WM_ERR_USAGE, "view description is too short");
-    const double value = array_[position_++];
-    if (!std::isfinite(value)) Environment::of(env_).throw_error(env_, WM_ERR_USAGE, "view description is not finite");
-    return value;
+    return whole_number(env_, "a number of a view description", array_[position_++]);
   }
-  int32_t rank(int32_t lowest) {
-    const double value = next();
+  int32_t rank(int64_t lowest) {
+    const int64_t value = next();
     if (value < lowest || value > WM_MAX_DIMS) {
-      Environment::of(env_).throw_error(env_, WM_ERR_OPTION, "a tensor has at most 8 dimensions");
+      Environment::of(env_).throw_error(env_, WM_ERR_OPTION, "a tensor has at most 8 dimensions, got " + std::to_string(value));
     }
     return static_cast<int32_t>(value);
+  }
+  int32_t dtype() {
+    const int64_t value = next();
+    // The C function says which numbers are dtypes; here it only must not change on its way into 32 bits.
+    return value < 0 || value > INT32_MAX ? -1 : static_cast<int32_t>(value);
   }
 
   Napi::Env env_;
@@ -81,20 +103,16 @@ Napi::Value run(const Napi::CallbackInfo &info) {
                                                static_cast<int32_t>(inputs.size()), attrs.Data(),
                                                static_cast<int32_t>(attrs.ElementLength()), outputs.data(),
                                                static_cast<int32_t>(num_outputs), token_of(info[5]), made.data()));
-  Napi::Array result = Napi::Array::New(env, num_outputs);
-  for (size_t i = 0; i < num_outputs; ++i) result.Set(static_cast<uint32_t>(i), StorageObject::wrap(env, made[i]));
-  return result;
+  return StorageObject::wrap_all(env, made);
 }
 
 // fromHost(typedArray) -> Storage; copies now.
 Napi::Value from_host(const Napi::CallbackInfo &info) {
   Napi::Env env = info.Env();
   Environment &environment = Environment::of(env);
-  Napi::TypedArray array = info[0].As<Napi::TypedArray>();
+  const wm_bytes bytes = bytes_of(env, info[0]);
   wm_storage *storage = nullptr;
-  environment.check(env, environment.api().storage_from_host(
-                             environment.executor(), static_cast<uint8_t *>(array.ArrayBuffer().Data()) + array.ByteOffset(),
-                             array.ByteLength(), &storage));
+  environment.check(env, environment.api().storage_from_host(environment.executor(), bytes.data, bytes.size, &storage));
   return StorageObject::wrap(env, storage);
 }
 
@@ -102,12 +120,11 @@ Napi::Value from_host(const Napi::CallbackInfo &info) {
 Napi::Value lend(const Napi::CallbackInfo &info) {
   Napi::Env env = info.Env();
   Environment &environment = Environment::of(env);
-  Napi::TypedArray array = info[0].As<Napi::TypedArray>();
-  auto *loan = new LoanSettlement(environment, array);
+  const wm_bytes bytes = bytes_of(env, info[0]);
+  auto *loan = new LoanSettlement(environment, info[0].As<Napi::Object>());
   wm_storage *storage = nullptr;
-  const wm_status status = environment.api().storage_from_external(
-      environment.executor(), static_cast<uint8_t *>(array.ArrayBuffer().Data()) + array.ByteOffset(), array.ByteLength(),
-      LoanSettlement::released, loan, &storage);
+  const wm_status status = environment.api().storage_from_external(environment.executor(), const_cast<void *>(bytes.data),
+                                                                   bytes.size, LoanSettlement::released, loan, &storage);
   if (status != WM_OK) delete loan;
   environment.check(env, status);
   return StorageObject::wrap(env, storage);
@@ -134,8 +151,8 @@ Napi::Value from_mapped(const Napi::CallbackInfo &info) {
   wm_storage *storage = nullptr;
   environment.check(env, environment.api().storage_from_mapped(
                              environment.executor(), info[0].As<Napi::External<wm_mapped>>().Data(),
-                             static_cast<uint64_t>(info[1].As<Napi::Number>().DoubleValue()),
-                             static_cast<size_t>(info[2].As<Napi::Number>().DoubleValue()), &storage));
+                             byte_count(env, "fromMapped: the offset", info[1]), byte_count(env, "fromMapped: the size", info[2]),
+                             &storage));
   return StorageObject::wrap(env, storage);
 }
 
@@ -149,11 +166,9 @@ Napi::Value read(const Napi::CallbackInfo &info) {
   const size_t bytes = buffer.ByteLength();
   auto *settlement = new PromiseSettlement(environment, env, buffer);
   Napi::Promise promise = settlement->promise();
-  const wm_status status =
-      environment.api().read(environment.executor(), &view, buffer.Data(), bytes, PromiseSettlement::done, settlement);
-  if (status != WM_OK) delete settlement;
-  environment.check(env, status);
   environment.expect(env);
+  settlement->started(
+      environment.api().read(environment.executor(), &view, buffer.Data(), bytes, PromiseSettlement::done, settlement));
   return promise;
 }
 
@@ -185,8 +200,8 @@ Napi::Value fence(const Napi::CallbackInfo &info) {
   Environment &environment = Environment::of(env);
   auto *settlement = new PromiseSettlement(environment, env, Napi::Object::New(env));
   Napi::Promise promise = settlement->promise();
-  environment.check(env, environment.api().fence(environment.executor(), PromiseSettlement::done, settlement));
   environment.expect(env);
+  settlement->started(environment.api().fence(environment.executor(), PromiseSettlement::done, settlement));
   return promise;
 }
 

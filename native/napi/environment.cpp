@@ -79,9 +79,31 @@ void PromiseSettlement::done(void *user, wm_status status, const char *text) noe
   gate->post(self);
 }
 
+void PromiseSettlement::started(wm_status status) {
+  if (status != WM_OK) done(this, status, environment_.api().last_error());
+}
+
 void PromiseSettlement::finish(Napi::Env env) {
   if (status_ == WM_OK) deferred_.Resolve(value_.Value());
   else deferred_.Reject(environment_.make_error(env, status_, text_));
+}
+
+wm_bytes bytes_of(Napi::Env env, Napi::Value value) {
+  void *data = nullptr;
+  size_t size = 0;
+  if (value.IsTypedArray()) {
+    // Through the view itself: the ArrayBuffer functions do not take shared memory.
+    napi_typedarray_type type;
+    size_t length = 0;
+    if (napi_get_typedarray_info(env, value, &type, &length, &data, nullptr, nullptr) == napi_ok) {
+      size = value.As<Napi::TypedArray>().ElementSize() * length;
+    }
+  } else if (value.IsDataView()) {
+    napi_get_dataview_info(env, value, &size, &data, nullptr, nullptr);
+  } else {
+    Environment::of(env).throw_error(env, WM_ERR_USAGE, "expected a typed array");
+  }
+  return {data, size};
 }
 
 void LoanSettlement::released(void *user, wm_status, const char *) noexcept {

@@ -18,6 +18,9 @@ namespace wm_napi {
 
 class Environment;
 
+// Bytes of a typed array or DataView, of any kind of buffer. Throws E_USAGE for anything else.
+wm_bytes bytes_of(Napi::Env env, Napi::Value value);
+
 // Something that other threads post and the JS thread finishes. `finish` may throw when JS cannot run any more.
 // `abandon` frees what it can when the environment is gone and no JS value may be touched.
 class Settlement {
@@ -90,6 +93,8 @@ class PromiseSettlement : public Settlement {
   PromiseSettlement(Environment &environment, Napi::Env env, Napi::Value value)
       : environment_(environment), gate_(environment.gate()), deferred_(env), value_(Napi::Reference<Napi::Value>::New(value, 1)) {}
   Napi::Promise promise() const { return deferred_.Promise(); }
+  // Takes the status of the call that was given done(): where it failed, nobody else will settle the promise.
+  void started(wm_status status);
   void finish(Napi::Env env) override;
   void abandon() override { value_.SuppressDestruct(); }
   // wm_done: `user` is the settlement.

@@ -1,6 +1,8 @@
 // host(name, arrays, attrs, token) and hostSync(name, arrays, attrs): the generic door to native/host.
 #include "native/napi/host_calls.h"
 
+#include <cstring>
+#include <memory>
 #include <vector>
 
 #include "native/napi/environment.h"
@@ -9,16 +11,9 @@ namespace wm_napi {
 
 namespace {
 
-wm_bytes span_of(Napi::Value value, Environment &environment, Napi::Env env) {
-  if (!value.IsTypedArray()) environment.throw_error(env, WM_ERR_USAGE, "a host algorithm takes typed arrays");
-  Napi::TypedArray array = value.As<Napi::TypedArray>();
-  auto *base = static_cast<uint8_t *>(array.ArrayBuffer().Data());
-  return {base + array.ByteOffset(), array.ByteLength()};
-}
-
-std::vector<wm_bytes> spans_of(Napi::Array arrays, Environment &environment, Napi::Env env) {
+std::vector<wm_bytes> spans_of(Napi::Env env, Napi::Array arrays) {
   std::vector<wm_bytes> spans;
-  for (uint32_t i = 0; i < arrays.Length(); ++i) spans.push_back(span_of(arrays.Get(i), environment, env));
+  for (uint32_t i = 0; i < arrays.Length(); ++i) spans.push_back(bytes_of(env, arrays.Get(i)));
   return spans;
 }
 
@@ -39,7 +34,7 @@ class HostWorker : public Napi::AsyncWorker {
   HostWorker(Napi::Env env, Environment &environment, std::string name, Napi::Array arrays, std::vector<double> attrs,
              Napi::Value token)
       : Napi::AsyncWorker(env), environment_(environment), deferred_(env), name_(std::move(name)),
-        spans_(spans_of(arrays, environment, env)), attrs_(std::move(attrs)) {
+        spans_(spans_of(env, arrays)), attrs_(std::move(attrs)) {
     if (token.IsExternal()) token_ = token.As<Napi::External<wm_token>>().Data();
     Napi::Array held = Napi::Array::New(env, 2);
     held.Set(0u, arrays);
@@ -95,14 +90,14 @@ Napi::Value host_sync(const Napi::CallbackInfo &info) {
   Napi::Env env = info.Env();
   Environment &environment = Environment::of(env);
   const std::string name = info[0].As<Napi::String>().Utf8Value();
-  const std::vector<wm_bytes> spans = spans_of(info[1].As<Napi::Array>(), environment, env);
+  const std::vector<wm_bytes> spans = spans_of(env, info[1].As<Napi::Array>());
   const std::vector<double> attrs = numbers_of(info[2]);
-  wm_host_result *result = nullptr;
+  wm_host_result *made = nullptr;
   environment.check(env, environment.api().host_call(name.c_str(), spans.data(), static_cast<int32_t>(spans.size()),
-                                                     attrs.data(), static_cast<int32_t>(attrs.size()), nullptr, &result));
-  Napi::Array arrays = to_js(env, environment.api(), result);
-  environment.api().host_result_free(result);
-  return arrays;
+                                                     attrs.data(), static_cast<int32_t>(attrs.size()), nullptr, &made));
+  // Making JS arrays throws where memory is short.
+  const std::unique_ptr<wm_host_result, void (*)(wm_host_result *)> result(made, environment.api().host_result_free);
+  return to_js(env, environment.api(), result.get());
 }
 
 }  // namespace wm_napi

@@ -1,5 +1,7 @@
 #include "native/napi/storage_object.h"
 
+#include <memory>
+
 namespace wm_napi {
 
 void StorageObject::define(Napi::Env env, Napi::Object exports, Environment &environment) {
@@ -14,15 +16,30 @@ void StorageObject::define(Napi::Env env, Napi::Object exports, Environment &env
 StorageObject::StorageObject(const Napi::CallbackInfo &info)
     : Napi::ObjectWrap<StorageObject>(info), api_(&Environment::of(info.Env()).api()) {}
 
+namespace {
+
+using Owned = std::unique_ptr<wm_storage, void (*)(wm_storage *)>;
+
+}  // namespace
+
 Napi::Object StorageObject::wrap(Napi::Env env, wm_storage *storage) {
   Environment &environment = Environment::of(env);
+  Owned owned(storage, environment.api().storage_release);
   Napi::Object object = environment.storage_class.New({});
   StorageObject *self = Napi::ObjectWrap<StorageObject>::Unwrap(object);
-  self->storage_ = storage;
+  self->storage_ = owned.release();
   // V8 counts it as garbage it could collect, so that forgotten tensors are found in time.
   self->reported_ = static_cast<int64_t>(environment.api().storage_bytes(storage));
   Napi::MemoryManagement::AdjustExternalMemory(env, self->reported_);
   return object;
+}
+
+Napi::Array StorageObject::wrap_all(Napi::Env env, const std::vector<wm_storage *> &storages) {
+  std::vector<Owned> owned;
+  for (wm_storage *storage : storages) owned.emplace_back(storage, Environment::of(env).api().storage_release);
+  Napi::Array result = Napi::Array::New(env, owned.size());
+  for (size_t i = 0; i < owned.size(); ++i) result.Set(static_cast<uint32_t>(i), wrap(env, owned[i].release()));
+  return result;
 }
 
 wm_storage *StorageObject::unwrap(Napi::Env env, Napi::Value value) {
