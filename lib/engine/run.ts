@@ -19,17 +19,16 @@ export function run<A extends Attrs>(card: OpCard<A>, inputs: readonly (Tensor |
   const merged = mergeAttrs(card, attrs);
   checkInputs(card as unknown as OpCard, inputs);
   const specs = card.shape(inputs.map((tensor) => tensor && { shape: tensor.shape, dtype: tensor.dtype }), merged);
+  const taped = currentContext().grad && inputs.some((tensor) => tensor?.gradValue);
+  if (taped && !card.grad && (card.inPlace || specs.some((spec) => isFloat(spec.dtype)))) {
+    throw new WordmaskError('E_USAGE', `${card.name}: has no gradient, and an input requires one: wrap the call in noGrad() or the input in stopGradient()`);
+  }
   const native = addon();
   const storages: (NativeStorage | null)[] = inputs.map((tensor) => tensor?.storage.native ?? null);
   const made = native.run(card.name, storages, describe(inputs, specs), packAttrs(merged), specs.length, currentContext().token);
   const outputs = specs.map((spec, i) => outputTensor(card as unknown as OpCard, inputs, i, made[i] as NativeStorage, spec));
   if (synchronous) reportNow(outputs);
-  if (currentContext().grad && !card.inPlace && inputs.some((tensor) => tensor?.gradValue)) {
-    if (card.grad) recordOp(card as unknown as OpCard, inputs, outputs, merged);
-    else if (specs.some((spec) => isFloat(spec.dtype))) {
-      throw new WordmaskError('E_USAGE', `${card.name}: has no gradient, and an input requires one: wrap the call in noGrad() or the input in stopGradient()`);
-    }
-  }
+  if (taped && card.grad) recordOp(card as unknown as OpCard, inputs, outputs, merged);
   return outputs;
 }
 

@@ -3,9 +3,12 @@ import { type ScopeFrame, currentContext, runInContext } from './context.js';
 import type { GradNode, GradValue } from './grad/node.js';
 import { Tensor } from './tensor.js';
 
+/** Method of classes that own tensors, so that a scope which returns one lets them live. */
+export const ownedTensors: unique symbol = Symbol('tensors');
+
 /**
- * Runs `fn` and frees every tensor made inside, except those in its result (a tensor, or arrays, plain objects and maps of
- * them) and those passed to `keep`. Works with async functions: the scope then ends when the promise settles.
+ * Runs `fn` and frees every tensor made inside, except those in its result (a tensor, `Grads`, or arrays, plain objects, maps
+ * and sets of them) and those passed to `keep`. Works with async functions: the scope then ends when the promise settles.
  */
 export function scope<T>(fn: () => T): T {
   const frame: ScopeFrame = { tensors: new Set(), nodes: new Set(), kept: new Set(), parent: currentContext().scope };
@@ -91,11 +94,24 @@ function reachable(tensors: Tensor[]): Set<GradNode> {
   return seen;
 }
 
-function tensorsIn(value: unknown, found: Tensor[] = [], depth = 0): Tensor[] {
-  if (value instanceof Tensor) found.push(value);
-  else if (depth > 8 || typeof value !== 'object' || value === null || ArrayBuffer.isView(value)) return found;
-  else if (Array.isArray(value)) for (const item of value) tensorsIn(item, found, depth + 1);
-  else if (value instanceof Map) for (const item of value.values()) tensorsIn(item, found, depth + 1);
-  else if (Object.getPrototypeOf(value) === Object.prototype) for (const item of Object.values(value)) tensorsIn(item, found, depth + 1);
+function tensorsIn(result: unknown): Tensor[] {
+  const found: Tensor[] = [];
+  const seen = new Set<object>();
+  const pending: unknown[] = [result];
+  while (pending.length > 0) {
+    const value = pending.pop();
+    if (typeof value !== 'object' || value === null || seen.has(value)) continue;
+    seen.add(value);
+    if (value instanceof Tensor) found.push(value);
+    else for (const item of partsOf(value)) pending.push(item);
+  }
   return found;
+}
+
+function partsOf(value: object): Iterable<unknown> {
+  if (Array.isArray(value) || value instanceof Set) return value;
+  if (value instanceof Map) return value.values();
+  if (ownedTensors in value) return (value as { [ownedTensors](): Iterable<Tensor> })[ownedTensors]();
+  const prototype: unknown = Object.getPrototypeOf(value);
+  return prototype === Object.prototype || prototype === null ? Object.values(value) : [];
 }

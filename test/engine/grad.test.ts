@@ -56,6 +56,8 @@ t.test('what the loss must be', async (t) => {
   backward(loss).dispose();
   t.throws(() => backward(loss), { code: 'E_USAGE', message: /walked before/ });
   t.throws(() => requireGrad(Tensor.from(Int32Array.of(1))), { code: 'E_USAGE' });
+  t.throws(() => assign(x, fill([2], 1)), { code: 'E_USAGE', message: /noGrad/ }, 'changed under the tape');
+  t.same(await list(x), [1, 2], 'refused before it ran');
   const mixed = noGrad(() => cast(x, 'f64'));
   t.throws(() => add(mixed, x), { code: 'E_OPTION' });
 });
@@ -108,6 +110,12 @@ t.test('checkpoint', async (t) => {
   t.throws(() => backward(sum(checkpoint(() => {
     throw new RangeError('mine');
   }, x))), RangeError);
+  await scope(async () => {
+    const before = await liveBytes();
+    const thin = checkpoint((v: Tensor) => sum(exp(exp(v.expand(4096, 2)))), x);
+    t.ok((await liveBytes()) - before < 4096, 'intermediates are not kept for the scope around it');
+    t.ok(Number.isFinite(await thin.item()));
+  });
 });
 
 t.test('freeze', async (t) => {
@@ -186,6 +194,9 @@ t.test('scopes and the tape', async (t) => {
     return grads.get(w) as Tensor;
   });
   t.same(await list(inside), [2, 4, 6], 'a gradient may be the result of a scope');
+  const all = scope(() => backward(sum(square(w))));
+  t.same(await list(all.get(w)), [2, 4, 6], 'and so may all of them');
+  all.dispose();
   for (const tensor of [w, loss, kept, held, orphan, inside]) tensor?.dispose();
   t.equal(await heldBytes(), before);
 });

@@ -132,6 +132,19 @@ t.test('scopes', async (t) => {
   t.same(await list(kept as Tensor), [4, 6, 8]);
   for (const tensor of [outer, kept, ...result.list, ...result.map.values()]) tensor?.dispose();
 
+  const odd = scope(() => {
+    const bare = Object.assign(Object.create(null), { a: fill([1], 1) }) as { a: Tensor };
+    let deep: unknown = fill([1], 2);
+    for (let i = 0; i < 20; i++) deep = [deep];
+    const loop: unknown[] = [bare, deep, new Set([fill([1], 3)])];
+    for (let i = 0; i < 1000; i++) loop.push(loop);
+    return loop;
+  });
+  const [bare, deep, set] = odd as [{ a: Tensor }, unknown[], Set<Tensor>];
+  const found = [bare.a, deep.flat(Number.POSITIVE_INFINITY)[0] as Tensor, ...set];
+  t.same(await Promise.all(found.map((tensor) => tensor.item())), [1, 2, 3], 'sets, bare objects, any depth, loops');
+  for (const tensor of found) tensor.dispose();
+
   t.throws(() => scope(() => {
     inner = fill([10], 1);
     throw new RangeError('mine');

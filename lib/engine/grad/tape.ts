@@ -7,7 +7,7 @@ import type { Attrs, OpCard } from '../card.js';
 import { currentContext, noGrad, runInContext } from '../context.js';
 import { isFloat } from '../dtype.js';
 import { add } from '../ops/math/add.js';
-import { scope } from '../scope.js';
+import { ownedTensors, scope } from '../scope.js';
 import { fill } from '../ops/shape/fill.js';
 import { sameShape, specText } from '../shapes.js';
 import { Parameter, Tensor } from '../tensor.js';
@@ -85,6 +85,9 @@ export class Grads {
   constructor(private readonly found: Map<GradValue, Tensor>) {}
   get(tensor: Tensor): Tensor | undefined {
     return tensor.gradValue && this.found.get(tensor.gradValue);
+  }
+  [ownedTensors](): Iterable<Tensor> {
+    return this.found.values();
   }
   dispose(): void {
     for (const tensor of this.found.values()) tensor.dispose();
@@ -226,7 +229,7 @@ class MarkerNode extends GradNode {
 export function checkpoint<R extends Tensor | Tensor[]>(fn: (...xs: Tensor[]) => R, ...xs: Tensor[]): R {
   // A value that `fn` hands through gets a handle of its own: the input keeps its place on the tape.
   const own = (tensor: Tensor) => (xs.includes(tensor) || tensor.gradValue ? tensor.detach() : tensor);
-  const result = noGrad(() => fn(...xs));
+  const result = noGrad(() => scope(() => fn(...xs)));
   const outputs = Array.isArray(result) ? result.map(own) : own(result);
   if (currentContext().grad) register(new CheckpointNode(fn, xs), [outputs].flat());
   return outputs as R;
