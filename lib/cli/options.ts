@@ -102,7 +102,7 @@ const rows: readonly Row[] = [
   ['printConfig', '--print-config', 'flag', 'general', 'print the options in force and where they come from'],
   ['json', '--json', 'flag', 'general', 'one JSON object on stdout'],
   ['jsonl', '--jsonl', 'flag', 'general', 'one JSON line an item on stdout'],
-  ['quiet', '-q, --quiet', 'flag', 'general', 'errors only'],
+  ['quiet', '-q, --quiet', 'flag', 'general', 'no messages but errors'],
   ['verbose', '--verbose', 'flag', 'general', 'more messages'],
 ];
 

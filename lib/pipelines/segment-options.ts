@@ -56,6 +56,13 @@ export interface CheckedOptions {
   readonly system: Readonly<Record<string, unknown>>;
 }
 
+/** Where one of several forms is allowed, zod says only that none fits. */
+const allowed: Readonly<Record<string, string>> = {
+  size: "allowed are 'native' and a whole number of pixels",
+  tile: "allowed are 'auto' and a whole number of pixels",
+  refine: "allowed are none, pamr, crf and an object { name, ...parameters } (pamr: steps, dilations; crf: iterations, gaussian, bilateral)",
+};
+
 /** Splits and checks. @throws E_OPTION naming the option, its value and what is allowed */
 export function checkSegmentOptions(options: SegmentOptions): CheckedOptions {
   if (typeof options !== 'object' || options === null || Array.isArray(options)) throw new WordmaskError('E_USAGE', `options must be an object, got ${show(options)}`);
@@ -75,7 +82,7 @@ export function checkSegmentOptions(options: SegmentOptions): CheckedOptions {
   if (!parsed.success) {
     const issue = parsed.error.issues[0];
     const option = issue?.path.join('.') ?? '';
-    throw new WordmaskError('E_OPTION', `segment: option ${option} is ${show(common[String(issue?.path[0])])}; ${issue?.message}`, { details: { option, value: common[String(issue?.path[0])] } });
+    throw new WordmaskError('E_OPTION', `segment: option ${option} is ${show(common[String(issue?.path[0])])}; ${allowed[option] ?? issue?.message}`, { details: { option, value: common[String(issue?.path[0])] } });
   }
   if (parsed.data.size !== undefined && parsed.data.size !== 'native') system.shortSide = parsed.data.size;
   if (parsed.data.window !== undefined) system.crop = parsed.data.window;

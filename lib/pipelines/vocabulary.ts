@@ -34,7 +34,7 @@ export class Vocabulary {
 
   /** Reads a vocabulary file, with the features of the same stem if they are there. @throws E_VOCAB, E_DISK, E_WEIGHTS */
   static async load(file: string, options: { signal?: AbortSignal; limits?: VocabularyOptions['limits'] } = {}): Promise<Vocabulary> {
-    const bytes = await readFileLimited(file, { limit: fileLimit, signal: options.signal });
+    const bytes = await readFileLimited(file, { limit: fileLimit, signal: options.signal, code: 'E_VOCAB' });
     const { spec, encoder } = VocabularySpec.fromJSON(bytes, file, options.limits);
     if (encoder === undefined) return new Vocabulary(spec);
     const features = await readFeatures(featuresPath(file), spec.prompts.length);

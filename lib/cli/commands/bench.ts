@@ -12,7 +12,7 @@ import { packageVersion } from '../../util/version.js';
 import { exit } from '../exit-codes.js';
 import { expandInputs } from '../inputs.js';
 import { type Machine, machine } from '../machine.js';
-import { type Output, table } from '../output.js';
+import { count, type Output, table } from '../output.js';
 import { Progress } from '../progress.js';
 import type { Context } from '../run.js';
 import { openModel, readVocabulary, requireModel, segmentOptions, textOption } from '../setup.js';
@@ -177,7 +177,7 @@ function print(
     `${String(model.system)} in ${String(model.dtype)} on ${String(model.device)}: ${here.cpu}, ${here.tier}, ${here.threads} threads; node ${here.node}, wordmask ${packageVersion}`,
   );
   output.line(
-    `${images}, ${vocabulary.labels} labels with ${vocabulary.prompts} prompts; opened in ${Math.round(openMs)} ms, words encoded in ${Math.round(compileMs)} ms`,
+    `${images}, ${count(vocabulary.labels, 'label')} with ${count(vocabulary.prompts, 'prompt')}; opened in ${Math.round(openMs)} ms, words encoded in ${Math.round(compileMs)} ms`,
   );
   for (const { name, runs, median, p95, p99, best, imagesPerSecond, stages, peakHostBytes, peakDeviceBytes } of cases) {
     const rows = [
@@ -194,7 +194,7 @@ function print(
           .join(', '),
       ],
     ];
-    output.line(`${name}, ${runs} runs`);
+    output.line(`${name}, ${count(runs, 'run')}`);
     for (const line of table(rows)) output.line(`  ${line}`);
   }
 }

@@ -6,7 +6,7 @@ import { formatBytes } from '../../util/bytes.js';
 import { WordmaskError } from '../../util/errors.js';
 import type { WeightSet } from '../../weights/index.js';
 import { exit } from '../exit-codes.js';
-import { type Output, table } from '../output.js';
+import { count, type Output, table } from '../output.js';
 import { Progress } from '../progress.js';
 import type { Context } from '../run.js';
 import { type Options, textOption } from '../setup.js';
@@ -84,7 +84,7 @@ export async function modelsVerify({ args, options, output, interrupt }: Context
     await weights.close();
   }
   const unknown = checks.filter(({ status }) => status === 'unknown').length;
-  if (unknown > 0) output.note(`${unknown} files have no recorded hash: their content was not compared`);
+  if (unknown > 0) output.note(`${count(unknown, 'file')} without a recorded hash: the content was not compared`);
   return exit.done;
 }
 

@@ -9,7 +9,7 @@ import { formatBytes } from '../../util/bytes.js';
 import { isWordmaskError, type WordmaskError } from '../../util/errors.js';
 import { exit } from '../exit-codes.js';
 import type { Job } from '../names.js';
-import { table } from '../output.js';
+import { count, table } from '../output.js';
 import { Progress } from '../progress.js';
 import type { Context } from '../run.js';
 
@@ -85,7 +85,7 @@ function show({ context, model, vocab }: DryRun, images: readonly PlannedImage[]
     return;
   }
   output.line(
-    `${images.length} images, ${vocab.labels.length} labels with ${vocab.spec.prompts.length} prompts; ${system} on ${device} in ${dtype}, weights ${formatBytes(weights)}`,
+    `${count(images.length, 'image')}, ${count(vocab.labels.length, 'label')} with ${count(vocab.spec.prompts.length, 'prompt')}; ${system} on ${device} in ${dtype}, weights ${formatBytes(weights)}`,
   );
   const rows = images.map(({ input, width, height, plan, outputs, error }) =>
     error
@@ -93,7 +93,7 @@ function show({ context, model, vocab }: DryRun, images: readonly PlannedImage[]
       : [
           input,
           width === undefined ? '?' : `${width} x ${height}`,
-          plan ? `${plan.tiles} windows` : '',
+          plan ? count(plan.tiles, 'window') : '',
           plan ? formatBytes(plan.deviceBytes + plan.hostBytes) : '',
           plan ? `${plan.route}${plan.fits ? '' : ', DOES NOT FIT'}` : '',
           outputs.join(', '),

@@ -13,6 +13,7 @@ import { exit, exitCodeOf } from '../exit-codes.js';
 import { expandInputs, parseShard, takeShard } from '../inputs.js';
 import { type ImageRecord, Manifest, type OutputRecord } from '../manifest.js';
 import { type Job, nameOutputs, protectInputs } from '../names.js';
+import { count } from '../output.js';
 import { Progress } from '../progress.js';
 import type { Context } from '../run.js';
 import {
@@ -58,7 +59,11 @@ export async function segment(context: Context): Promise<number> {
   const jobs = takeShard(nameOutputs(images, formats), textOption(options, 'shard'));
   const toStdout = folder === '-';
   if (toStdout) checkStdout(jobs, formats, context);
-  else protectInputs(jobs, folder);
+  else {
+    protectInputs(jobs, folder);
+    // A folder that cannot be made is told before minutes of work, not after.
+    if (!options.dryRun) await guardDisk('create', folder, () => makeFolder(folder));
+  }
   const given = segmentOptions(options);
   await using model = await openModel(modelName, options, output, interrupt.signal);
   if (options.dryRun) return dryRun({ context, model, vocab, jobs, options: given, folder });
@@ -217,7 +222,7 @@ function finish(
   const left = open.length - results.length;
   if (manifest && folder !== undefined) {
     output.note(
-      `${results.length - failed.length} images done${failed.length > 0 ? `, ${failed.length} failed` : ''}${left > 0 ? `, ${left} left` : ''}; ${manifest.path}`,
+      `${count(results.length - failed.length, 'image')} done${failed.length > 0 ? `, ${failed.length} failed` : ''}${left > 0 ? `, ${left} left` : ''}; ${manifest.path}`,
     );
     if (left > 0) output.note(`to go on: ${resumeHint(argv)}`);
   }
@@ -304,7 +309,7 @@ function summary(
   skipped: number,
 ): Record<string, unknown> {
   return {
-    model: model.info,
+    model: { system: model.info.system, device: model.info.device, dtype: model.info.dtype, hash: model.info.hash },
     vocabulary: vocab.hash,
     settings,
     manifest: manifest?.path ?? null,

@@ -5,7 +5,7 @@ import type { Label } from '../../text/index.js';
 import { WordmaskError } from '../../util/errors.js';
 import { canonicalJson } from '../../util/json.js';
 import { exit } from '../exit-codes.js';
-import { table } from '../output.js';
+import { count, table } from '../output.js';
 import { Progress } from '../progress.js';
 import type { Context } from '../run.js';
 import { labelsOfList, type Options, openModel, readVocabulary, textOption, vocabularyOptions } from '../setup.js';
@@ -40,7 +40,7 @@ export async function vocabBuild({ args, options, output, interrupt }: Context):
       });
     else
       output.note(
-        `${file}: ${vocab.labels.length} labels, ${vocab.spec.prompts.length} prompts${vocab.encoders.length > 0 ? ', with text features' : ''}`,
+        `${file}: ${count(vocab.labels.length, 'label')}, ${count(vocab.spec.prompts.length, 'prompt')}${vocab.encoders.length > 0 ? ', with text features' : ''}`,
       );
   }
   return exit.done;
@@ -58,7 +58,7 @@ export async function vocabShow({ args, options, output }: Context): Promise<num
   const choice =
     templates === undefined ? "the system's own" : (templates.name ?? `${templates.list.length} of its own`);
   output.line(
-    `${vocab.labels.length} labels, ${prompts.length} prompts; templates: ${choice}; ensemble: ${ensemble}; background: ${policyText(background)}`,
+    `${count(vocab.labels.length, 'label')}, ${count(prompts.length, 'prompt')}; templates: ${choice}; ensemble: ${ensemble}; background: ${policyText(background)}`,
   );
   output.line(
     `hash ${vocab.hash}${vocab.encoders.length > 0 ? `, features for ${vocab.encoders.join(', ')}` : ', no features'}`,
