@@ -22,6 +22,7 @@ const remedies: Record<string, string> = {
   ENOENT: 'no such file or folder: check the path, create the folder first',
   ENOTDIR: 'a part of the path is a file, not a folder: check the path',
   EISDIR: 'this is a folder, not a file: check the path',
+  EEXIST: 'a file of that name is in the way: choose another name',
   ENOTEMPTY: 'this is a folder, not a file: check the path',
   ENAMETOOLONG: 'the name is too long: choose a shorter one',
   ELOOP: 'the symbolic links form a loop: check the path',

@@ -7,6 +7,9 @@ import { loadLabels, saveLabels } from '#lib/entry/formats.js';
 import { clipTinyFolder, data, needsData } from '../helpers/data.js';
 import { wordmask } from './command.js';
 
+// On a busy machine every start of the command takes seconds.
+t.setTimeout(300_000);
+
 async function folder(t: Test): Promise<string> {
   const root = await mkdtemp(join(tmpdir(), 'wordmask-cli-'));
   t.teardown(() => rm(root, { recursive: true, force: true }));

@@ -9,6 +9,9 @@ import { decodeImage } from '#lib/image/decode.js';
 import { clipTinyFolder, data, needsData } from '../helpers/data.js';
 import { type Result, type RunOptions, wordmask } from './command.js';
 
+// On a busy machine every start of the command takes seconds.
+t.setTimeout(300_000);
+
 const quick = ['--size', '32', '--refine', 'none'];
 
 interface Place {
