@@ -10,7 +10,9 @@ for (const list of lists) {
   const started = performance.now();
   const result = await model.segment(features, vocabulary);
   const [largest] = result.segments.toSorted((a, b) => b.area - a.area);
-  console.log(`${list}: mostly ${vocabulary.labels[largest.label].name}, ${(performance.now() - started).toFixed(1)} ms`);
+  console.log(
+    `${list}: mostly ${vocabulary.labels[largest.label].name}, ${(performance.now() - started).toFixed(1)} ms`,
+  );
 }
 features.dispose();
 await model.dispose();

@@ -7,9 +7,12 @@ import { open } from 'wordmask';
 const [name, folder, ...images] = process.argv.slice(2);
 await mkdir(folder, { recursive: true });
 const model = await open(name);
-const vocabulary = await model.vocabulary(['sky', 'grass', 'cat', 'dog'], { background: { mode: 'threshold', value: 0.2 } });
+const vocabulary = await model.vocabulary(['sky', 'grass', 'cat', 'dog'], {
+  background: { mode: 'threshold', value: 0.2 },
+});
 for await (const item of model.stream(images, vocabulary, { batch: 'auto' })) {
-  if (item.ok) console.log(`wrote ${await item.value.save(join(folder, `${basename(item.input)}.json`), { format: 'coco' })}`);
+  if (item.ok)
+    console.log(`wrote ${await item.value.save(join(folder, `${basename(item.input)}.json`), { format: 'coco' })}`);
   else console.log(`${item.input}: ${item.error.code} ${item.error.message}`);
 }
 await model.dispose();

@@ -1,2 +1,8 @@
 /** `wordmask/backbones`: encoders for raw use. */
-export { type Backbone, type BackboneInput, type LoadBackboneOptions, loadBackbone, preprocess } from '../registry/backbones.js';
+export {
+  type Backbone,
+  type BackboneInput,
+  type LoadBackboneOptions,
+  loadBackbone,
+  preprocess,
+} from '../registry/backbones.js';

@@ -1,7 +1,7 @@
 /** What `segment` returns: label map, planes, segments, legend, and how it came about. */
 import type { FormatFile, LabelArray, LabelResult, LabelSegment, LegendEntry, Plane, WriteOptions } from '../formats/format.js';
 import { saveLabels, writeLabels } from '../formats/index.js';
-import { Mask, masksOfLabels } from '../image/mask.js';
+import { type Box, Mask, masksOfLabels } from '../image/mask.js';
 import { type OverlayOptions, type RgbImage, renderOverlay } from '../image/overlay.js';
 import { WordmaskError, show } from '../util/errors.js';
 import { inSlices } from '../util/slices.js';
@@ -13,13 +13,20 @@ export interface ResultPlane extends Plane {
   readonly offset: 0;
 }
 
+/** The pixels of one label. */
+export interface Segment extends LabelSegment {
+  readonly area: number;
+  readonly bbox: Box;
+  readonly mask: Mask;
+}
+
 export interface SegmentationParts {
   readonly width: number;
   readonly height: number;
   readonly labels: LabelArray;
   readonly vocab: Vocabulary;
   readonly planes: Partial<Record<'score' | 'margin' | 'entropy' | 'topk' | 'topkScores' | 'probabilities', ResultPlane>>;
-  readonly segments: readonly LabelSegment[];
+  readonly segments: readonly Segment[];
   readonly timings: Readonly<Record<string, number>>;
   readonly warnings: readonly string[];
   readonly provenance: Readonly<Record<string, unknown>>;
@@ -45,7 +52,7 @@ export class Segmentation {
   /** All label probabilities, f32 [Q, H, W]. */
   readonly probabilities?: ResultPlane;
   /** One segment a label that occurs, in order of labels. */
-  readonly segments: readonly LabelSegment[];
+  readonly segments: readonly Segment[];
   /** Milliseconds by stage. */
   readonly timings: Readonly<Record<string, number>>;
   readonly warnings: readonly string[];
@@ -119,7 +126,7 @@ export function plane(data: ResultPlane['data'], shape: readonly number[]): Resu
 }
 
 /** One segment a label: its pixels, area, box, and mean score. */
-export async function segmentsOf(labels: LabelArray, width: number, height: number, score: Float32Array | undefined, signal?: AbortSignal): Promise<LabelSegment[]> {
+export async function segmentsOf(labels: LabelArray, width: number, height: number, score: Float32Array | undefined, signal?: AbortSignal): Promise<Segment[]> {
   const nothing = 2 ** (8 * labels.BYTES_PER_ELEMENT) - 1;
   const masks = await masksOfLabels(labels, width, height, nothing, signal);
   const sums = new Map<number, number>();

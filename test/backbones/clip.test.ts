@@ -23,7 +23,9 @@ interface Reference {
 }
 
 function part(values: Map<string, Loaded>, prefix: string): Map<string, Loaded> {
-  return new Map([...values].flatMap(([name, value]) => (name.startsWith(prefix) ? [[name.slice(prefix.length), value]] : [])));
+  return new Map(
+    [...values].flatMap(([name, value]) => (name.startsWith(prefix) ? [[name.slice(prefix.length), value]] : [])),
+  );
 }
 
 async function fixture(): Promise<Reference> {
@@ -35,8 +37,12 @@ async function fixture(): Promise<Reference> {
   gradients.delete(table);
   const expected = new Map([...all].filter(([name]) => !/^(input|grad)\.|^(contrastive_loss|preprocess)$/.test(name)));
   return {
-    folder: miniFolder(), inputs, expected, gradients,
-    tokenRows: inputs.get('token_rows')?.data as Int32Array, loss: all.get('contrastive_loss')?.data[0] as number,
+    folder: miniFolder(),
+    inputs,
+    expected,
+    gradients,
+    tokenRows: inputs.get('token_rows')?.data as Int32Array,
+    loss: all.get('contrastive_loss')?.data[0] as number,
   };
 }
 
@@ -44,7 +50,8 @@ async function reference(): Promise<Reference> {
   const file = (name: string) => loadAll(data('reference-models/clip-tiny', `${name}.safetensors`));
   const [inputs, expected, gradients] = await Promise.all(['inputs', 'expected', 'gradients'].map(file));
   const loss = expected?.get('contrastive_loss_first_two_texts')?.data[0] as number;
-  for (const name of [...(expected as Map<string, Loaded>).keys()]) if (name.startsWith('contrastive')) expected?.delete(name);
+  for (const name of [...(expected as Map<string, Loaded>).keys()])
+    if (name.startsWith('contrastive')) expected?.delete(name);
   gradients?.set('token_rows', gradients.get('token_embedding_rows') as Loaded);
   gradients?.delete('token_embedding_rows');
   const tokenRows = inputs?.get('token_embedding_row_ids')?.data as Int32Array;
@@ -70,7 +77,10 @@ async function values(t: Test, { folder, inputs, expected }: Reference): Promise
   backbone.dispose();
 }
 
-async function gradientsOfLoss(t: Test, { folder, inputs, gradients, tokenRows, loss: wantLoss }: Reference): Promise<void> {
+async function gradientsOfLoss(
+  t: Test,
+  { folder, inputs, gradients, tokenRows, loss: wantLoss }: Reference,
+): Promise<void> {
   const backbone = await loadBackbone(folder);
   await scope(async () => {
     const input = (name: string) => inputs.get(name) as { data: Float32Array; shape: number[] };
@@ -97,7 +107,10 @@ async function gradientsOfLoss(t: Test, { folder, inputs, gradients, tokenRows, 
       const largest = Math.max(...Array.from(want.data, Math.abs));
       const error = maxError(actual, want.data);
       // A key bias has no gradient in theory: both sides hold rounding noise.
-      t.ok(error <= 1e-4 * largest || error < 1e-6, `${name}: error ${error.toExponential(2)} of ${largest.toExponential(2)}`);
+      t.ok(
+        error <= 1e-4 * largest || error < 1e-6,
+        `${name}: error ${error.toExponential(2)} of ${largest.toExponential(2)}`,
+      );
     }
   });
   backbone.dispose();
@@ -106,7 +119,9 @@ async function gradientsOfLoss(t: Test, { folder, inputs, gradients, tokenRows, 
 t.test('values, fixture', async (t) => values(t, await fixture()));
 t.test('gradients of the contrastive loss, fixture', async (t) => gradientsOfLoss(t, await fixture()));
 t.test('values, reference model', needsData, async (t) => values(t, await reference()));
-t.test('gradients of the contrastive loss, reference model', needsData, async (t) => gradientsOfLoss(t, await reference()));
+t.test('gradients of the contrastive loss, reference model', needsData, async (t) =>
+  gradientsOfLoss(t, await reference()),
+);
 
 t.test('tokens of the fixture', async (t) => {
   const tokenizer = await loadTokenizer(miniFolder());

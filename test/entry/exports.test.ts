@@ -8,8 +8,8 @@ import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import t from 'tap';
 import ts from 'typescript';
-import * as ops from '#lib/engine/ops/index.js';
 import { opCards } from '#lib/engine/index.js';
+import * as ops from '#lib/engine/ops/index.js';
 import { root } from '../helpers/fixture.js';
 
 const golden = join(root, 'test', 'golden', 'exports.json');
@@ -27,8 +27,16 @@ function declared(): Record<string, Names> {
   const modules = Object.entries(entries).flatMap(([name, entry]) =>
     typeof entry === 'string' ? [] : [[name.replace('.', 'wordmask'), join(root, entry.types)] as const],
   );
-  const options = { module: ts.ModuleKind.NodeNext, moduleResolution: ts.ModuleResolutionKind.NodeNext, noLib: true, types: [] };
-  const program = ts.createProgram(modules.map(([, file]) => file), options);
+  const options = {
+    module: ts.ModuleKind.NodeNext,
+    moduleResolution: ts.ModuleResolutionKind.NodeNext,
+    noLib: true,
+    types: [],
+  };
+  const program = ts.createProgram(
+    modules.map(([, file]) => file),
+    options,
+  );
   const checker = program.getTypeChecker();
   const found: Record<string, Names> = {};
   for (const [name, file] of modules) {
@@ -46,7 +54,11 @@ function declared(): Record<string, Names> {
 t.test('names of every entry', async (t) => {
   const found = declared();
   if (process.env.UPDATE_GOLDEN) writeFileSync(golden, `${JSON.stringify(found, null, 2)}\n`);
-  t.same(found, JSON.parse(readFileSync(golden, 'utf8')), 'test/golden/exports.json (its header in this file says how to update)');
+  t.same(
+    found,
+    JSON.parse(readFileSync(golden, 'utf8')),
+    'test/golden/exports.json (its header in this file says how to update)',
+  );
   const require = createRequire(import.meta.url);
   for (const [name, { values }] of Object.entries(found)) {
     const imported = (await import(name)) as Record<string, unknown>;
@@ -63,10 +75,28 @@ const promised: Record<string, string[]> = {
   wordmask: ['open', 'Vocabulary', 'Mask', 'Segmentation', 'WordmaskError', 'devices', 'plan'],
   'wordmask/backbones': ['loadBackbone', 'preprocess'],
   'wordmask/native': [
-    'denseCrf', 'pamr', 'attention', 'resize', 'slidingWindows', 'gaussianBlur', 'connectedComponents', 'capi', 'includeDir', 'cmakeDir', 'abiVersion',
+    'denseCrf',
+    'pamr',
+    'attention',
+    'resize',
+    'slidingWindows',
+    'gaussianBlur',
+    'connectedComponents',
+    'capi',
+    'includeDir',
+    'cmakeDir',
+    'abiVersion',
   ],
   'wordmask/train': ['Tensor', 'backward', 'noGrad', 'scope', 'checkpoint', 'freeze', 'losses'],
-  'wordmask/eval': ['confusion', 'semanticScores', 'reduceZeroLabel', 'panopticQuality', 'maskAp', 'boundaryScores', 'harmonic'],
+  'wordmask/eval': [
+    'confusion',
+    'semanticScores',
+    'reduceZeroLabel',
+    'panopticQuality',
+    'maskAp',
+    'boundaryScores',
+    'harmonic',
+  ],
   'wordmask/text': ['loadTokenizer', 'templates', 'classes'],
   'wordmask/formats': ['readLabels', 'writeLabels', 'formatNames', 'Mask'],
 };

@@ -16,8 +16,8 @@ import {
   panopticQuality,
   reduceZeroLabel,
   semanticScores,
-} from '#lib/entry/eval.js';
-import { Mask, readLabels, vocColour } from '#lib/entry/formats.js';
+} from 'wordmask/eval';
+import { Mask, readLabels, vocColour } from 'wordmask/formats';
 
 const data = process.env.WORDMASK_TEST_DATA;
 const skip = data ? false : 'WORDMASK_TEST_DATA is not set';

@@ -13,12 +13,23 @@ const out = t.testdir();
 const images = [miniScene, 'nothing.png', miniScene];
 
 const programs: Record<string, { args: string[]; prints: RegExp[] }> = {
-  'segment.mjs': { args: [model, miniScene, join(out, 'mask.png'), 'cat', 'dog', 'grass|sky'], prints: [/% of the picture, mean score 0\.\d/] },
-  'many-words.mjs': { args: [`clip:${model}`, miniScene, 'cat,dog|puppy', 'sky'], prints: [/^cat,dog\|puppy: mostly (cat|dog)/m, /^sky: mostly sky/m] },
-  'stream.mjs': { args: [model, join(out, 'coco'), ...images], prints: [/^wrote .*scene\.png\.json$/m, /^nothing\.png: E_/m] },
+  'segment.mjs': {
+    args: [model, miniScene, join(out, 'mask.png'), 'cat', 'dog', 'grass|sky'],
+    prints: [/% of the picture, mean score 0\.\d/],
+  },
+  'many-words.mjs': {
+    args: [`clip:${model}`, miniScene, 'cat,dog|puppy', 'sky'],
+    prints: [/^cat,dog\|puppy: mostly (cat|dog)/m, /^sky: mostly sky/m],
+  },
+  'stream.mjs': {
+    args: [model, join(out, 'coco'), ...images],
+    prints: [/^wrote .*scene\.png\.json$/m, /^nothing\.png: E_/m],
+  },
 };
 
-t.test('every example is run', async (t) => t.same(readdirSync(join(root, 'examples')).sort(), Object.keys(programs).sort()));
+t.test('every example is run', async (t) =>
+  t.same(readdirSync(join(root, 'examples')).sort(), Object.keys(programs).sort()),
+);
 
 for (const [file, { args, prints }] of Object.entries(programs)) {
   t.test(file, async (t) => {

@@ -1,5 +1,14 @@
 /** Compiled, never run: the public types as a program of a user meets them. */
-import { Mask, type Model, open, plan, type Segmentation, type StreamResult, Vocabulary, WordmaskError } from 'wordmask';
+import {
+  type Mask,
+  type Model,
+  open,
+  plan,
+  type Segmentation,
+  type StreamResult,
+  Vocabulary,
+  WordmaskError,
+} from 'wordmask';
 import { type Backbone, loadBackbone, preprocess } from 'wordmask/backbones';
 import { confusion, semanticScores } from 'wordmask/eval';
 import { type FormatFile, type LabelResult, readLabels, saveLabels, writeLabels } from 'wordmask/formats';
@@ -12,11 +21,19 @@ type Same<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 
 function assertType<_T extends true>(): void {}
 
 export async function readme(paths: string[], signal: AbortSignal): Promise<void> {
-  await using model = await open('naclip:openai/clip-vit-base-patch16', { device: 'auto', dtype: 'auto', memory: '4GiB', signal });
-  const vocab = await model.vocabulary(['cat', 'dog|puppy', { name: 'grass', prompts: ['grass', 'lawn'], color: [0, 128, 0] }], {
-    templates: 'clip80',
-    background: { mode: 'threshold', value: 0.4 },
+  await using model = await open('naclip:openai/clip-vit-base-patch16', {
+    device: 'auto',
+    dtype: 'auto',
+    memory: '4GiB',
+    signal,
   });
+  const vocab = await model.vocabulary(
+    ['cat', 'dog|puppy', { name: 'grass', prompts: ['grass', 'lawn'], color: [0, 128, 0] }],
+    {
+      templates: 'clip80',
+      background: { mode: 'threshold', value: 0.4 },
+    },
+  );
   const result = await model.segment('photo.jpg', vocab, { refine: 'crf', outputs: ['labels', 'score'] });
   assertType<Same<typeof result, Segmentation>>();
   await result.save('photo.png', { format: 'voc' });
@@ -62,13 +79,26 @@ export function partial(results: StreamResult[]): string[] {
 
 export async function lower(folder: string): Promise<void> {
   const backbone: Backbone = await loadBackbone(folder, { dtype: 'fp32' });
-  const { image_embeds } = await backbone.inspect({ pixel_values: await preprocess('photo.jpg', 224) }, ['image_embeds']);
-  const values = backbone.forward({ pixel_values: Tensor.from(new Float32Array(3 * 32 * 32), [1, 3, 32, 32]) }, ['image_embeds']);
+  const { image_embeds } = await backbone.inspect({ pixel_values: await preprocess('photo.jpg', 224) }, [
+    'image_embeds',
+  ]);
+  const values = backbone.forward({ pixel_values: Tensor.from(new Float32Array(3 * 32 * 32), [1, 3, 32, 32]) }, [
+    'image_embeds',
+  ]);
   const array = { data: new Float32Array(16), shape: [1, 1, 4, 4] };
-  const result: ArrayResult = await attention(array, array, array, { causal: true, mask: { data: [0, 1], shape: [1, 2] } });
-  await denseCrf({ data: new Uint8Array(12), width: 2, height: 2 }, { data: new Float32Array(8), shape: [2, 2, 2] }, {
-    gaussian: { sxy: 3, compat: 3 }, bilateral: { sxy: [80, 80], srgb: 13, compat: 10 }, iterations: 5,
+  const result: ArrayResult = await attention(array, array, array, {
+    causal: true,
+    mask: { data: [0, 1], shape: [1, 2] },
   });
+  await denseCrf(
+    { data: new Uint8Array(12), width: 2, height: 2 },
+    { data: new Float32Array(8), shape: [2, 2, 2] },
+    {
+      gaussian: { sxy: 3, compat: 3 },
+      bilateral: { sxy: [80, 80], srgb: 13, compat: 10 },
+      iterations: 5,
+    },
+  );
   await pamr(array, array, { dilations: [1, 2], iterations: 1 });
   await resize(array, { width: 8, height: 8, mode: 'torch_bicubic', scale: 2.1 });
   // @ts-expect-error an unknown mode
@@ -79,7 +109,19 @@ export async function lower(folder: string): Promise<void> {
   const many: number[][] = tokenizer.encode(['a cat', 'a dog']);
   const scores = semanticScores(confusion(new Uint8Array(4), new Uint8Array(4), { numClasses: 2, ignore: 255 }));
   const labels = await readLabels('voc', new Uint8Array(8));
-  console.log(image_embeds?.shape, values, result.data, boxes, ids, many, scores.mIoU, labels.width, await writeLabels('png', labels), classes, templates);
+  console.log(
+    image_embeds?.shape,
+    values,
+    result.data,
+    boxes,
+    ids,
+    many,
+    scores.mIoU,
+    labels.width,
+    await writeLabels('png', labels),
+    classes,
+    templates,
+  );
 }
 
 export async function train(): Promise<number> {
