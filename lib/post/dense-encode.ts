@@ -45,11 +45,13 @@ export function planWindows(width: number, height: number, patch: number, option
   const boxes = slidingWindows(canvas.width, canvas.height, whole ? { crop: 0 } : { crop, stride: options.stride || crop }).data;
   const windowHeight = (boxes[2] as number) - (boxes[0] as number);
   const windowWidth = (boxes[3] as number) - (boxes[1] as number);
-  const pad = padding(windowHeight, windowWidth, patch, options.padToPatch);
+  // One step from the map to the picture: the published code pads windows alone.
+  const rule = whole && options.oneStep ? 'none' : options.padToPatch;
+  const pad = padding(windowHeight, windowWidth, patch, rule);
   const [top, left, bottom, right] = pad;
   const padded = { height: windowHeight + top + bottom, width: windowWidth + left + right };
   // ClearCLIP cuts the stretched map back to the window; MaskCLIP stretches the padded grid over the unpadded size.
-  const stretched = options.padToPatch === 'centre'
+  const stretched = rule === 'centre'
     ? { ...padded, top, left }
     : { width: windowWidth, height: windowHeight, top: 0, left: 0 };
   return {

@@ -16,6 +16,7 @@ const activationAliases: Record<string, string> = { GELU: 'gelu', QuickGELU: 'qu
 
 const side = z.number().int().min(1).max(65535);
 const cropSide = z.number().int().min(0).max(65535);
+const templateList = z.array(z.string().max(1024).refine((text) => text.split('{}').length === 2, 'needs exactly one {} each, where the word goes')).min(1).max(128);
 const triple = z.tuple([z.number(), z.number(), z.number()]);
 const deviation = z.tuple([z.number().gt(0), z.number().gt(0), z.number().gt(0)]);
 
@@ -38,7 +39,7 @@ const shape = {
   std: deviation,
   positions: z.enum(['exact', 'plus0.1']),
   renormalise: z.boolean(),
-  templates: z.union([z.string(), z.array(z.string())]),
+  templates: z.union([z.string(), templateList]),
   averaging: z.enum(['normalise-mean-normalise', 'mean-normalise']),
   activation: z.preprocess((v) => (typeof v === 'string' ? (activationAliases[v] ?? v) : v), z.enum(['quick_gelu', 'gelu', 'model'])),
   layerNormEps: z.number().min(0).max(0.1),
@@ -59,7 +60,9 @@ function expandAliases(given: Record<string, unknown>): Record<string, unknown> 
     rest.residual ??= arch === 'vanilla';
     rest.ffn ??= arch === 'vanilla';
   }
-  if (pamrSteps !== undefined || pamrDilations !== undefined) rest.pamr ??= { steps: pamrSteps ?? 10, dilations: pamrDilations ?? [8, 16] };
+  if (pamrSteps !== undefined || pamrDilations !== undefined) {
+    rest.pamr ??= { ...(pamrSteps !== undefined && { steps: pamrSteps }), ...(pamrDilations !== undefined && { dilations: pamrDilations }) };
+  }
   return rest;
 }
 
@@ -79,7 +82,8 @@ export function denseOptions(defaults: DenseOptions, ...layers: readonly (Readon
         const guess = nearest(key, denseOptionNames);
         throw new WordmaskError('E_OPTION', `unknown option ${show(key)}${guess ? `, did you mean '${guess}'?` : ''}`, { details: { option: key } });
       }
-      merged[key] = key === 'pamr' && typeof value === 'object' ? { ...defaults.pamr, ...value } : value;
+      // Parts of `pamr` that a layer does not name stay as the layers below it have them.
+      merged[key] = key === 'pamr' && typeof value === 'object' && value !== null ? { ...(merged.pamr as object), ...value } : value;
     }
   }
   const parsed = schema.safeParse(merged);

@@ -48,18 +48,23 @@ const textSchema = z.object({
 const schema = z.object({
   model_type: z.literal('clip'),
   projection_dim: size(16384).default(512),
-  vision_config: visionSchema.prefault({}),
-  text_config: textSchema.prefault({}),
+  vision_config: visionSchema.nullish().transform((v) => v ?? visionSchema.parse({})),
+  text_config: textSchema.nullish().transform((v) => v ?? textSchema.parse({})),
+  vision_config_dict: visionSchema.nullish(),
+  text_config_dict: textSchema.nullish(),
 });
 
 /** @throws E_MODEL_FORMAT naming the key, the value and what is allowed */
 export function parseClipConfig(file: string, json: unknown): ClipConfig {
   const parsed = schema.safeParse(json);
   if (!parsed.success) {
-    const problems = parsed.error.issues.map((issue) => `${issue.path.join('.') || 'the file'}: ${issue.message}`);
+    const problems = parsed.error.issues.map(({ path, message }) => `${path.join('.') || 'the file'}: ${message}, found ${show(valueAt(json, path))}`);
     throw new WordmaskError('E_MODEL_FORMAT', `${file}: not a usable CLIP config; ${problems.join('; ')}`, { details: { file, problems } });
   }
-  const { vision_config: v, text_config: t, projection_dim } = parsed.data;
+  const { projection_dim } = parsed.data;
+  // Exports of 2021 and 2022 say it twice; as in the published reader, the older spelling wins with its defaults filled in.
+  const v = parsed.data.vision_config_dict ?? parsed.data.vision_config;
+  const t = parsed.data.text_config_dict ?? parsed.data.text_config;
   for (const [name, tower] of [['vision_config', v], ['text_config', t]] as const) {
     if (tower.hidden_size % tower.num_attention_heads !== 0) {
       throw new WordmaskError('E_MODEL_FORMAT', `${file}: ${name}.hidden_size ${show(tower.hidden_size)} is not a multiple of num_attention_heads ${show(tower.num_attention_heads)}`, { details: { file } });
@@ -73,6 +78,10 @@ export function parseClipConfig(file: string, json: unknown): ClipConfig {
     vision: { ...tower(v), imageSize: v.image_size, patch: v.patch_size },
     text: { ...tower(t), vocabulary: t.vocab_size, positions: t.max_position_embeddings, eosTokenId: t.eos_token_id },
   };
+}
+
+function valueAt(json: unknown, path: readonly PropertyKey[]): unknown {
+  return path.reduce<unknown>((value, key) => (typeof value === 'object' && value !== null ? (value as Record<PropertyKey, unknown>)[key] : undefined), json);
 }
 
 function tower(c: z.infer<typeof visionSchema> | z.infer<typeof textSchema>): TowerConfig {

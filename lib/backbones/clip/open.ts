@@ -1,10 +1,10 @@
 /** A CLIP folder opened for a dense system: encoder, text side, identity. */
 import type { Tensor } from '../../engine/index.js';
-import { loadTokenizer } from '../../text/index.js';
+import { loadTokenizer, type Tokenizer } from '../../text/index.js';
 import { WordmaskError } from '../../util/errors.js';
 import { sha256, sha256File } from '../../util/files.js';
 import { openWeights } from '../../weights/index.js';
-import { parseClipConfig } from './config.js';
+import { type ClipConfig, parseClipConfig } from './config.js';
 import { type DenseVariant, denseClipEncoder } from './dense.js';
 import { loadClip } from './load.js';
 import type { ClipModel } from './model.js';
@@ -28,21 +28,28 @@ export async function openDenseClip(files: ClipFiles, options: { compute: 'f32' 
     throw new WordmaskError('E_TOKENIZER', `${files.tokenizer}: the tokenizer has ${tokenizer.vocabSize} ids, the text tower only ${config.text.vocabulary}`, { details: { folder: files.tokenizer } });
   }
   const weights = await openWeights(files.weights, { signal: options.signal });
-  let model: ClipModel;
+  let model: ClipModel | undefined;
   let hash: string;
   try {
     const digests = Promise.all(weights.files.map((file) => sha256File(file.path, { signal: options.signal })));
     digests.catch(() => undefined);
     model = await loadClip(config, weights, options);
     hash = await digests.then((list) => (list.length === 1 ? (list[0] as string) : sha256(list.join('\n'))));
+  } catch (error) {
+    model?.dispose();
+    throw error;
   } finally {
     await weights.close();
   }
+  return denseClip(config, model, tokenizer, hash, weights.bytes);
+}
+
+function denseClip(config: ClipConfig, model: ClipModel, tokenizer: Tokenizer, hash: string, parametersBytes: number) {
   return {
     encoder: denseClipEncoder(model), embed: config.embed,
     /** SHA-256 over the weights files. */
     hash,
-    sizes: { patch: config.vision.patch, embed: config.embed, parametersBytes: weights.bytes, width: config.vision.width },
+    sizes: { patch: config.vision.patch, embed: config.embed, parametersBytes, width: config.vision.width },
     /** Texts -> features [T, E], not normalised; one warning for each text that was cut. */
     encodeText: (texts: readonly string[], warnings: string[]): Tensor => encodeTexts(model, tokenizer, texts, warnings),
     probeNames: probeNames as readonly string[],

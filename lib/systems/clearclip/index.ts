@@ -1,6 +1,7 @@
 /**
  * ClearCLIP (Lan et al., ECCV 2024, arXiv 2407.12442), section 4: query with query in the last block, no residual, no MLP.
  * Windows are padded with zeros around their centre to a multiple of the patch; the maps are cut back after the bilinear step.
+ * Without windows (crop 0) nothing is padded and the map goes to the picture's size in one step.
  * Difference: sums of window logits are f32.
  */
 import { type DenseOptions, denseOptions, familyDefaults } from '../../post/dense-options.js';
@@ -8,7 +9,7 @@ import { createDenseSystem, type DenseSystemModule } from '../../post/dense-syst
 import { presets } from './presets.js';
 
 const defaults: DenseOptions = {
-  ...familyDefaults, attention: 'qq', residual: false, ffn: false, logitScale: 50, shortSide: 448, crop: 448, stride: 224, padToPatch: 'centre',
+  ...familyDefaults, attention: 'qq', residual: false, ffn: false, logitScale: 50, shortSide: 448, crop: 448, stride: 224, padToPatch: 'centre', oneStep: true,
 };
 
 export const clearclip: DenseSystemModule = {
