@@ -1,4 +1,5 @@
 /** The running best over windows and queries: any cut of vocabulary and rows gives the same bits; hand-checked rules. */
+import { readFileSync } from 'node:fs';
 import t from 'tap';
 import {
   classProbabilities,
@@ -12,6 +13,7 @@ import {
   windowPatches,
   windowUpsample,
 } from '#lib/engine/index.js';
+import { data, type Loaded, loadAll, maxError, needsData } from '../helpers/data.js';
 import { seeded } from '../helpers/samples.js';
 
 const boxes = Tensor.from(Int32Array.of(0, 0, 24, 24, 0, 16, 24, 40, 9, 0, 33, 24, 9, 16, 33, 40), [4, 4]);
@@ -134,4 +136,25 @@ t.test('boxes are checked before anything is read', async (t) => {
     code: 'E_OPTION',
     message: /outside/,
   });
+});
+
+t.test('merging as the published window loop does it', needsData, async (t) => {
+  const folder = data('systems/primitives/sliding-window');
+  const { windows } = JSON.parse(readFileSync(`${folder}/note.json`, 'utf8'));
+  const { image: canvas, crop, boxes_y1x1y2x2: list } = windows[0];
+  const values = await loadAll(`${folder}/expected.safetensors`);
+  const value = (name: string) => values.get(name) as Loaded;
+  const maps = Tensor.from(value('lowres').data, value('lowres').shape);
+  const places = Tensor.from(Int32Array.from(list.flat()), [list.length, 4]);
+  const plan = { canvas, window: [crop, crop] } as const;
+  t.ok(maxError(await windowUpsample(maps, places, plan).data(), value('merged').data) < 1e-5, 'merged');
+  const [classes = 0, height = 0, width = 0] = value('resized').shape;
+  const resized = (await windowUpsample(maps, places, { ...plan, out: [height, width] }).data()) as Float32Array;
+  t.ok(maxError(resized, value('resized').data) < 1e-5, 'resized');
+  const pixels = height * width;
+  const best = Array.from({ length: pixels }, (_, i) => {
+    const column = Array.from({ length: classes }, (_, c) => resized[c * pixels + i] as number);
+    return column.indexOf(Math.max(...column));
+  });
+  t.equal(maxError(best, value('labels').data), 0, 'labels');
 });

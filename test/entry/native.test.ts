@@ -1,5 +1,6 @@
 /** Kernels on host arrays, by the package's own name, against published implementations (data/crf, data/systems/primitives) and naive formulas. */
 import { existsSync, readFileSync } from 'node:fs';
+import ndarray from 'ndarray';
 import t from 'tap';
 import { readLabels, readPng } from 'wordmask/formats';
 import {
@@ -227,6 +228,27 @@ t.test('attention against the formula', async (t) => {
     message: /mask must have shape/,
   });
   await t.rejects(attention(q, { data: k.data, shape: [B, H, columns] }, v), { code: 'E_USAGE', message: /k must be/ });
+});
+
+t.test('an ndarray is an array', async (t) => {
+  const map = ndarray(normal('ndarray', [6, 8]).data, [6, 8]);
+  const plain = { data: map.data, shape: [6, 8] };
+  const options = { width: 5, height: 7, mode: 'torch_bilinear' } as const;
+  t.same(await resize(map, options), await resize(plain, options));
+  const turned = await resize(map.transpose(1, 0), { ...options, width: 7, height: 5 });
+  const upright = await resize(plain, options);
+  for (const [y, x] of [
+    [0, 0],
+    [6, 4],
+    [3, 2],
+  ] as const)
+    t.ok(Math.abs((turned.data[x * 7 + y] as number) - (upright.data[y * 5 + x] as number)) < 1e-6);
+  const part = await gaussianBlur(map.lo(2, 3).hi(3, 4).step(1, -1), { sigma: 1 });
+  t.same(part.shape, [3, 4]);
+  t.same(
+    (await resize(ndarray(new Uint8Array(12), [2, 2, 3]), { width: 1, height: 1, mode: 'opencv_area' })).shape,
+    [1, 1, 3],
+  );
 });
 
 t.test('resize: bytes', needsData, async (t) => {
