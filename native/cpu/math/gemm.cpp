@@ -12,22 +12,25 @@
 #include <vector>
 
 #include "native/core/arena.h"
+#include "native/core/thread_pool.h"
 
 namespace wm {
 
 namespace {
 
-// Rows of A a chunk keeps: 192 x 768 f32 is 576 KiB, beside one B panel of 144 KiB in a second level of 1
-// MiB.
-constexpr int64_t kChunkRows = 192;
+// Rows of A a chunk keeps: 200 x 768 f32 is 600 KiB, beside two B panels of 144 KiB in a second level of 1 MiB. One
+// window of a ViT at patch 16 (197 tokens) is then one chunk of rows, and its weights are read once.
+constexpr int64_t kChunkRows = 200;
 // Columns a chunk covers where it must carry sums from one K block to the next.
 constexpr int64_t kChunkColumnsCarried = 1536;
 // A panels over all of k that a thread keeps from one chunk to the next: the second cache level again. With a
 // weight to pack they may spill into the third, because the weight would otherwise be packed more than once.
 constexpr int64_t kKeptBytes = int64_t{1} << 20;
 constexpr int64_t kKeptBytesUnpacked = int64_t{3} << 20;
-// Chunks wanted, enough to balance 16 threads, as long as each has this many tiles of 768 k.
-constexpr int64_t kChunksWanted = 48;
+// Chunks wanted for each thread beyond the first, as long as each chunk has this many tiles of 768 k. No sum depends
+// on where chunks end, so that they may follow the number of threads.
+constexpr int64_t kChunksPerThread = 8;
+constexpr int64_t kMostChunks = 48;
 constexpr int64_t kMinChunkTiles = 6;
 
 // The run of k in which panels are packed where k is strided.
@@ -75,17 +78,20 @@ class GemmRun {
   Workbench &workbench();
   const uint32_t *b_panel(int64_t batch, int64_t panel, int64_t k0, int64_t kc, uint32_t *scratch) const;
   void run_chunk(int64_t chunk);
-  void multiply(int rows, int cols, int64_t kc, const uint32_t *a, const uint32_t *b, float *sums,
-                int64_t stride) const {
-    if (dot_pairs_) return kernels_.tile_pairs(rows, cols, units(kc), a, b, sums, stride);
-    kernels_.tile_f32(rows, cols, kc, reinterpret_cast<const float *>(a), reinterpret_cast<const float *>(b),
-                      sums, stride);
-  }
   struct TilePlace {
     int64_t batch, tile, panel, block, kc;
+    Ahead ahead;
   };
+  void multiply(const TilePlace &at, int rows, int cols, const uint32_t *a, const uint32_t *b, float *sums,
+                int64_t stride) const {
+    if (dot_pairs_) return kernels_.tile_pairs(rows, cols, units(at.kc), a, b, sums, stride, at.ahead);
+    kernels_.tile_f32(rows, cols, at.kc, reinterpret_cast<const float *>(a),
+                      reinterpret_cast<const float *>(b), sums, stride, at.ahead);
+  }
+  const uint32_t *upcoming_panel(int64_t chunk, int64_t panel, int64_t block) const;
   void run_tile(const TilePlace &at, const uint32_t *a, const uint32_t *b, float *partial,
                 int64_t partial_stride) const;
+  void fetch_residual(const TilePlace &place, int rows, int cols) const;
   void finish_tile(const TilePlace &place, int rows, int cols, const float *sums, const float *partial,
                    int64_t partial_stride) const;
 
@@ -102,6 +108,7 @@ class GemmRun {
   const GemmKernels &kernels_;
   bool dot_pairs_;      // the tier multiplies pairs itself
   bool plain_ = false;  // one K block, f32 output, no epilogue
+  const int64_t threads_ = ThreadPool::instance().size();
   int64_t tiles_, panels_, k_blocks_;
   int64_t chunk_tiles_ = 1, chunk_panels_ = 1;
   int64_t row_chunks_ = 1, column_chunks_ = 1;
@@ -140,17 +147,19 @@ void GemmRun::choose_chunks() {
   set_tiles(all_rows ? tiles_ : std::min(tiles_, max_tiles));
   chunk_panels_ = panels_;
   if (k_blocks_ > 1) chunk_panels_ = std::min(panels_, ceil_div(kChunkColumnsCarried, kernels_.tile_cols));
+  const int64_t wanted =
+      threads_ == 1 ? 1 : std::min<int64_t>(threads_ * kChunksPerThread, kMostChunks);
   const auto chunks = [&] { return args_.batch * row_chunks_ * ceil_div(panels_, chunk_panels_); };
   // One row of tiles is bound by the reading of B, which costs about as much as a second row would.
   const auto heavy = [&](int64_t tiles, int64_t panels) {
     return std::max<int64_t>(tiles, 2) * panels * std::max<int64_t>(args_.k, 1) >=
            kMinChunkTiles * kGemmBlockK;
   };
-  while (!all_rows && chunks() < kChunksWanted && chunk_tiles_ > 8 &&
+  while (!all_rows && chunks() < wanted && chunk_tiles_ > 8 &&
          heavy(chunk_tiles_ / 2, chunk_panels_)) {
     set_tiles(ceil_div(chunk_tiles_, 2));
   }
-  while (chunks() < kChunksWanted && chunk_panels_ > 1 && heavy(chunk_tiles_, chunk_panels_ / 2)) {
+  while (chunks() < wanted && chunk_panels_ > 1 && heavy(chunk_tiles_, chunk_panels_ / 2)) {
     chunk_panels_ = ceil_div(chunk_panels_, 2);
   }
   column_chunks_ = ceil_div(panels_, chunk_panels_);
@@ -254,6 +263,17 @@ const uint32_t *GemmRun::b_panel(int64_t batch, int64_t panel, int64_t k0, int64
   return scratch;
 }
 
+// The residual comes from memory while the tile is multiplied: read only then, it would hold up the epilogue.
+void GemmRun::fetch_residual(const TilePlace &place, int rows, int cols) const {
+  const int64_t row = place.tile * kernels_.tile_rows, col = place.panel * kernels_.tile_cols;
+  const int64_t size = args_.residual_dtype == DType::bf16 ? 2 : 4;
+  for (int r = 0; r < rows; ++r) {
+    const char *from = static_cast<const char *>(args_.residual) +
+                       ((place.batch * args_.m + row + r) * args_.n + col) * size;
+    for (int64_t i = 0; i < cols * size; i += 64) __builtin_prefetch(from + i);
+  }
+}
+
 void GemmRun::finish_tile(const TilePlace &place, int rows, int cols, const float *sums, const float *partial,
                           int64_t partial_stride) const {
   const int64_t row = place.tile * kernels_.tile_rows, col = place.panel * kernels_.tile_cols;
@@ -291,12 +311,34 @@ void GemmRun::run_chunk(int64_t chunk) {
     const uint32_t *a = a_panels(bench, row_chunk, batch, block);
     for (int64_t p = panel0; p < panel1; ++p) {
       const uint32_t *b = b_panel(batch, p, block * kGemmBlockK, kc, bench.b.data());
+      // The tiles of a panel fetch the panel after it, each its share.
+      const uint32_t *upcoming = upcoming_panel(chunk, p, block);
+      const int64_t step = upcoming ? ceil_div(nr * 4, tile1 - tile0) : 0;
+      const char *from = reinterpret_cast<const char *>(upcoming ? upcoming : b);
       for (int64_t t = tile0; t < tile1; ++t) {
         float *at = partial ? partial + (t - tile0) * mr * partial_stride + (p - panel0) * nr : nullptr;
-        run_tile({batch, t, p, block, kc}, a + (t - tile0) * a_panel_elements(kc), b, at, partial_stride);
+        const Ahead ahead{from + (t - tile0) * step * units(kc), step};
+        run_tile({batch, t, p, block, kc, ahead}, a + (t - tile0) * a_panel_elements(kc), b, at,
+                 partial_stride);
       }
     }
   }
+}
+
+// The panel this thread will most likely read after this one: in its chunk, or at the start of the chunk that will be
+// next in line when it is done. Null where panels are made on the fly, and at the end.
+const uint32_t *GemmRun::upcoming_panel(int64_t chunk, int64_t panel, int64_t block) const {
+  if (b_shared_ == nullptr || (args_.pairs && !dot_pairs_)) return nullptr;
+  const int64_t panel0 = chunk % column_chunks_ * chunk_panels_;
+  if (++panel == std::min(panels_, panel0 + chunk_panels_)) {
+    panel = panel0;
+    if (++block == k_blocks_) {
+      block = 0;
+      panel = (chunk + threads_) % column_chunks_ * chunk_panels_;
+    }
+  }
+  const int64_t width = kernels_.tile_cols;
+  return b_shared_ + (panel * units(args_.k) + units(block * kGemmBlockK)) * width;
 }
 
 // One tile of one K block; `partial` holds its sums of the earlier blocks.
@@ -307,14 +349,15 @@ void GemmRun::run_tile(const TilePlace &at, const uint32_t *a, const uint32_t *b
   const int cols = static_cast<int>(std::min<int64_t>(nr, args_.n - at.panel * nr));
   const bool last = at.block + 1 == k_blocks_;
   // Sums that need no more work go straight to their place.
-  if (!last && at.block == 0) return multiply(rows, cols, at.kc, a, b, partial, partial_stride);
+  if (!last && at.block == 0) return multiply(at, rows, cols, a, b, partial, partial_stride);
   if (plain_ && cols % 16 == 0) {
     float *out =
         static_cast<float *>(args_.out) + (at.batch * args_.m + at.tile * mr) * args_.n + at.panel * nr;
-    return multiply(rows, cols, at.kc, a, b, out, args_.n);
+    return multiply(at, rows, cols, a, b, out, args_.n);
   }
   alignas(64) float tile[kMaxTileRows * kMaxTileCols];
-  multiply(rows, cols, at.kc, a, b, tile, nr);
+  if (last && args_.residual != nullptr) fetch_residual(at, rows, cols);
+  multiply(at, rows, cols, a, b, tile, nr);
   if (last) {
     finish_tile(at, rows, cols, tile, partial, partial_stride);
   } else {

@@ -14,7 +14,7 @@ constexpr int kPanelCols = 16;
 constexpr int kPrefetchBytes = 12 * kPanelCols * 4;
 
 template <int kRows>
-void tile_f32(int64_t k, const float *a, const float *b, float *sums, int64_t stride) {
+void tile_f32(int64_t k, const float *a, const float *b, float *sums, int64_t stride, Ahead ahead) {
   __m256 sum[kRows][2];
 #pragma GCC unroll 6
   for (int r = 0; r < kRows; ++r) sum[r][0] = sum[r][1] = _mm256_setzero_ps();
@@ -22,6 +22,8 @@ void tile_f32(int64_t k, const float *a, const float *b, float *sums, int64_t st
     const __m256 left = _mm256_loadu_ps(b);
     const __m256 right = _mm256_loadu_ps(b + 8);
     _mm_prefetch(reinterpret_cast<const char *>(b) + kPrefetchBytes, _MM_HINT_T0);
+    _mm_prefetch(ahead.from, _MM_HINT_T1);
+    ahead.from += ahead.step;
 #pragma GCC unroll 6
     for (int r = 0; r < kRows; ++r) {
       const __m256 row = _mm256_broadcast_ss(a + r);
@@ -38,14 +40,15 @@ void tile_f32(int64_t k, const float *a, const float *b, float *sums, int64_t st
   }
 }
 
-void tile_f32_any(int rows, int, int64_t k, const float *a, const float *b, float *sums, int64_t stride) {
+void tile_f32_any(int rows, int, int64_t k, const float *a, const float *b, float *sums, int64_t stride,
+                  Ahead ahead) {
   switch (rows) {
-    case 1: return tile_f32<1>(k, a, b, sums, stride);
-    case 2: return tile_f32<2>(k, a, b, sums, stride);
-    case 3: return tile_f32<3>(k, a, b, sums, stride);
-    case 4: return tile_f32<4>(k, a, b, sums, stride);
-    case 5: return tile_f32<5>(k, a, b, sums, stride);
-    default: return tile_f32<6>(k, a, b, sums, stride);
+    case 1: return tile_f32<1>(k, a, b, sums, stride, ahead);
+    case 2: return tile_f32<2>(k, a, b, sums, stride, ahead);
+    case 3: return tile_f32<3>(k, a, b, sums, stride, ahead);
+    case 4: return tile_f32<4>(k, a, b, sums, stride, ahead);
+    case 5: return tile_f32<5>(k, a, b, sums, stride, ahead);
+    default: return tile_f32<6>(k, a, b, sums, stride, ahead);
   }
 }
 

@@ -11,17 +11,16 @@ namespace wm {
 namespace {
 
 template <int kRows, int kVectors>
-void tile_f32(int64_t k, const float *a, const float *b, float *sums, int64_t stride) {
+void tile_f32(int64_t k, const float *a, const float *b, float *sums, int64_t stride, Ahead ahead) {
   __m512 sum[kRows][kVectors];
 #pragma GCC unroll 8
   for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 3
     for (int v = 0; v < kVectors; ++v) sum[r][v] = _mm512_setzero_ps();
   }
-  // The panel that follows is fetched into the second level: another core may have packed it.
-  const float *next_a = a + k * kPanelRows;
   for (int64_t i = 0; i < k; ++i) {
-    _mm_prefetch(reinterpret_cast<const char *>(next_a + i * kPanelRows), _MM_HINT_T1);
+    _mm_prefetch(ahead.from, _MM_HINT_T1);
+    ahead.from += ahead.step;
     __m512 columns[kVectors];
 #pragma GCC unroll 3
     for (int v = 0; v < kVectors; ++v) {
@@ -45,24 +44,24 @@ void tile_f32(int64_t k, const float *a, const float *b, float *sums, int64_t st
 }
 
 template <int kRows>
-void tile_f32_rows(int vectors, int64_t k, const float *a, const float *b, float *sums, int64_t stride) {
-  if (vectors == 3) return tile_f32<kRows, 3>(k, a, b, sums, stride);
-  if (vectors == 2) return tile_f32<kRows, 2>(k, a, b, sums, stride);
-  tile_f32<kRows, 1>(k, a, b, sums, stride);
+void tile_f32_rows(int vectors, int64_t k, const float *a, const float *b, float *sums, int64_t stride, Ahead ahead) {
+  if (vectors == 3) return tile_f32<kRows, 3>(k, a, b, sums, stride, ahead);
+  if (vectors == 2) return tile_f32<kRows, 2>(k, a, b, sums, stride, ahead);
+  tile_f32<kRows, 1>(k, a, b, sums, stride, ahead);
 }
 
 void tile_f32_any(int rows, int cols, int64_t k, const float *a, const float *b, float *sums,
-                  int64_t stride) {
+                  int64_t stride, Ahead ahead) {
   const int vectors = (cols + 15) / 16;
   switch (rows) {
-    case 1: return tile_f32_rows<1>(vectors, k, a, b, sums, stride);
-    case 2: return tile_f32_rows<2>(vectors, k, a, b, sums, stride);
-    case 3: return tile_f32_rows<3>(vectors, k, a, b, sums, stride);
-    case 4: return tile_f32_rows<4>(vectors, k, a, b, sums, stride);
-    case 5: return tile_f32_rows<5>(vectors, k, a, b, sums, stride);
-    case 6: return tile_f32_rows<6>(vectors, k, a, b, sums, stride);
-    case 7: return tile_f32_rows<7>(vectors, k, a, b, sums, stride);
-    default: return tile_f32_rows<8>(vectors, k, a, b, sums, stride);
+    case 1: return tile_f32_rows<1>(vectors, k, a, b, sums, stride, ahead);
+    case 2: return tile_f32_rows<2>(vectors, k, a, b, sums, stride, ahead);
+    case 3: return tile_f32_rows<3>(vectors, k, a, b, sums, stride, ahead);
+    case 4: return tile_f32_rows<4>(vectors, k, a, b, sums, stride, ahead);
+    case 5: return tile_f32_rows<5>(vectors, k, a, b, sums, stride, ahead);
+    case 6: return tile_f32_rows<6>(vectors, k, a, b, sums, stride, ahead);
+    case 7: return tile_f32_rows<7>(vectors, k, a, b, sums, stride, ahead);
+    default: return tile_f32_rows<8>(vectors, k, a, b, sums, stride, ahead);
   }
 }
 

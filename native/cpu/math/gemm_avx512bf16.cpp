@@ -12,17 +12,16 @@ namespace {
 inline __m512bh as_pairs(__m512i x) { return reinterpret_cast<__m512bh>(x); }
 
 template <int kRows, int kVectors>
-void tile_pairs(int64_t pairs, const uint32_t *a, const uint32_t *b, float *sums, int64_t stride) {
+void tile_pairs(int64_t pairs, const uint32_t *a, const uint32_t *b, float *sums, int64_t stride, Ahead ahead) {
   __m512 sum[kRows][kVectors];
 #pragma GCC unroll 8
   for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 3
     for (int v = 0; v < kVectors; ++v) sum[r][v] = _mm512_setzero_ps();
   }
-  // The panel that follows is fetched into the second level: another core may have packed it.
-  const uint32_t *next_a = a + pairs * kPanelRows;
   for (int64_t i = 0; i < pairs; ++i) {
-    _mm_prefetch(reinterpret_cast<const char *>(next_a + i * kPanelRows), _MM_HINT_T1);
+    _mm_prefetch(ahead.from, _MM_HINT_T1);
+    ahead.from += ahead.step;
     __m512bh columns[kVectors];
 #pragma GCC unroll 3
     for (int v = 0; v < kVectors; ++v) {
@@ -47,24 +46,24 @@ void tile_pairs(int64_t pairs, const uint32_t *a, const uint32_t *b, float *sums
 
 template <int kRows>
 void tile_pairs_rows(int vectors, int64_t pairs, const uint32_t *a, const uint32_t *b, float *sums,
-                     int64_t stride) {
-  if (vectors == 3) return tile_pairs<kRows, 3>(pairs, a, b, sums, stride);
-  if (vectors == 2) return tile_pairs<kRows, 2>(pairs, a, b, sums, stride);
-  tile_pairs<kRows, 1>(pairs, a, b, sums, stride);
+                     int64_t stride, Ahead ahead) {
+  if (vectors == 3) return tile_pairs<kRows, 3>(pairs, a, b, sums, stride, ahead);
+  if (vectors == 2) return tile_pairs<kRows, 2>(pairs, a, b, sums, stride, ahead);
+  tile_pairs<kRows, 1>(pairs, a, b, sums, stride, ahead);
 }
 
 void tile_pairs_any(int rows, int cols, int64_t pairs, const uint32_t *a, const uint32_t *b, float *sums,
-                    int64_t stride) {
+                    int64_t stride, Ahead ahead) {
   const int vectors = (cols + 15) / 16;
   switch (rows) {
-    case 1: return tile_pairs_rows<1>(vectors, pairs, a, b, sums, stride);
-    case 2: return tile_pairs_rows<2>(vectors, pairs, a, b, sums, stride);
-    case 3: return tile_pairs_rows<3>(vectors, pairs, a, b, sums, stride);
-    case 4: return tile_pairs_rows<4>(vectors, pairs, a, b, sums, stride);
-    case 5: return tile_pairs_rows<5>(vectors, pairs, a, b, sums, stride);
-    case 6: return tile_pairs_rows<6>(vectors, pairs, a, b, sums, stride);
-    case 7: return tile_pairs_rows<7>(vectors, pairs, a, b, sums, stride);
-    default: return tile_pairs_rows<8>(vectors, pairs, a, b, sums, stride);
+    case 1: return tile_pairs_rows<1>(vectors, pairs, a, b, sums, stride, ahead);
+    case 2: return tile_pairs_rows<2>(vectors, pairs, a, b, sums, stride, ahead);
+    case 3: return tile_pairs_rows<3>(vectors, pairs, a, b, sums, stride, ahead);
+    case 4: return tile_pairs_rows<4>(vectors, pairs, a, b, sums, stride, ahead);
+    case 5: return tile_pairs_rows<5>(vectors, pairs, a, b, sums, stride, ahead);
+    case 6: return tile_pairs_rows<6>(vectors, pairs, a, b, sums, stride, ahead);
+    case 7: return tile_pairs_rows<7>(vectors, pairs, a, b, sums, stride, ahead);
+    default: return tile_pairs_rows<8>(vectors, pairs, a, b, sums, stride, ahead);
   }
 }
 

@@ -30,6 +30,13 @@ struct TileOutput {
   bool residual_bf16, out_bf16;
 };
 
+// Memory that the next tiles will read: a micro-kernel fetches `step` bytes of it into the second cache level at
+// each of its steps, spread out so that fetching never holds up the arithmetic.
+struct Ahead {
+  const char *from;
+  int64_t step;
+};
+
 constexpr int kMaxTileRows = 8;
 constexpr int kMaxTileCols = 48;
 
@@ -40,9 +47,9 @@ struct GemmKernels {
   // written in whole sixteens. tile_pairs is null where the tier has no bf16 dot product: panels are then
   // expanded to f32 first.
   void (*tile_f32)(int rows, int cols, int64_t k, const float *a, const float *b, float *sums,
-                   int64_t stride);
+                   int64_t stride, Ahead ahead);
   void (*tile_pairs)(int rows, int cols, int64_t pairs, const uint32_t *a, const uint32_t *b, float *sums,
-                     int64_t stride);
+                     int64_t stride, Ahead ahead);
   // partial += tile, in whole sixteens of columns; the tile's rows are tile_cols apart, here and in finish.
   void (*accumulate)(const float *tile, int rows, int cols, float *partial, int64_t partial_stride);
   void (*finish)(const float *tile, const TileOutput &output);

@@ -11,7 +11,8 @@ namespace {
 constexpr int kPanelRows = 4;
 constexpr int kPanelCols = 16;
 
-void tile_f32(int rows, int, int64_t k, const float *a, const float *b, float *sums, int64_t stride) {
+void tile_f32(int rows, int, int64_t k, const float *a, const float *b, float *sums, int64_t stride,
+              Ahead) {
   float tile[kPanelRows * kPanelCols] = {};
   for (int64_t i = 0; i < k; ++i) {
     for (int r = 0; r < rows; ++r) {
