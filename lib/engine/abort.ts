@@ -17,16 +17,9 @@ export function withSignal<T>(signal: AbortSignal | undefined, fn: () => Promise
       reject(signal.reason);
     };
     signal.addEventListener('abort', onAbort, { once: true });
-    const end = () => signal.removeEventListener('abort', onAbort);
-    runInContext({ token }, fn).then(
-      (value) => {
-        end();
-        resolve(value);
-      },
-      (error) => {
-        end();
-        reject(error);
-      },
-    );
+    // Async, so that what `fn` throws before its first await ends in the same place.
+    runInContext({ token }, async () => fn())
+      .finally(() => signal.removeEventListener('abort', onAbort))
+      .then(resolve, reject);
   });
 }

@@ -60,7 +60,7 @@ export function packColour([r, g, b]: Colour): number {
   return r + 256 * g + 65536 * b;
 }
 
-export function unpackColour(value: number): Colour {
+function unpackColour(value: number): Colour {
   return [value & 255, (value >> 8) & 255, (value >> 16) & 255];
 }
 

@@ -17,7 +17,7 @@ export function encodeTexts(model: ClipModel, tokenizer: Tokenizer, texts: reado
 }
 
 /** The same from token ids. Results do not depend on what else is in a batch. */
-export function encodeIds(model: ClipModel, ids: readonly (readonly number[])[]): Tensor {
+function encodeIds(model: ClipModel, ids: readonly (readonly number[])[]): Tensor {
   const order = ids.map((_, i) => i).sort((a, b) => (ids[a] as readonly number[]).length - (ids[b] as readonly number[]).length || a - b);
   return scope(() => {
     const parts: Tensor[] = [];

@@ -4,7 +4,7 @@ import { WordmaskError, show } from '../../util/errors.js';
 export const dimAttrs = { rank: 0, d0: 0, d1: 0, d2: 0, d3: 0, d4: 0, d5: 0, d6: 0, d7: 0 };
 type DimAttrs = typeof dimAttrs;
 
-export const maxRank = 8;
+const maxRank = 8;
 
 /** @throws E_OPTION for more than eight axes or a size that is not a whole number from 0 */
 export function packDims(op: string, shape: readonly number[]): DimAttrs {

@@ -64,7 +64,7 @@ export function refAlong(x: RefArray, axis: number, f: (row: number[], index: nu
 }
 
 /** erf to double precision: its series up to 3, a continued fraction of erfc beyond. */
-export function refErf(x: number): number {
+function refErf(x: number): number {
   const a = Math.abs(x);
   if (a < 3) {
     let term = a;

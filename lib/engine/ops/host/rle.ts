@@ -1,6 +1,6 @@
 /**
  * COCO run lengths: counts of zeros and ones in turn down the columns, zeros first (Uint32Array), and their text form
- * (user-interfaces.md section 7). The Sync forms are for small masks.
+ * (user-interfaces.md section 7). What ends in Sync is for small masks.
  */
 import { hostCall, hostCallSync } from '../../host.js';
 import { asFloat64, asUint32, type SampleArray } from './host-arrays.js';
@@ -14,10 +14,6 @@ export interface MapSize {
 export async function rleEncode(map: SampleArray, { height, width }: MapSize): Promise<Uint32Array> {
   const [out] = await hostCall('rle_encode', [map], [height, width, map.BYTES_PER_ELEMENT]);
   return asUint32(out as Uint8Array);
-}
-
-export function rleEncodeSync(map: SampleArray, { height, width }: MapSize): Uint32Array {
-  return asUint32(hostCallSync('rle_encode', [map], [height, width, map.BYTES_PER_ELEMENT])[0] as Uint8Array);
 }
 
 /** Runs of each of the given (different) labels or segment numbers, in one pass over the map. */
@@ -35,27 +31,15 @@ export async function rleDecode(counts: Uint32Array, { height, width }: MapSize,
   return (await hostCall('rle_decode', [counts], [height, width, value]))[0] as Uint8Array;
 }
 
-export function rleDecodeSync(counts: Uint32Array, { height, width }: MapSize, value = 1): Uint8Array {
-  return hostCallSync('rle_decode', [counts], [height, width, value])[0] as Uint8Array;
-}
-
 const latin1 = new TextDecoder('latin1');
 
 export async function rleToString(counts: Uint32Array): Promise<string> {
   return latin1.decode((await hostCall('rle_to_string', [counts]))[0]);
 }
 
-export function rleToStringSync(counts: Uint32Array): string {
-  return latin1.decode(hostCallSync('rle_to_string', [counts])[0]);
-}
-
 /** @throws E_USAGE when the text is damaged */
 export async function rleFromString(text: string): Promise<Uint32Array> {
   return asUint32((await hostCall('rle_from_string', [Buffer.from(text, 'latin1')]))[0] as Uint8Array);
-}
-
-export function rleFromStringSync(text: string): Uint32Array {
-  return asUint32(hostCallSync('rle_from_string', [Buffer.from(text, 'latin1')])[0] as Uint8Array);
 }
 
 const mergeOperations = { and: 0, or: 1, xor: 2, not: 3 } as const;

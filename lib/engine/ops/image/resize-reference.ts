@@ -58,7 +58,7 @@ export function floatTaps(mode: string, axis: Axis, alignCorners: boolean, i: nu
   return [[nearestIndex(mode, axis, i), 1]];
 }
 
-export function nearestIndex(mode: string, axis: Axis, i: number): number {
+function nearestIndex(mode: string, axis: Axis, i: number): number {
   const factor = Math.fround(axis.scale > 0 ? 1 / axis.scale : axis.size / axis.out);
   let p: number;
   if (mode === 'torch_nearest') p = Math.fround(i * factor);

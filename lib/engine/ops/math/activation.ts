@@ -31,7 +31,7 @@ export function erfcReference(x: number): number {
   return Math.exp(-x * x) / (Math.sqrt(Math.PI) * fraction);
 }
 
-export function activationReference(code: number, x: number): number {
+function activationReference(code: number, x: number): number {
   switch (activations[code]) {
     case 'quick_gelu':
       return x / (1 + Math.exp(-1.702 * x));

@@ -6,7 +6,7 @@ import type { Tensor } from '../../tensor.js';
 const headerBytes = 64;
 
 /** Bytes of a packed weight [n, k]: columns padded to whole panels of 48, which suits every instruction tier. */
-export function packedLinearBytes(n: number, k: number, bf16: boolean): number {
+function packedLinearBytes(n: number, k: number, bf16: boolean): number {
   if (n === 0 || k === 0) return 0;
   return headerBytes + Math.ceil(n / 48) * 48 * (bf16 ? Math.ceil(k / 2) : k) * 4;
 }

@@ -14,7 +14,7 @@ const attrs = { seedLow: 0, seedHigh: 0, offset: 0, a: 0, b: 1, dtype: 0, ...dim
 type RandomAttrs = typeof attrs;
 
 /** Four 32-bit words of a block (Salmon et al., SC 2011), in exact integer arithmetic. */
-export function philox(seedLow: number, seedHigh: number, counter: number): number[] {
+function philox(seedLow: number, seedHigh: number, counter: number): number[] {
   const mask = 0xffffffffn;
   let words = [BigInt(counter) & mask, BigInt(counter) >> 32n, 0n, 0n] as [bigint, bigint, bigint, bigint];
   let keys = [BigInt(seedLow), BigInt(seedHigh)] as [bigint, bigint];
