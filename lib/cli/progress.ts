@@ -26,7 +26,7 @@ export class Progress {
     if (!this.#shown || (now - this.#last < redrawMs && done < this.total)) return;
     this.#last = now;
     const line = progressLine(done, this.total, (now - this.#started) / 1000, this.unit, label);
-    process.stderr.write(`\r${line.slice(0, (process.stderr.columns ?? 80) - 1)}\x1b[K`);
+    process.stderr.write(`\r${line.slice(0, (process.stderr.columns || 80) - 1)}\x1b[K`);
     this.#drawn = true;
   }
 
