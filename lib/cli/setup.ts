@@ -117,21 +117,8 @@ export function parseBackgroundOption(value: unknown): VocabularyOptions['backgr
 
 /** Options of `segment`; those of --set win, as they are the most particular. */
 export function segmentOptions(options: Options): SegmentOptions {
-  const {
-    task,
-    preset,
-    size,
-    maxSide,
-    window,
-    stride,
-    refine,
-    threshold,
-    minArea,
-    outputs,
-    topk,
-    timeout,
-    imageFormats,
-  } = options;
+  const { task, preset, size, maxSide, window, stride, refine, threshold, minArea, topk, timeout, imageFormats } =
+    options;
   const limits = definedOnly({
     pixels: options.limitPixels,
     fileBytes: options.limitFileBytes,
@@ -148,7 +135,7 @@ export function segmentOptions(options: Options): SegmentOptions {
       refine,
       threshold,
       minArea,
-      outputs,
+      outputs: planesOf(options),
       k: topk,
       timeoutMs: timeout,
     }),
@@ -156,6 +143,13 @@ export function segmentOptions(options: Options): SegmentOptions {
     ...(Object.keys(limits).length > 0 && { limits }),
     ...(options.set as Record<string, unknown> | undefined),
   };
+}
+
+/** Planes to compute: those asked for, and the one that npy is to hold. */
+function planesOf({ outputs, plane }: Options): readonly string[] | undefined {
+  const list = (outputs as readonly string[] | undefined) ?? [];
+  const all = plane === undefined || plane === 'labels' ? list : [...new Set([...list, plane as string])];
+  return all.length > 0 ? all : undefined;
 }
 
 /** Formats of `-f` and `--overlay`, each once, checked. @throws E_OPTION */
