@@ -32,6 +32,11 @@ export function runInContext<T>(changes: Partial<EngineContext>, fn: () => T): T
   return storage.run({ ...currentContext(), ...changes }, fn);
 }
 
+/** Runs `fn` in no scope and without recording: what it makes belongs to the objects it returns, not to the caller's scope. */
+export function isolated<T>(fn: () => T): T {
+  return runInContext({ scope: undefined, grad: false }, fn);
+}
+
 /** Runs `fn` without recording: nothing it computes can be differentiated. Works with async functions. */
 export function noGrad<T>(fn: () => T): T {
   return runInContext({ grad: false }, fn);

@@ -1,7 +1,7 @@
 /** The engine's face for the layers above. */
 export { withSignal } from './abort.js';
 export * from './card.js';
-export { noGrad } from './context.js';
+export { isolated, noGrad } from './context.js';
 export * from './device.js';
 export * from './dtype.js';
 export { freeze, type HasParameters } from './grad/freeze.js';

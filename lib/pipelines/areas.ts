@@ -1,5 +1,6 @@
 /** Rules on areas: SCLIP's area threshold, and dropping small connected pieces. */
 import { Tensor, connectedComponents, filterSmall, scope, segmentStats } from '../engine/index.js';
+import { inSlices } from '../util/slices.js';
 import type { Planes, ReadOutSettings } from '../post/read-out.js';
 
 /**
@@ -11,19 +12,23 @@ export async function applyAreaRule(
 ): Promise<Planes> {
   const { labels } = await run(undefined, { threshold: 0, margin: 0 });
   const areas = new Float64Array(classes);
-  for (const label of labels) if (label >= 0) areas[label] = (areas[label] as number) + 1;
+  await inSlices(labels.length, 1 << 20, (begin, end) => {
+    for (let i = begin; i < end; i++) {
+      const label = labels[i] as number;
+      if (label >= 0) areas[label] = (areas[label] as number) + 1;
+    }
+  });
   const foreground = areas.reduce((total, area, index) => (index >= 1 ? total + area : total), 0);
   const excluded = new Set([...areas.keys()].filter((index) => index >= 1 && (areas[index] as number) <= share * foreground));
   return run(excluded);
 }
 
-/** Connected pieces (8 neighbours) of fewer than `least` pixels become nothing (-1), in place. */
-export async function dropSmall(labels: Int32Array, width: number, height: number, least: number): Promise<void> {
-  const kept = await scope(async () => {
-    const map = Tensor.from(labels, [height, width]);
+/** Connected pieces (8 neighbours) of fewer than `least` pixels become nothing (-1). Nobody may change `labels` meanwhile. */
+export function dropSmall(labels: Int32Array, width: number, height: number, least: number): Promise<Int32Array> {
+  return scope(async () => {
+    const map = Tensor.lend(labels, [height, width]);
     const { components, count } = connectedComponents(map, { connectivity: 8, nothing: -1 });
     const { area } = segmentStats(components, await count.item());
     return (await filterSmall(map, components, area, { minArea: least, replacement: -1 }).data()) as Int32Array;
   });
-  labels.set(kept);
 }

@@ -1,5 +1,5 @@
 /** An opened model: the face of `open`. Calls queue on the device; several may run at once. */
-import { type Tensor, memory, sync, trimMemory, withSignal } from '../engine/index.js';
+import { type Tensor, isolated, memory, sync, trimMemory, withSignal } from '../engine/index.js';
 import { type DecodedImage, type ImageInput, decodeImage } from '../image/decode.js';
 import type { DenseOptions } from '../post/dense-options.js';
 import type { DenseSystem } from '../post/dense-system.js';
@@ -12,11 +12,12 @@ import { Features } from './features.js';
 import { type CallPlan, planCall } from './plan.js';
 import { encodeImage, segmentFeatures } from './segment.js';
 import { type CheckedOptions, type SegmentOptions, checkSegmentOptions } from './segment-options.js';
+import { readOutSettings, refuseVolume } from './settings.js';
 import type { Segmentation } from './segmentation.js';
 import { type StreamOptions, type StreamResult, streamImages } from './stream.js';
 import { TextFeatures, type TextEncoder } from './text-features.js';
 import { traceCall } from './trace.js';
-import { Vocabulary } from './vocabulary.js';
+import { type CompiledText, Vocabulary } from './vocabulary.js';
 
 export type VocabularyInput = Vocabulary | readonly LabelInput[];
 
@@ -79,25 +80,24 @@ export class Model {
     });
   }
 
-  /** Encodes a picture once, for many vocabularies. */
+  /** Encodes a picture once, for many vocabularies. @throws as `segment`, as far as words are not concerned */
   encode(image: ImageInput, options: SegmentOptions = {}): Promise<Features> {
-    return this.#call(options.signal, async () => {
-      const { common, system } = checkSegmentOptions(options);
-      const decoded = await decode(image, common);
-      return encodeImage(this, decoded, this.options(system, common.preset), common.maxSide);
+    return this.#checked('encode', options, async ({ common, system }) => {
+      const dense = this.options(system, common.preset);
+      const features = await encodeImage(this, await decode(image, common), dense, common.maxSide);
+      if (!common.signal?.aborted) return features;
+      // Nobody will see these.
+      features.dispose();
+      throw common.signal.reason;
     });
   }
 
   /**
    * Masks for a picture or for features encoded before.
-   * @throws E_OPTION, E_LABEL, E_VOCAB, E_IMAGE_FORMAT, E_IMAGE_CORRUPT, E_IMAGE_SIZE, E_MEMORY_PLAN, E_NUMERIC, E_TIMEOUT
+   * @throws E_OPTION, E_LABEL, E_VOCAB, E_IMAGE_FORMAT, E_IMAGE_CORRUPT, E_IMAGE_SIZE, E_MEMORY_PLAN, E_OOM, E_NUMERIC, E_TIMEOUT
    */
   segment(image: ImageInput | Features, vocabulary: VocabularyInput, options: SegmentOptions = {}): Promise<Segmentation> {
-    const checked = synchronously(() => checkSegmentOptions(options));
-    const deadline = checked.value?.common.timeoutMs;
-    return this.#call(deadlineSignal(options.signal, deadline), async () => {
-      if (checked.error) throw checked.error;
-      const { common, system } = checked.value as NonNullable<typeof checked.value>;
+    return this.#checked('segment', options, async ({ common, system }) => {
       const vocab = vocabulary instanceof Vocabulary ? vocabulary : Vocabulary.from(vocabulary);
       const dense = this.options(system, common.preset);
       if (image instanceof Features) {
@@ -108,6 +108,7 @@ export class Model {
       const started = performance.now();
       const decoded = await decode(image, common);
       const decodeMs = performance.now() - started;
+      refuseVolume(readOutSettings(vocab.spec, dense, common, this.parts.budget), vocab.spec, decoded.width, decoded.height);
       using features = await encodeImage(this, decoded, dense, common.maxSide);
       return await segmentFeatures(this, features, vocab, dense, common, { decode: decodeMs, ...features.timings });
     });
@@ -125,7 +126,8 @@ export class Model {
 
   /** Named intermediate values of `segment` (see `info.traces`). @throws E_OPTION for an unknown name */
   trace(image: ImageInput, vocabulary: VocabularyInput, names: readonly string[], options: SegmentOptions & { textFeatures?: { data: Float32Array; shape: readonly number[] } } = {}): Promise<Record<string, { data: ArrayLike<number>; shape: number[] }>> {
-    return this.#call(options.signal, () => traceCall(this, image, vocabulary, names, options));
+    const { textFeatures: _, ...rest } = options;
+    return this.#checked('trace', rest as SegmentOptions, () => traceCall(this, image, vocabulary, names, options));
   }
 
   /** Bytes in use and kept for reuse, by device. */
@@ -160,22 +162,49 @@ export class Model {
     return this.parts.module.check(preset === undefined ? undefined : presets[preset]?.options, this.parts.fileOptions, call);
   }
 
-  /** Makes the features of a vocabulary for this model if they are not there. */
-  async compile(vocabulary: Vocabulary, options: DenseOptions, onProgress?: (done: number, total: number) => void): Promise<readonly Float32Array[]> {
+  /** Compiles a vocabulary for calls with these options. */
+  prepare(vocabulary: Vocabulary, options: SegmentOptions): Promise<void> {
+    return this.#checked('prepare', options, async ({ common, system }) => {
+      await this.compile(vocabulary, this.options(system, common.preset));
+    });
+  }
+
+  /** Features of a vocabulary for this model and these options, made if they are not there. @throws E_VOCAB */
+  async compile(vocabulary: Vocabulary, options: DenseOptions, onProgress?: (done: number, total: number) => void): Promise<CompiledText> {
     const { spec } = vocabulary;
     const templates = spec.templates?.list ?? (typeof options.templates === 'string' ? templateSet(options.templates) : options.templates);
     const key = this.compileKey(templates, options.averaging);
-    const known = vocabulary.compiled(key);
-    if (known) return known.rows;
+    const compiled = vocabulary.compiled(key, this.info.hash);
+    if (compiled) {
+      const width = compiled.rows[0]?.length;
+      if (width !== this.parts.embed) throw new WordmaskError('E_VOCAB', `the text features of this vocabulary have ${width} values each, the model needs ${this.parts.embed}: save them again`);
+      return compiled;
+    }
     const warnings: string[] = [];
-    const rows = await this.text.rows(spec.prompts, templates, options.averaging, { warnings, onProgress });
-    vocabulary.remember({ key, rows, warnings });
-    return rows;
+    const rows = await this.text.rows(spec.prompts, templates, options.averaging, { warnings, known: vocabulary.known(key), onProgress });
+    const made = { key, rows, warnings, encoder: this.info.hash };
+    vocabulary.remember(made);
+    return made;
   }
 
   /** Identity of text features: encoder, templates, averaging. */
   compileKey(templates: readonly string[], averaging: string): string {
     return sha256(`${this.info.hash}\n${this.info.dtype}\n${averaging}\n${templates.join('\n')}`);
+  }
+
+  /** A call with options of `segment`: checked first, under the caller's signal and the deadline. */
+  #checked<T>(what: string, options: SegmentOptions, fn: (checked: CheckedOptions) => Promise<T>): Promise<T> {
+    let checked: CheckedOptions;
+    try {
+      checked = checkSegmentOptions(options);
+    } catch (error) {
+      return Promise.reject(error);
+    }
+    const { common, system } = checked;
+    if (common.timeoutMs === undefined) return this.#call(common.signal, () => fn(checked));
+    const deadline = new Deadline(what, common.timeoutMs);
+    const signal = common.signal ? AbortSignal.any([common.signal, deadline.signal]) : deadline.signal;
+    return this.#call(signal, () => fn({ common: { ...common, signal }, system })).finally(() => deadline.clear());
   }
 
   #call<T>(signal: AbortSignal | undefined, fn: () => Promise<T>): Promise<T> {
@@ -189,27 +218,27 @@ export class Model {
         if (--this.#running === 0) for (const resolve of this.#idle.splice(0)) resolve();
       }
     };
-    return withSignal(signal, work);
+    return withSignal(signal, () => isolated(work));
+  }
+}
+
+/** Aborts with E_TIMEOUT unless it is cleared in time. */
+class Deadline {
+  readonly #controller = new AbortController();
+  readonly #timer: NodeJS.Timeout;
+
+  constructor(what: string, timeoutMs: number) {
+    const error = () => new WordmaskError('E_TIMEOUT', `${what} took longer than timeoutMs = ${timeoutMs}`, { details: { limit: timeoutMs } });
+    this.#timer = setTimeout(() => this.#controller.abort(error()), timeoutMs);
+  }
+  get signal(): AbortSignal {
+    return this.#controller.signal;
+  }
+  clear(): void {
+    clearTimeout(this.#timer);
   }
 }
 
 function decode(image: ImageInput, options: CheckedOptions['common']): Promise<DecodedImage> {
   return decodeImage(image, { matte: options.matte, formats: options.formats, limits: options.limits, signal: options.signal });
-}
-
-function synchronously<T>(fn: () => T): { value?: T; error?: unknown } {
-  try {
-    return { value: fn() };
-  } catch (error) {
-    return { error };
-  }
-}
-
-/** The caller's signal joined with a deadline that aborts with E_TIMEOUT. */
-function deadlineSignal(signal: AbortSignal | undefined, timeoutMs: number | undefined): AbortSignal | undefined {
-  if (timeoutMs === undefined) return signal;
-  const controller = new AbortController();
-  const timer = setTimeout(() => controller.abort(new WordmaskError('E_TIMEOUT', `segment took longer than timeoutMs = ${timeoutMs}`, { details: { limit: timeoutMs } })), timeoutMs);
-  timer.unref();
-  return signal ? AbortSignal.any([signal, controller.signal]) : controller.signal;
 }

@@ -3,7 +3,7 @@ import { freemem } from 'node:os';
 import { openDenseBackbone } from '../registry/backbones.js';
 import { resolveModel } from '../registry/resolve.js';
 import { findSystem, systemNames } from '../registry/systems.js';
-import { parseDType, parseDevice, requireCpu, setThreads, withSignal } from '../engine/index.js';
+import { isolated, parseDType, parseDevice, requireCpu, setThreads, withSignal } from '../engine/index.js';
 import { WordmaskError, show } from '../util/errors.js';
 import { parseBytes } from '../util/bytes.js';
 import { nearest } from '../util/nearest.js';
@@ -49,11 +49,16 @@ const leastBudget = 64 << 20;
 export async function open(idOrFolder: string, options: OpenOptions = {}): Promise<Model> {
   const checked = checkOptions(options);
   options.signal?.throwIfAborted();
-  return withSignal(options.signal, async () => {
+  return withSignal(options.signal, () => isolated(async () => {
     if (options.threads !== undefined) setThreads(options.threads);
     const { folder, system } = await resolveModel(idOrFolder, { ...options, systems: systemNames() });
     const module = findSystem(system ?? 'naclip');
     const built = await openDenseBackbone(folder, module.info, { compute: checked.compute, checkWeights: options.checkWeights ?? true, signal: options.signal });
+    if (options.signal?.aborted) {
+      // Nobody will see this model.
+      built.dispose();
+      throw options.signal.reason;
+    }
     return new Model({
       ...built, module, system: module.build(built.encoder), fileOptions: fileOptions(folder.manifest), budget: checked.budget,
       info: {
@@ -62,12 +67,17 @@ export async function open(idOrFolder: string, options: OpenOptions = {}): Promi
         presets: Object.keys(module.presets), traces: [...traceNames, ...built.probeNames],
       },
     });
-  });
+  }));
 }
 
 /** What wordmask.json says about options, later parts over earlier ones. */
 function fileOptions({ preprocessing, templates, defaults, tuning }: { preprocessing?: object; templates?: unknown; defaults?: object; tuning?: object }): Record<string, unknown> {
   return { ...preprocessing, ...(templates !== undefined && { templates }), ...defaults, ...tuning };
+}
+
+/** What is free here: inside a container less than on the machine. */
+function availableBytes(): number {
+  return process.availableMemory?.() ?? freemem();
 }
 
 function checkOptions(options: OpenOptions): { compute: 'f32' | 'bf16'; budget: number } {
@@ -81,7 +91,7 @@ function checkOptions(options: OpenOptions): { compute: 'f32' | 'bf16'; budget: 
   if (options.deterministic === false) throw new WordmaskError('E_OPTION', 'deterministic: false has no faster kernels on the CPU; leave it out');
   const dtype = options.dtype === undefined || options.dtype === 'auto' ? 'f32' : parseDType(options.dtype);
   if (dtype !== 'f32' && dtype !== 'bf16') throw new WordmaskError('E_OPTION', `dtype must be auto, fp32 or bf16 on the CPU, got ${show(options.dtype)}`, { details: { option: 'dtype', value: options.dtype } });
-  const budget = options.memory === undefined ? Math.floor(freemem() * 0.8) : parseBytes('memory', options.memory);
+  const budget = options.memory === undefined ? Math.max(leastBudget, Math.floor(availableBytes() * 0.8)) : parseBytes('memory', options.memory);
   if (budget < leastBudget) throw new WordmaskError('E_MEMORY_PLAN', `memory must be at least ${leastBudget} bytes to run anything, got ${show(options.memory ?? budget)}`, { details: { value: budget, limit: leastBudget } });
   return { compute: dtype, budget };
 }

@@ -1,8 +1,11 @@
 /** What a call would need: windows, bytes, and whether they fit. */
 import { ReadOut } from '../post/read-out.js';
+import { WordmaskError, show } from '../util/errors.js';
 import type { Model } from './model.js';
-import { type SegmentOptions, backgroundRule, checkSegmentOptions, refineOf } from './segment-options.js';
-import { type Vocabulary, queriesOf } from './vocabulary.js';
+import { windowGroup } from './segment.js';
+import { type SegmentOptions, checkSegmentOptions } from './segment-options.js';
+import { classCount, readOutSettings } from './settings.js';
+import type { Vocabulary } from './vocabulary.js';
 
 export interface CallPlan {
   /** Bytes of device memory at the widest point, besides the weights. */
@@ -18,33 +21,39 @@ export interface CallPlan {
   readonly route: string;
 }
 
-export const windowGroup = 8;
+/** The allocator's blocks come in four sizes an octave (native/core/arena.h). */
+const sizeClasses = 1.25;
 
 export function planCall(model: Model, width: number, height: number, vocab: Vocabulary, given: SegmentOptions): CallPlan {
+  checkSize(width, height);
   const { common, system } = checkSegmentOptions(given);
   const options = model.options(system, common.preset);
+  const { budget } = model.parts;
   const geometry = model.parts.system.plan(width, height, options, common.maxSide);
-  const { classOf, classes } = queriesOf(vocab.spec, vocab.spec.prompts.map(() => new Float32Array(0)), 0);
-  const outputs = common.outputs ?? [];
-  const refine = refineOf(common.refine, options);
-  const budget = model.parts.budget;
-  const settings = {
-    options, refine, ...backgroundRule(vocab.spec.background, common, options, vocab.spec.backgroundIndex), budget,
-    outputs: { margin: outputs.includes('margin'), entropy: outputs.includes('entropy'), probabilities: outputs.includes('probabilities'), topk: outputs.includes('topk') ? Math.min(common.k ?? 5, classes) : 0 },
-  };
+  const settings = readOutSettings(vocab.spec, options, common, budget);
+  const { refine, outputs } = settings;
+  const classes = classCount(vocab.spec);
   const tiles = geometry.boxes.length / 4;
+  const batch = Math.min(tiles, windowGroup);
   const tokens = geometry.grid[0] * geometry.grid[1];
-  const features = tiles * tokens * model.parts.embed * 4;
-  // Widest activation of a window group: the MLP's hidden layer beside residual stream and norms, about 12 widths in f32.
-  const encode = Math.min(tiles, windowGroup) * tokens * model.info.sizes.embed * 2 * 12 * 4;
-  const readOut = ReadOut.bytes(settings, classes, classOf.length, width, height);
-  const deviceBytes = features + Math.max(encode, readOut) + width * height * 3;
-  const planes = 1 + (settings.outputs.margin ? 1 : 0) + (settings.outputs.entropy ? 1 : 0) + 2 * settings.outputs.topk + (settings.outputs.probabilities ? classes : 0);
+  const { width: channels, patch, embed } = model.info.sizes;
+  const features = tiles * tokens * embed * 4;
+  // A window group at its widest: patch rows, residual streams, norms, queries to values, the MLP's hidden layer, packed operands.
+  const encode = batch * (tokens + 1) * 4 * (6 * patch * patch + 20 * channels);
+  const maps = Math.min(tiles * tokens * vocab.spec.prompts.length * 4, budget / 4);
+  const readOut = ReadOut.bytes(settings, classes, vocab.spec.prompts.length, width, height) + maps;
+  const picture = width * height * 3 + geometry.canvas.width * geometry.canvas.height * 3;
+  const deviceBytes = Math.ceil(sizeClasses * (picture + features + Math.max(encode, readOut)));
+  const planes = 1 + (outputs.margin ? 1 : 0) + (outputs.entropy ? 1 : 0) + 2 * outputs.topk + (outputs.probabilities ? classes : 0);
   const hostBytes = width * height * (3 + 4 + (classes > 255 ? 2 : 1) + 4 * planes);
-  const whole = refine.kind === 'crf' || settings.outputs.probabilities;
   return {
-    deviceBytes, hostBytes, tiles, batch: Math.min(tiles, windowGroup),
-    fits: whole ? readOut <= budget : deviceBytes <= Math.max(budget, deviceBytes - readOut + budget),
-    route: refine.kind === 'crf' ? 'crf-volume' : settings.outputs.probabilities ? 'volume' : refine.kind === 'pamr' ? 'pamr-bands' : 'running-best',
+    deviceBytes, hostBytes, tiles, batch, fits: deviceBytes <= budget,
+    route: refine.kind === 'crf' ? 'crf-volume' : outputs.probabilities ? 'volume' : refine.kind === 'pamr' ? 'pamr-bands' : 'running-best',
   };
+}
+
+function checkSize(width: number, height: number): void {
+  for (const [name, value] of [['width', width], ['height', height]] as const) {
+    if (!Number.isInteger(value) || value < 1 || value > 65535) throw new WordmaskError('E_USAGE', `plan: ${name} must be a whole number from 1 to 65535, got ${show(value)}`);
+  }
 }

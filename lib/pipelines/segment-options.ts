@@ -37,7 +37,8 @@ const shape = {
   tile: z.union([z.literal('auto'), z.number().int().min(1).max(65535)]),
   refine: refineSchema,
   minArea: z.number().int().min(0),
-  timeoutMs: z.number().gt(0),
+  /** Timers count milliseconds in 31 bits. */
+  timeoutMs: z.number().gt(0).max(2 ** 31 - 1),
   signal: z.instanceof(AbortSignal),
   priority: z.number(),
   preset: z.string(),

@@ -1,38 +1,44 @@
 /** One `segment` call (architecture.md section 3), from pixels to a Segmentation. */
-import { Tensor, sync } from '../engine/index.js';
+import { Tensor, scope, sync } from '../engine/index.js';
 import { type LabelArray, labelArray } from '../formats/format.js';
 import type { DecodedImage } from '../image/decode.js';
-import { encodeWindows, resizeToCanvas } from '../post/dense-encode.js';
+import { type DenseFeatures, encodeWindows, resizeToCanvas } from '../post/dense-encode.js';
 import type { DenseOptions } from '../post/dense-options.js';
-import { type Planes, ReadOut, type ReadOutSettings, type Trace } from '../post/read-out.js';
-import { WordmaskError } from '../util/errors.js';
+import { type Planes, ReadOut, type ReadOutSettings } from '../post/read-out.js';
+import { WordmaskError, show } from '../util/errors.js';
 import { inSlices } from '../util/slices.js';
 import { packageVersion } from '../util/version.js';
 import { applyAreaRule, dropSmall } from './areas.js';
 import { Features } from './features.js';
 import type { Model } from './model.js';
-import { type CheckedOptions, backgroundRule, refineOf } from './segment-options.js';
+import type { CheckedOptions } from './segment-options.js';
+import { withRetreat } from './retreat.js';
 import { Segmentation, type SegmentationParts, plane, segmentsOf } from './segmentation.js';
+import { readOutSettings, refuseVolume } from './settings.js';
 import { toTensor } from './text-features.js';
 import { type Vocabulary, queriesOf } from './vocabulary.js';
 
 type Common = CheckedOptions['common'];
 
 /** Windows encoded together: enough rows to fill the kernels, few enough that an abort is seen soon. */
-const windowGroup = 8;
+export const windowGroup = 8;
 
 export async function encodeImage(model: Model, image: DecodedImage, options: DenseOptions, maxSide?: number): Promise<TimedFeatures> {
   const { system } = model.parts;
   const plan = system.plan(image.width, image.height, options, maxSide);
   const started = performance.now();
+  const warnings: string[] = [];
   const pixels = Tensor.lend(image.data, [image.height, image.width, 3], 'u8');
   let canvas: Tensor | undefined;
   try {
     canvas = resizeToCanvas(pixels, plan);
     await sync();
     const prepared = performance.now();
-    const dense = await encodeWindows(system.encoder, canvas, plan, options, windowGroup, sync);
+    const source = canvas;
+    const encode = (group: number) => encodeWindows(system.encoder, source, plan, options, group, sync);
+    const dense = await withRetreat(warnings, `out of memory: caches freed, ${windowGroup / 2} windows encoded at once instead of ${windowGroup}`, () => settled(encode(windowGroup)), () => encode(windowGroup / 2));
     const features = new TimedFeatures(dense, pixels, image, image.hash, options, model.parts);
+    features.warnings = warnings;
     features.timings = { preprocess: prepared - started, encode: performance.now() - prepared };
     return features;
   } catch (error) {
@@ -43,69 +49,75 @@ export async function encodeImage(model: Model, image: DecodedImage, options: De
   }
 }
 
+/** Waits until the values are there, so that a failure shows here and not in whoever reads them. */
+async function settled(encoding: Promise<DenseFeatures>): Promise<DenseFeatures> {
+  const dense = await encoding;
+  try {
+    await scope(() => dense.features.slice(0, 0, 0).data());
+  } catch (error) {
+    dense.features.dispose();
+    dense.keys?.dispose();
+    throw error;
+  }
+  return dense;
+}
+
 /** Features that know how long they took. */
 export class TimedFeatures extends Features {
+  warnings: readonly string[] = [];
   timings: Readonly<Record<string, number>> = {};
 }
 
 export async function segmentFeatures(
-  model: Model, features: Features, vocab: Vocabulary, options: DenseOptions, common: Common, timings: Record<string, number>, trace?: Trace,
+  model: Model, features: Features, vocab: Vocabulary, options: DenseOptions, common: Common, timings: Record<string, number>,
 ): Promise<Segmentation> {
   const { width, height } = features;
+  const settings = readOutSettings(vocab.spec, options, common, model.parts.budget);
+  refuseVolume(settings, vocab.spec, width, height);
   const clock = stopwatch(timings);
-  const rows = await model.compile(vocab, options);
+  const text = await model.compile(vocab, options);
   clock('text');
-  const { planes, settings, warnings } = await readOut(model, features, vocab, rows, options, common, trace);
+  const warnings = [...(features instanceof TimedFeatures ? features.warnings : []), ...text.warnings];
+  const read = (budget: number) => readOut(model, features, vocab, text.rows, { ...settings, budget }, common);
+  const planes = await withRetreat(warnings, 'out of memory: caches freed, picture read out in smaller bands', () => read(settings.budget), () => read(settings.budget / 8));
   clock(settings.refine.kind === 'none' ? 'match' : 'refine');
-  const labels = await narrow(planes.labels, vocab);
-  const segments = await segmentsOf(labels, width, height, planes.score);
+  const labels = await narrow(planes.labels, vocab, common.signal);
+  const segments = await segmentsOf(labels, width, height, vocab.labels.length, planes.score, common.signal);
   clock('output');
   return new Segmentation({
     width, height, labels, vocab, segments, warnings, timings,
     planes: planesOf(planes, common, width, height, vocab.labels.length),
     provenance: provenance(model, features, vocab, options, common, settings),
-    image: common.keepImage === false ? undefined : features.pixels,
+    ...(common.keepImage !== false && { image: features.pixels }),
   });
 }
 
-async function readOut(model: Model, features: Features, vocab: Vocabulary, rows: readonly Float32Array[], options: DenseOptions, common: Common, trace?: Trace) {
-  const { spec } = vocab;
-  const queries = queriesOf(spec, rows, model.parts.embed);
-  const outputs = common.outputs ?? [];
-  const restricted = common.labels && new Set(common.labels.map((name) => vocab.indexOf(name)));
-  const settings: ReadOutSettings = {
-    options,
-    refine: refineOf(common.refine, options),
-    ...backgroundRule(spec.background, common, options, spec.backgroundIndex),
-    outputs: {
-      margin: outputs.includes('margin'), entropy: outputs.includes('entropy'), probabilities: outputs.includes('probabilities'),
-      topk: outputs.includes('topk') ? Math.min(common.k ?? 5, queries.classes) : 0,
-    },
-    budget: model.parts.budget,
-    tileRows: typeof common.tile === 'number' ? common.tile : undefined,
-    // Restricted to some labels: the others leave the softmax, as if the vocabulary did not have them.
-    excluded: undefined,
-  };
-  if (settings.outputs.probabilities) checkVolume(settings, queries.classes, queries.classOf.length, features);
-  const kept = restricted ? [...queries.classOf.keys()].filter((i) => restricted.has(queries.classOf[i] as number) || (queries.classOf[i] as number) >= spec.labels.length) : undefined;
-  const text = toTensor(kept ? kept.map((i) => queries.rows[i] as Float32Array) : queries.rows, model.parts.embed);
-  const classOf = kept ? Int32Array.from(kept, (i) => queries.classOf[i] as number) : queries.classOf;
+async function readOut(model: Model, features: Features, vocab: Vocabulary, rows: readonly Float32Array[], settings: ReadOutSettings, common: Common): Promise<Planes> {
+  const { embed, system } = model.parts;
+  const { options } = settings;
+  const queries = restrict(queriesOf(vocab.spec, rows, embed), vocab, common.labels);
+  const text = toTensor(queries.rows, embed);
   try {
     const run = (excluded?: ReadonlySet<number>, changes: Partial<ReadOutSettings> = {}) =>
-      new ReadOut(model.parts.system, features.dense, { text, classOf, classes: queries.classes }, { ...settings, ...changes, excluded }, () => features.image, trace).run();
+      new ReadOut(system, features.dense, { text, classOf: queries.classOf, classes: queries.classes }, { ...settings, ...changes, excluded }, () => features.image).run();
     const planes = options.areaThreshold > 0 ? await applyAreaRule(run, options.areaThreshold, queries.classes) : await run();
     checkFinite(planes);
-    if (common.minArea) await dropSmall(planes.labels, features.width, features.height, common.minArea);
-    return { planes, settings, warnings: [] as string[] };
+    if (!common.minArea) return planes;
+    return { ...planes, labels: await dropSmall(planes.labels, features.width, features.height, common.minArea) };
   } finally {
     text.dispose();
   }
 }
 
-function checkVolume(settings: ReadOutSettings, classes: number, queries: number, features: Features): void {
-  const needed = ReadOut.bytes(settings, classes, queries, features.width, features.height);
-  if (needed <= settings.budget) return;
-  throw new WordmaskError('E_MEMORY_PLAN', `output 'probabilities' holds all ${classes} labels over ${features.width} x ${features.height} pixels and would need ${needed} bytes; the budget is ${settings.budget}: ask for score or topk, fewer labels, or raise \`memory\``, { details: { needed, limit: settings.budget } });
+/** Restricted to some labels, the others leave the softmax, as if the vocabulary did not have them; background words stay. */
+function restrict(queries: ReturnType<typeof queriesOf>, vocab: Vocabulary, names: readonly string[] | undefined): ReturnType<typeof queriesOf> {
+  if (!names) return queries;
+  const wanted = new Set(names.map((name) => vocab.indexOf(name)));
+  const kept = [...queries.classOf.keys()].filter((i) => wanted.has(queries.classOf[i] as number) || (queries.classOf[i] as number) >= vocab.labels.length);
+  if (!kept.some((i) => wanted.has(queries.classOf[i] as number))) {
+    throw new WordmaskError('E_OPTION', `labels: ${names.map((name) => show(name)).join(', ')} have no words of their own to look for: name another label of the vocabulary`, { details: { option: 'labels', value: names } });
+  }
+  return { rows: kept.map((i) => queries.rows[i] as Float32Array), classOf: Int32Array.from(kept, (i) => queries.classOf[i] as number), classes: queries.classes };
 }
 
 /** Scores are probabilities; anything else means that weights or kernels gave NaN. */
@@ -118,7 +130,7 @@ function checkFinite(planes: Planes): void {
 }
 
 /** Class indices as the smallest label array; classes beyond the labels (hidden background) and -1 become nothing. */
-async function narrow(classes: Int32Array, vocab: Vocabulary): Promise<LabelArray> {
+async function narrow(classes: Int32Array, vocab: Vocabulary, signal?: AbortSignal): Promise<LabelArray> {
   const count = vocab.labels.length;
   const labels = await labelArray(count, classes.length);
   await inSlices(classes.length, 1 << 18, (begin, end) => {
@@ -126,7 +138,7 @@ async function narrow(classes: Int32Array, vocab: Vocabulary): Promise<LabelArra
       const value = classes[i] as number;
       if (value >= 0 && value < count) labels[i] = value;
     }
-  });
+  }, signal);
   return labels;
 }
 

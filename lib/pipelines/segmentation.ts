@@ -4,7 +4,7 @@ import { saveLabels, writeLabels } from '../formats/index.js';
 import { type Box, Mask, masksOfLabels } from '../image/mask.js';
 import { type OverlayOptions, type RgbImage, renderOverlay } from '../image/overlay.js';
 import { WordmaskError, show } from '../util/errors.js';
-import { inSlices } from '../util/slices.js';
+import { Slices, inSlices } from '../util/slices.js';
 import type { Vocabulary } from './vocabulary.js';
 
 /** A plane in the shape `ndarray` takes. */
@@ -126,21 +126,24 @@ export function plane(data: ResultPlane['data'], shape: readonly number[]): Resu
 }
 
 /** One segment a label: its pixels, area, box, and mean score. */
-export async function segmentsOf(labels: LabelArray, width: number, height: number, score: Float32Array | undefined, signal?: AbortSignal): Promise<Segment[]> {
+export async function segmentsOf(labels: LabelArray, width: number, height: number, count: number, score: Float32Array | undefined, signal?: AbortSignal): Promise<Segment[]> {
   const nothing = 2 ** (8 * labels.BYTES_PER_ELEMENT) - 1;
   const masks = await masksOfLabels(labels, width, height, nothing, signal);
-  const sums = new Map<number, number>();
+  const sums = new Float64Array(count);
   if (score) {
     await inSlices(labels.length, 1 << 18, (begin, end) => {
       for (let i = begin; i < end; i++) {
         const label = labels[i] as number;
-        if (label !== nothing) sums.set(label, (sums.get(label) ?? 0) + (score[i] as number));
+        if (label < count) sums[label] = (sums[label] as number) + (score[i] as number);
       }
     }, signal);
   }
-  return [...masks.keys()].sort((a, b) => a - b).map((label) => {
-    const mask = masks.get(label) as Mask;
+  const slices = new Slices(signal);
+  const segments: Segment[] = [];
+  for (const [label, mask] of masks) {
     const { area } = mask;
-    return { id: label + 1, label, area, bbox: mask.bbox, mask, ...(score && { score: (sums.get(label) ?? 0) / area }) };
-  });
+    segments.push({ id: label + 1, label, area, bbox: mask.bbox, mask, ...(score && { score: (sums[label] as number) / area }) });
+    if (slices.due) await slices.pause();
+  }
+  return segments;
 }

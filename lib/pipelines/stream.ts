@@ -1,6 +1,7 @@
 /** Many pictures, one after another: decoding runs ahead of the encoder, by a bounded number of pictures. */
 import type { ImageInput } from '../image/decode.js';
 import { WordmaskError, isWordmaskError, show } from '../util/errors.js';
+import { abortable } from '../util/slices.js';
 import type { Model, VocabularyInput } from './model.js';
 import type { SegmentOptions } from './segment-options.js';
 import type { Segmentation } from './segmentation.js';
@@ -27,12 +28,18 @@ export async function* streamImages(model: Model, images: Iterable<ImageInput> |
   if (!Number.isInteger(ahead) || ahead < 1 || ahead > mostAhead) throw new WordmaskError('E_OPTION', `stream: batch must be 'auto' or a whole number from 1 to ${mostAhead}, got ${show(batch)}`, { details: { option: 'batch' } });
   if (onError !== 'yield' && onError !== 'throw') throw new WordmaskError('E_OPTION', `stream: onError must be 'yield' or 'throw', got ${show(onError)}`, { details: { option: 'onError' } });
   const vocab = vocabulary instanceof Vocabulary ? vocabulary : Vocabulary.from(vocabulary);
+  // Once for all pictures: calls side by side would each encode the words.
+  const { signal } = segmentOptions as SegmentOptions;
+  await model.prepare(vocab, segmentOptions as SegmentOptions);
   const running = new Map<number, Promise<StreamResult>>();
   const source = iterate(images);
   let index = 0;
   let ended = false;
+  let waiting = false;
   const start = async () => {
-    const next = await source.next();
+    waiting = true;
+    const next = await abortable(source.next(), signal);
+    waiting = false;
     if (next.done) {
       ended = true;
       return;
@@ -46,13 +53,17 @@ export async function* streamImages(model: Model, images: Iterable<ImageInput> |
       if (running.size === 0) break;
       const result = await (ordered ? (running.get(Math.min(...running.keys())) as Promise<StreamResult>) : Promise.race(running.values()));
       running.delete(result.index);
+      signal?.throwIfAborted();
       if (!result.ok && onError === 'throw') throw result.error;
       yield result;
     }
   } finally {
     // A consumer that stops early leaves work behind: wait for it, so that nothing runs on after the loop.
     await Promise.allSettled(running.values());
-    await source.return?.(undefined);
+    // A source that owes a picture cannot be told before it has given it.
+    const told = source.return?.(undefined);
+    if (waiting) told?.catch(() => undefined);
+    else await told;
   }
 }
 
@@ -60,7 +71,7 @@ async function one(model: Model, index: number, input: ImageInput, vocab: Vocabu
   try {
     return { ok: true, index, input, value: await model.segment(input, vocab, options) };
   } catch (cause) {
-    const error = isWordmaskError(cause) ? cause : new WordmaskError('E_ABORTED', `picture ${index} was not finished: ${(cause as Error)?.message ?? show(cause)}`, { cause });
+    const error = isWordmaskError(cause) ? cause : new WordmaskError('E_INTERNAL', `picture ${index} failed: ${(cause as Error)?.message ?? show(cause)}`, { cause });
     return { ok: false, index, input, error };
   }
 }

@@ -27,13 +27,13 @@ export class TextFeatures {
    */
   async rows(
     prompts: readonly string[], templates: readonly string[], averaging: Averaging,
-    options: { warnings?: string[]; onProgress?: (done: number, total: number) => void } = {},
+    options: { warnings?: string[]; known?: ReadonlyMap<string, Float32Array>; onProgress?: (done: number, total: number) => void } = {},
   ): Promise<Float32Array[]> {
     const prefix = `${averaging}\n${templates.join('\n')}\n`;
     const found = new Map<string, Float32Array>();
     const missing: string[] = [];
     for (const prompt of new Set(prompts)) {
-      const row = this.cache.get(prefix + prompt);
+      const row = options.known?.get(prompt) ?? this.cache.get(prefix + prompt);
       if (row) found.set(prompt, row);
       else missing.push(prompt);
     }
@@ -72,16 +72,15 @@ export function toTensor(rows: readonly Float32Array[], embed: number): Tensor {
   return Tensor.lend(joined, [rows.length, embed], 'f32');
 }
 
-/** Mean of unit rows per label, unit again: the `mean` ensemble. */
+/** Mean of unit rows per label, unit again: the `mean` ensemble. A label's only row stays as it is. */
 export function meanRows(rows: readonly Float32Array[], labelOf: ArrayLike<number>, labels: number, embed: number): Float32Array[] {
-  const sums = Array.from({ length: labels }, () => new Float64Array(embed));
-  rows.forEach((row, i) => {
-    const sum = sums[labelOf[i] as number] as Float64Array;
-    for (let e = 0; e < embed; e++) sum[e] = (sum[e] as number) + (row[e] as number);
-  });
-  return sums.map((sum) => {
+  const members = Array.from({ length: labels }, (): Float32Array[] => []);
+  rows.forEach((row, i) => members[labelOf[i] as number]?.push(row));
+  return members.map((own) => {
+    if (own.length === 1) return own[0] as Float32Array;
+    const sum = new Float64Array(embed);
+    for (const row of own) for (let e = 0; e < embed; e++) sum[e] = (sum[e] as number) + (row[e] as number);
     const norm = Math.sqrt(sum.reduce((total, x) => total + x * x, 0)) || 1;
     return Float32Array.from(sum, (x) => x / norm);
   });
 }
-

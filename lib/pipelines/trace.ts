@@ -52,7 +52,7 @@ export async function traceCall(
   const vocab = vocabulary instanceof Vocabulary ? vocabulary : Vocabulary.from(vocabulary);
   const decoded = await decodeImage(image, { matte: common.matte, formats: common.formats, signal: common.signal });
   using features = await encodeImage(model, decoded, dense, common.maxSide);
-  const rows = textFeatures ? rowsOf(textFeatures, vocab, model.parts.embed) : await model.compile(vocab, dense);
+  const rows = textFeatures ? rowsOf(textFeatures, vocab, model.parts.embed) : (await model.compile(vocab, dense)).rows;
   const collected = await collect(model, features, vocab, rows, dense, { common, system }, new Set(wanted.values()));
   for (const [name, canonical] of wanted) {
     const value = collected.get(canonical);

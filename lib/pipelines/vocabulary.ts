@@ -4,7 +4,7 @@ import type { LegendEntry } from '../formats/format.js';
 import { paletteFor } from '../image/palette.js';
 import { type Label, type LabelInput, type VocabularyOptions, VocabularySpec } from '../text/index.js';
 import { WordmaskError, show } from '../util/errors.js';
-import { readFileLimited, writeFileAtomic } from '../util/files.js';
+import { readFileLimited, sha256, writeFileAtomic } from '../util/files.js';
 import { openSafetensors, writeSafetensors } from '../weights/index.js';
 import { meanRows } from './text-features.js';
 
@@ -14,13 +14,25 @@ export interface CompiledText {
   readonly key: string;
   /** Unit rows, one a query. */
   readonly rows: readonly Float32Array[];
+  /** One for each text that was cut. */
   readonly warnings: readonly string[];
+  /** Hash of the encoder's weights. */
+  readonly encoder?: string;
+}
+
+/** What a vocabulary file's features are: which words they stand for, and whose they are. */
+interface StoredText extends CompiledText {
+  readonly file: string;
 }
 
 const fileLimit = 64 << 20;
 
 export class Vocabulary {
   readonly #compiled = new Map<string, CompiledText>();
+  /** Features of single prompts, from the vocabulary that this one was derived from. */
+  readonly #known = new Map<string, ReadonlyMap<string, Float32Array>>();
+  /** What the file held, for the question whether it fits an encoder. */
+  #stored: StoredText | undefined;
   #legend: LegendEntry[] | undefined;
 
   constructor(readonly spec: VocabularySpec, compiled?: CompiledText) {
@@ -32,13 +44,18 @@ export class Vocabulary {
     return new Vocabulary(VocabularySpec.create(labels, options));
   }
 
-  /** Reads a vocabulary file, with the features of the same stem if they are there. @throws E_VOCAB, E_DISK, E_WEIGHTS */
-  static async load(file: string, options: { signal?: AbortSignal; limits?: VocabularyOptions['limits'] } = {}): Promise<Vocabulary> {
+  /**
+   * Reads a vocabulary file, with the features of the same stem if they are there; `features: false` leaves those alone.
+   * @throws E_VOCAB, E_DISK, E_WEIGHTS
+   */
+  static async load(file: string, options: { signal?: AbortSignal; limits?: VocabularyOptions['limits']; features?: boolean } = {}): Promise<Vocabulary> {
     const bytes = await readFileLimited(file, { limit: fileLimit, signal: options.signal, code: 'E_VOCAB' });
     const { spec, encoder } = VocabularySpec.fromJSON(bytes, file, options.limits);
-    if (encoder === undefined) return new Vocabulary(spec);
-    const features = await readFeatures(featuresPath(file), spec.prompts.length);
-    return new Vocabulary(spec, features && { key: encoder, rows: features, warnings: [] });
+    if (encoder === undefined || options.features === false) return new Vocabulary(spec);
+    const stored = await readFeatures(featuresPath(file), spec.prompts, encoder);
+    const vocabulary = new Vocabulary(spec, stored);
+    vocabulary.#stored = stored;
+    return vocabulary;
   }
 
   get labels(): readonly Label[] {
@@ -89,7 +106,9 @@ export class Vocabulary {
       compiled.rows.forEach((row, i) => {
         data.set(row, i * width);
       });
-      await writeSafetensors(featuresPath(file), [['text_features', { data, shape: [compiled.rows.length, width], dtype: 'f32' }]]);
+      await writeSafetensors(featuresPath(file), [['text_features', { data, shape: [compiled.rows.length, width], dtype: 'f32' }]], {
+        metadata: { prompts: hashOfPrompts(this.spec.prompts), ...(compiled.encoder !== undefined && { encoder: compiled.encoder }) },
+      });
     }
     await writeFileAtomic(file, `${JSON.stringify(this.spec.toJSON(compiled?.key), null, 2)}\n`);
   }
@@ -98,9 +117,21 @@ export class Vocabulary {
     return this.spec.toJSON();
   }
 
-  /** Features for an encoder if they were made; for the pipeline. @throws E_VOCAB when the file's belong to another encoder */
-  compiled(key: string): CompiledText | undefined {
-    return this.#compiled.get(key);
+  /**
+   * Features by encoder, templates and averaging, if they were made; for the pipeline.
+   * @param encoder hash of the encoder's weights
+   * @throws E_VOCAB when the features of the file belong to another encoder and there are none for this one
+   */
+  compiled(key: string, encoder: string): CompiledText | undefined {
+    const found = this.#compiled.get(key);
+    const stored = this.#stored;
+    if (found || !stored || (stored.encoder ?? stored.key) === (stored.encoder === undefined ? key : encoder)) return found;
+    throw new WordmaskError('E_VOCAB', `${stored.file}: the text features were made by another encoder (${(stored.encoder ?? stored.key).slice(0, 12)}) than this model's (${encoder.slice(0, 12)}): open the model they belong to, or load the vocabulary with features: false`, { details: { file: stored.file, encoder: stored.encoder, expected: encoder } });
+  }
+
+  /** Features of single prompts that are known already. */
+  known(key: string): ReadonlyMap<string, Float32Array> | undefined {
+    return this.#known.get(key);
   }
 
   remember(compiled: CompiledText): void {
@@ -115,14 +146,27 @@ export class Vocabulary {
   /** Lets go of the features. */
   dispose(): void {
     this.#compiled.clear();
+    this.#known.clear();
+    this.#stored = undefined;
   }
   [Symbol.dispose](): void {
     this.dispose();
   }
 
   #derive(spec: VocabularySpec): Vocabulary {
-    return new Vocabulary(spec);
+    const derived = new Vocabulary(spec);
+    for (const [key, rows] of this.#known) derived.#known.set(key, rows);
+    for (const { key, rows } of this.#compiled.values()) {
+      derived.#known.set(key, new Map([...(this.#known.get(key) ?? []), ...this.spec.prompts.map((prompt, i) => [prompt, rows[i] as Float32Array] as const)]));
+    }
+    derived.#stored = this.#stored;
+    return derived;
   }
+}
+
+/** Ties features to the words they stand for: a file of features beside a changed list is refused. */
+function hashOfPrompts(prompts: readonly string[]): string {
+  return sha256(JSON.stringify(prompts));
 }
 
 /** Queries as the read-out takes them: rows of the softmax and the class each counts for. */
@@ -145,7 +189,8 @@ function featuresPath(file: string): string {
   return join(dirname(file), `${name}.safetensors`);
 }
 
-async function readFeatures(path: string, count: number): Promise<Float32Array[] | undefined> {
+async function readFeatures(path: string, prompts: readonly string[], key: string): Promise<StoredText | undefined> {
+  const count = prompts.length;
   let file: Awaited<ReturnType<typeof openSafetensors>>;
   try {
     file = await openSafetensors(path);
@@ -158,8 +203,13 @@ async function readFeatures(path: string, count: number): Promise<Float32Array[]
     if (dtype !== 'f32' || shape.length !== 2 || shape[0] !== count) {
       throw new WordmaskError('E_VOCAB', `${path}: text_features must be F32 [${count}, E] to fit the vocabulary beside it, got ${dtype} [${shape.join(', ')}]`, { details: { file: path } });
     }
+    const written = file.metadata.get('prompts');
+    if (written !== undefined && written !== hashOfPrompts(prompts)) {
+      throw new WordmaskError('E_VOCAB', `${path}: the text features belong to other words than the vocabulary beside it: save both together, or load the vocabulary with features: false`, { details: { file: path } });
+    }
     const width = shape[1] as number;
-    return Array.from({ length: count }, (_, i) => (data as Float32Array).slice(i * width, (i + 1) * width));
+    const rows = Array.from({ length: count }, (_, i) => (data as Float32Array).slice(i * width, (i + 1) * width));
+    return { file: path, key, rows, warnings: [], encoder: file.metadata.get('encoder') };
   } finally {
     await file.close();
   }

@@ -8,6 +8,7 @@ import {
   scoreUpdate, sum, sync, windowMerge, windowUpsample,
 } from '../engine/index.js';
 import { WordmaskError } from '../util/errors.js';
+import { copyInSlices, inSlices } from '../util/slices.js';
 import { type DenseFeatures, resizeToCanvas } from './dense-encode.js';
 import type { DenseOptions } from './dense-options.js';
 import type { DenseSystem } from './dense-system.js';
@@ -91,12 +92,52 @@ function scoreFlags(settings: ReadOutSettings, scale: number): ScoreOptions {
   return { scale, second: margin || settings.margin > 0, moment: entropy, topk };
 }
 
+/** How rows and queries are cut. */
+interface Bands {
+  readonly rows: number;
+  /** Rows beyond a band that PAMR looks at. */
+  readonly halo: number;
+  /** Queries at once. */
+  readonly chunk: number;
+}
+
+/** A band's state: small enough that its planes reach the host in short pieces, large enough that calls cost nothing. */
+const bandBytes = 64 << 20;
+/** With PAMR a band carries a halo, so it is worth more. */
+const refinedBandBytes = 384 << 20;
+/** Upsampled, refined and cut volumes of one query. */
+const volumePlanes = 3;
+/** What the PAMR kernel takes for affinities and planes of a tile at most (native/cpu/crf/pamr.cpp). */
+const pamrScratch = 240 << 20;
+/** Fewer rows are not worth a call. */
+const leastRows = 16;
+
+function statePlanes({ outputs }: ReadOutSettings): number {
+  return 6 + 2 * outputs.topk;
+}
+
+/** Bands and chunks within the budget. They change no bit of the result. */
+export function bandsOf(settings: ReadOutSettings, width: number, height: number, mapBytes: number): Bands {
+  const { refine, budget, tileRows } = settings;
+  const queriesOfMaps = Math.max(1, Math.floor(budget / 4 / Math.max(1, mapBytes)));
+  const stateRow = width * 4 * statePlanes(settings);
+  const atLeast = (rows: number) => Math.min(height, Math.max(leastRows, Math.floor(rows)));
+  if (refine.kind !== 'pamr') return { rows: tileRows ?? atLeast(Math.min(budget / 2, bandBytes) / stateRow), halo: 0, chunk: queriesOfMaps };
+  const halo = refine.steps * Math.max(...refine.dilations);
+  const room = Math.min(budget / 2, refinedBandBytes);
+  const volumeRow = width * 4 * volumePlanes;
+  // Two queries a call share one affinity; more of them matter less than tall bands.
+  const rows = tileRows ?? atLeast((room - 2 * 2 * halo * volumeRow) / (stateRow + 2 * volumeRow));
+  const extent = Math.min(height, rows + 2 * halo);
+  const chunk = Math.max(1, Math.floor((room - rows * stateRow) / (extent * volumeRow)));
+  return { rows, halo, chunk: Math.min(chunk, queriesOfMaps) };
+}
+
 export class ReadOut {
   private readonly plan: MergePlan;
   private readonly width: number;
   private readonly height: number;
-  private readonly boxes: Tensor;
-  /** Score maps of all queries, where they fit or a refinement needs them together. */
+  /** Score maps of all queries, where they fit or a refinement needs them together; lives in the scope that made it. */
   private allScores: Tensor | undefined;
 
   constructor(
@@ -106,30 +147,42 @@ export class ReadOut {
     this.plan = mergePlan(features, settings.options);
     this.width = features.original.width;
     this.height = features.original.height;
-    this.boxes = Tensor.from(this.plan.boxes, [this.plan.boxes.length / 4, 4]);
+  }
+
+  /** Window boxes [N, 4], for the current scope. */
+  private get boxes(): Tensor {
+    return Tensor.from(this.plan.boxes, [this.plan.boxes.length / 4, 4]);
   }
 
   /** Bytes that the route needs at its widest; for `plan`. */
   static bytes(settings: ReadOutSettings, classes: number, queries: number, width: number, height: number): number {
     const pixels = width * height;
-    if (settings.refine.kind === 'crf') return pixels * 4 * (4 * classes + Math.min(queries, 64) + 40);
+    // Volumes of logits, probabilities, unaries and marginals; the lattice, whose size depends on the picture: a row a class for
+    // about every pixel, where noise would take several.
+    if (settings.refine.kind === 'crf') return pixels * 4 * (10 * classes + queries + 100);
     if (settings.outputs.probabilities) return pixels * 4 * (classes + queries);
-    return Math.min(settings.budget, pixels * 4 * (6 + 2 * settings.outputs.topk)) + pixels * 8;
+    const { rows, halo, chunk } = bandsOf(settings, width, height, 0);
+    const state = rows * width * 4 * statePlanes(settings);
+    const volumes = settings.refine.kind === 'pamr' ? chunk * (rows + 2 * halo) * width * 4 * volumePlanes + Math.min(pamrScratch, 4 * pixels * (8 * settings.refine.dilations.length + 8)) + 12 * pixels : 0;
+    // Labels and scores of a band leave through copies of their own.
+    return state + volumes + rows * width * 8;
   }
 
-  async run(): Promise<Planes> {
+  run(): Promise<Planes> {
     const { refine, outputs } = this.settings;
-    if (refine.kind === 'crf') return this.throughCrf(refine);
-    const planes = await this.inBands(refine);
-    if (!outputs.probabilities) return planes;
-    return { ...planes, probabilities: await scope(async () => (await this.probabilityVolume(refine).data()) as Float32Array) };
+    return scope(async () => {
+      if (refine.kind === 'crf') return this.throughCrf(refine);
+      const planes = await this.inBands(refine);
+      if (!outputs.probabilities) return planes;
+      return { ...planes, probabilities: (await this.probabilityVolume(refine).data()) as Float32Array };
+    });
   }
 
   /** Score maps [N, S', h, w] of queries begin..end-1. */
   private scores(begin: number, end: number): Tensor {
     const { system, features, queries, settings } = this;
     const shape = (maps: Tensor) => maps.reshape(maps.shape[0] as number, maps.shape[1] as number, this.plan.grid[0], this.plan.grid[1]);
-    if (this.allScores) return shape(this.allScores.slice(1, begin, end).contiguous());
+    if (this.allScores && !this.allScores.disposed) return shape(this.allScores.slice(1, begin, end).contiguous());
     const maps = system.scores(features, queries.text.slice(0, begin, end).contiguous(), settings.options); // [N, S', P]
     return shape(maps);
   }
@@ -152,39 +205,28 @@ export class ReadOut {
     return Tensor.from(excluded ? classes.map((c) => (excluded.has(c) ? -1 : c)) : classes);
   }
 
-  /** Queries taken at once, so that maps (and, with PAMR, a band of volumes) stay within the budget. */
-  private chunk(bytesPerQuery: number): number {
-    return Math.max(1, Math.min(this.queries.classOf.length, Math.floor(this.settings.budget / 4 / Math.max(1, bytesPerQuery))));
-  }
-
   private async inBands(refine: Refine): Promise<Planes> {
-    const { settings, width, height } = this;
-    const halo = refine.kind === 'pamr' ? refine.steps * Math.max(...refine.dilations) : 0;
-    const statePlanes = 6 + 2 * settings.outputs.topk;
-    // PAMR also holds affinities of 8 neighbours a dilation over the band and its halo.
-    const perRow = width * 4 * (refine.kind === 'pamr' ? statePlanes + 8 * refine.dilations.length + 8 : statePlanes);
-    const rows = settings.tileRows ?? Math.max(16, Math.min(height, Math.floor(settings.budget / 2 / perRow) - 2 * halo));
+    const { settings, width, height, features } = this;
+    const mapBytes = (features.features.size / (features.features.shape[2] as number)) * 4;
+    const bands = bandsOf(settings, width, height, mapBytes);
     const host = new HostPlanes(width, height, settings);
-    return scope(async () => {
-      this.prepareScores();
-      for (let row = 0; row < height; row += rows) {
-        await this.band(row, Math.min(rows, height - row), refine, halo, host);
-      }
-      return host.planes();
-    });
+    this.prepareScores();
+    const guide = refine.kind === 'pamr' ? this.guide() : undefined; // [3, H, W]
+    for (let row = 0; row < height; row += bands.rows) {
+      await this.band(row, Math.min(bands.rows, height - row), refine, bands, guide, host);
+    }
+    return host.planes();
   }
 
-  private async band(row0: number, rows: number, refine: Refine, halo: number, host: HostPlanes): Promise<void> {
+  private async band(row0: number, rows: number, refine: Refine, { halo, chunk }: Bands, wholeGuide: Tensor | undefined, host: HostPlanes): Promise<void> {
     await scope(async () => {
       const { width, settings } = this;
       const flags = scoreFlags(settings, settings.options.logitScale);
       let state = scoreInit(rows, width, settings.outputs.topk);
       const total = this.queries.classOf.length;
-      const mapBytes = this.features.features.size / (this.features.features.shape[2] as number) * 4;
       const top = Math.max(0, row0 - halo);
       const bottom = Math.min(this.height, row0 + rows + halo);
-      const chunk = this.chunk(refine.kind === 'pamr' ? mapBytes + 3 * (bottom - top) * width * 4 : mapBytes);
-      const guide = refine.kind === 'pamr' ? this.guide(top, bottom) : undefined;
+      const guide = wholeGuide?.slice(1, top, bottom).contiguous(); // [3, rows + halo, W]
       for (let begin = 0; begin < total; begin += chunk) {
         const end = Math.min(begin + chunk, total);
         state = scope(() => {
@@ -202,20 +244,14 @@ export class ReadOut {
     });
   }
 
-  /** The network's input, bilinear to the picture's size: what PAMR compares, rows top..bottom-1. [3, rows, W] */
-  private guide(top: number, bottom: number): Tensor {
-    return scope(() => this.fullGuide().slice(1, top, bottom).contiguous());
-  }
-
-  private cachedGuide: Tensor | undefined;
-  private fullGuide(): Tensor {
+  /** The network's input, bilinear to the picture's size: what PAMR compares. [3, H, W] */
+  private guide(): Tensor {
     const { options } = this.settings;
-    this.cachedGuide ??= scope(() => {
+    return scope(() => {
       const canvas = resizeToCanvas(this.image(), this.features);
       const input = normaliseImage(canvas, Tensor.from(Float32Array.from(options.mean)), Tensor.from(Float32Array.from(options.std)));
       return resize(input, { width: this.width, height: this.height, mode: 'torch_bilinear' });
     });
-    return this.cachedGuide;
   }
 
   /** Logits of all queries at the picture's size, refined. [S, H, W] */
@@ -229,7 +265,7 @@ export class ReadOut {
       }
       this.trace?.put('logits_original_size', volume);
       if (refine.kind !== 'pamr') return volume;
-      const refined = pamr(this.fullGuide(), volume, { iterations: refine.steps, dilations: refine.dilations });
+      const refined = pamr(this.guide(), volume, { iterations: refine.steps, dilations: refine.dilations });
       this.trace?.put('pamr_logits', refined);
       return refined;
     });
@@ -238,7 +274,7 @@ export class ReadOut {
   /** Class probabilities at the picture's size. [Q, H, W] */
   probabilityVolume(refine: Refine): Tensor {
     return scope(() => {
-      if (!this.allScores) this.prepareScores();
+      if (!this.allScores || this.allScores.disposed) this.prepareScores();
       const { options } = this.settings;
       return classProbabilities(this.logitVolume(refine), Tensor.from(this.queries.classOf), {
         scale: options.logitScale, classes: this.queries.classes, renormalise: options.renormalise && refine.kind !== 'crf',
@@ -252,23 +288,25 @@ export class ReadOut {
     if (needed > settings.budget) {
       throw new WordmaskError('E_MEMORY_PLAN', `refine 'crf' couples all ${queries.classes} labels over ${width} x ${height} pixels and would need ${needed} bytes; the budget is ${settings.budget}: use refine 'pamr' or 'none', fewer labels, a smaller picture, or raise \`memory\``, { details: { needed, limit: settings.budget } });
     }
-    return scope(async () => {
-      const host = new HostPlanes(width, height, { ...settings, threshold: 0, options: { ...settings.options, logitScale: 1 } });
-      const extra = settings.threshold > 0;
-      const probabilities = this.probabilityVolume(refine); // [Q, H, W]
-      const volume = extra ? concat([probabilities, fill([1, height, width], settings.threshold)], 0) : probabilities;
-      const marginals = refine.iterations === 0 ? div(volume, sum(volume, 0, true)) : denseCrf(this.image(), unaryFromSoftmax(volume), refine);
-      this.trace?.put('crf_marginals', marginals);
-      const classes = Int32Array.from({ length: volume.shape[0] as number }, (_, c) => (settings.excluded?.has(c) ? -1 : c));
-      if (extra) classes[queries.classes] = settings.background >= 0 ? settings.background : queries.classes;
-      // The running best works on logits: logarithms of marginals, whose softmax is the marginals themselves.
-      const state = scoreUpdate(scoreInit(height, width, settings.outputs.topk), log(clamp(marginals, 1e-30, 1)), Tensor.from(classes), scoreFlags(settings, 1));
-      await host.take(state, 0, height);
-      const planes = host.planes();
-      const hidden = queries.classes;
-      if (extra && settings.background < 0) planes.labels.forEach((label, i) => label === hidden && (planes.labels[i] = -1));
-      return settings.outputs.probabilities ? { ...planes, probabilities: (await marginals.slice(0, 0, queries.classes).data()) as Float32Array } : planes;
-    });
+    const host = new HostPlanes(width, height, { ...settings, threshold: 0, options: { ...settings.options, logitScale: 1 } });
+    const extra = settings.threshold > 0;
+    const probabilities = this.probabilityVolume(refine); // [Q, H, W]
+    const volume = extra ? concat([probabilities, fill([1, height, width], settings.threshold)], 0) : probabilities;
+    const marginals = refine.iterations === 0 ? div(volume, sum(volume, 0, true)) : denseCrf(this.image(), unaryFromSoftmax(volume), refine);
+    this.trace?.put('crf_marginals', marginals);
+    const classes = Int32Array.from({ length: volume.shape[0] as number }, (_, c) => (settings.excluded?.has(c) ? -1 : c));
+    if (extra) classes[queries.classes] = settings.background >= 0 ? settings.background : queries.classes;
+    // The running best works on logits: logarithms of marginals, whose softmax is the marginals themselves.
+    const state = scoreUpdate(scoreInit(height, width, settings.outputs.topk), log(clamp(marginals, 1e-30, 1)), Tensor.from(classes), scoreFlags(settings, 1));
+    await host.take(state, 0, height);
+    const planes = host.planes();
+    const hidden = queries.classes;
+    if (extra && settings.background < 0) {
+      await inSlices(planes.labels.length, 1 << 20, (begin, end) => {
+        for (let i = begin; i < end; i++) if (planes.labels[i] === hidden) planes.labels[i] = -1;
+      });
+    }
+    return settings.outputs.probabilities ? { ...planes, probabilities: (await marginals.slice(0, 0, queries.classes).data()) as Float32Array } : planes;
   }
 }
 
@@ -300,18 +338,18 @@ class HostPlanes {
       nothing: -1, labelBits: 32, topk, score: true, margin, entropy,
     });
     const at = row0 * width;
-    this.labels.set((await result.labels.data()) as Int32Array, at);
+    await copyInSlices(this.labels, (await result.labels.data()) as Int32Array, at);
     for (const name of ['score', 'margin', 'entropy'] as const) {
       const tensor = result[name];
-      if (tensor && this.floats[name]) this.floats[name].set((await tensor.data()) as Float32Array, at);
+      if (tensor && this.floats[name]) await copyInSlices(this.floats[name], (await tensor.data()) as Float32Array, at);
     }
     if (!this.topkLabels || !result.topk) return;
     const labels = (await result.topk.classes.data()) as Int32Array;
     const scores = (await result.topk.probabilities.data()) as Float32Array;
     for (let k = 0; k < topk; k++) {
       const [from, to] = [k * rows * width, k * height * width + at];
-      this.topkLabels.set(labels.subarray(from, from + rows * width), to);
-      this.topkScores?.set(scores.subarray(from, from + rows * width), to);
+      await copyInSlices(this.topkLabels, labels.subarray(from, from + rows * width), to);
+      if (this.topkScores) await copyInSlices(this.topkScores, scores.subarray(from, from + rows * width), to);
     }
   }
 

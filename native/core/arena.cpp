@@ -45,6 +45,14 @@ Arena &Arena::instance() {
   return *arena;
 }
 
+Arena::Arena() : limit_(UINT64_MAX) {
+  const char *text = std::getenv("WORDMASK_MEMORY_LIMIT");
+  if (text == nullptr) return;
+  char *end = nullptr;
+  const unsigned long long bytes = std::strtoull(text, &end, 10);
+  if (end != text && *end == '\0' && bytes > 0) limit_ = bytes;
+}
+
 size_t Arena::size_class(size_t bytes) {
   if (bytes <= 64) return 64;
   size_t octave = 64;
@@ -61,6 +69,10 @@ void *Arena::allocate(size_t bytes) {
   std::lock_guard<std::mutex> lock(mutex_);
   void *data = nullptr;
   auto found = free_.find(rounded);
+  if (live_ + rounded > limit_) {
+    fail(Status::memory, "out of memory: %zu bytes asked for, %llu bytes live, WORDMASK_MEMORY_LIMIT is %llu", bytes,
+         static_cast<unsigned long long>(live_), static_cast<unsigned long long>(limit_));
+  }
   if (found != free_.end() && !found->second.empty()) {
     data = found->second.back();
     found->second.pop_back();

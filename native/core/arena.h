@@ -1,5 +1,6 @@
 // Caching allocator of the CPU back end. Blocks come in size classes (four steps an octave, pages above 64 KiB)
-// and are kept for reuse when freed, up to a cap; the kernel gets the rest back at once.
+// and are kept for reuse when freed, up to a cap; the kernel gets the rest back at once. WORDMASK_MEMORY_LIMIT (bytes)
+// bounds what is handed out; beyond it allocations fail as they do when the machine has no more.
 #pragma once
 
 #include <cstddef>
@@ -30,13 +31,14 @@ class Arena {
   void reset_peak();
 
  private:
-  Arena() = default;
+  Arena();
   static size_t size_class(size_t bytes);
   void trim_locked();
 
   mutable std::mutex mutex_;
   std::map<size_t, std::vector<void *>> free_;
   uint64_t live_ = 0, cached_ = 0, peak_ = 0;
+  uint64_t limit_;
 };
 
 }  // namespace wm

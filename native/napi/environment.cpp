@@ -63,6 +63,15 @@ void Environment::settled(Napi::Env env) {
   if (--pending_ == 0) gate_->unref(env);
 }
 
+void HeldBytes::add(Napi::BasicEnv env, int64_t bytes) {
+  constexpr int64_t kStep = int64_t{16} << 20;
+  held_ += bytes;
+  const int64_t change = held_ - reported_;
+  if (change > -kStep && change < kStep) return;
+  Napi::MemoryManagement::AdjustExternalMemory(env, change);
+  reported_ = held_;
+}
+
 Napi::Value Environment::make_error(Napi::Env env, wm_status status, const std::string &text) {
   return error_factory_.Call({Napi::Number::New(env, status), Napi::String::New(env, text)});
 }

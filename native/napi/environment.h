@@ -53,6 +53,16 @@ class Gate {
   Settler settler_;
 };
 
+// Bytes of storages that JS holds. V8 counts them as garbage it could collect, so that forgotten tensors are found in
+// time; it hears of them in steps, because every report may cost a garbage collection. Finalizers use it to the very end.
+class HeldBytes {
+ public:
+  void add(Napi::BasicEnv env, int64_t bytes);
+
+ private:
+  int64_t held_ = 0, reported_ = 0;
+};
+
 class Environment {
  public:
   Environment(Napi::Env env, Napi::Function error_factory);
@@ -66,6 +76,8 @@ class Environment {
   // JS thread: one settlement will come; keeps the event loop alive until then.
   void expect(Napi::Env env);
   void settled(Napi::Env env);
+
+  const std::shared_ptr<HeldBytes> &held_bytes() const { return held_bytes_; }
 
   // Builds a WordmaskError through the constructor that lib/binding handed over.
   Napi::Value make_error(Napi::Env env, wm_status status, const std::string &text);
@@ -85,6 +97,7 @@ class Environment {
   Napi::FunctionReference error_factory_;
   std::shared_ptr<Gate> gate_;
   int64_t pending_ = 0;
+  std::shared_ptr<HeldBytes> held_bytes_ = std::make_shared<HeldBytes>();
 };
 
 // A promise settled with a value (usually the ArrayBuffer the executor filled) or with a WordmaskError.

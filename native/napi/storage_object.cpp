@@ -14,7 +14,7 @@ void StorageObject::define(Napi::Env env, Napi::Object exports, Environment &env
 }
 
 StorageObject::StorageObject(const Napi::CallbackInfo &info)
-    : Napi::ObjectWrap<StorageObject>(info), api_(&Environment::of(info.Env()).api()) {}
+    : Napi::ObjectWrap<StorageObject>(info), api_(&Environment::of(info.Env()).api()), held_bytes_(Environment::of(info.Env()).held_bytes()) {}
 
 namespace {
 
@@ -28,9 +28,8 @@ Napi::Object StorageObject::wrap(Napi::Env env, wm_storage *storage) {
   Napi::Object object = environment.storage_class.New({});
   StorageObject *self = Napi::ObjectWrap<StorageObject>::Unwrap(object);
   self->storage_ = owned.release();
-  // V8 counts it as garbage it could collect, so that forgotten tensors are found in time.
-  self->reported_ = static_cast<int64_t>(environment.api().storage_bytes(storage));
-  Napi::MemoryManagement::AdjustExternalMemory(env, self->reported_);
+  self->bytes_ = static_cast<int64_t>(environment.api().storage_bytes(storage));
+  self->held_bytes_->add(env, self->bytes_);
   return object;
 }
 
@@ -56,14 +55,14 @@ void StorageObject::let_go(Napi::BasicEnv env) {
   if (storage_ == nullptr) return;
   api_->storage_release(storage_);
   storage_ = nullptr;
-  Napi::MemoryManagement::AdjustExternalMemory(env, -reported_);
+  held_bytes_->add(env, -bytes_);
 }
 
 void StorageObject::Finalize(Napi::BasicEnv env) { let_go(env); }
 void StorageObject::dispose(const Napi::CallbackInfo &info) { let_go(info.Env()); }
 
 Napi::Value StorageObject::bytes(const Napi::CallbackInfo &info) {
-  return Napi::Number::New(info.Env(), storage_ == nullptr ? 0 : static_cast<double>(api_->storage_bytes(storage_)));
+  return Napi::Number::New(info.Env(), storage_ == nullptr ? 0 : static_cast<double>(bytes_));
 }
 
 }  // namespace wm_napi

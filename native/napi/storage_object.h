@@ -25,8 +25,9 @@ class StorageObject : public Napi::ObjectWrap<StorageObject> {
   void let_go(Napi::BasicEnv env);
 
   const wm_api *api_;
+  std::shared_ptr<HeldBytes> held_bytes_;
   wm_storage *storage_ = nullptr;
-  int64_t reported_ = 0;
+  int64_t bytes_ = 0;
 };
 
 }  // namespace wm_napi

@@ -23,8 +23,13 @@ export async function loadClip(config: ClipConfig, weights: WeightSet, options: 
   assertCoverage(weights.path, coverage(wanted, plans, { ignore: clipIgnored, optional: ['logit_scale'] }));
   for (const name of plans.keys()) if (!wanted.has(name)) plans.delete(name);
   const tensors = await loadTensors(weights, plans);
-  if (options.checkWeights !== false) await checkFinite(weights.path, tensors);
-  return buildClip(config, tensors, options);
+  try {
+    if (options.checkWeights !== false) await checkFinite(weights.path, tensors);
+    return buildClip(config, tensors, options);
+  } catch (error) {
+    for (const tensor of tensors.values()) tensor.dispose();
+    throw error;
+  }
 }
 
 /** The same from tensors at hand, by Hugging Face names; they belong to the model from now on. */
