@@ -13,6 +13,8 @@ const heavy = (rounds: number) => {
   return x;
 };
 
+t.setTimeout(300_000);
+
 t.test('the promise rejects with the reason in the turn of the abort', async (t) => {
   const before = await heldBytes();
   const controller = new AbortController();

@@ -10,6 +10,8 @@ const list = async (tensor: Tensor | undefined): Promise<number[]> => Array.from
 const leaf = (values: number[], shape: number[] = [values.length]) => requireGrad(Tensor.from(values, shape));
 const close = (a: readonly number[], b: readonly number[], within = 1e-6) => a.length === b.length && a.every((x, i) => Math.abs(x - (b[i] as number)) <= within);
 
+t.setTimeout(300_000);
+
 t.test('sums of paths, repeated use, intermediates', async (t) => {
   const x = leaf([1, 2, 3]);
   const y = mul(x, x); // x^2

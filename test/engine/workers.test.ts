@@ -28,6 +28,8 @@ function answer(): Promise<number> {
   });
 }
 
+t.setTimeout(300_000);
+
 t.test('several environments at once compute the same', async (t) => {
   const workers = Array.from({ length: 4 }, () => start('answer'));
   const codes = workers.map(exit);

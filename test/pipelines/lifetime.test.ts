@@ -25,6 +25,8 @@ const random = () => {
   return state / 2 ** 32;
 };
 
+t.setTimeout(300_000);
+
 t.test('aborted at 200 random times', needsData, async (t) => {
   const model = await open(`naclip:${folder}`);
   const kinds: [number, number, SegmentOptions][] = [

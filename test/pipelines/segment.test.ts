@@ -37,6 +37,8 @@ async function withBudget<T>(model: Model, budget: number, fn: () => Promise<T>)
   }
 }
 
+t.setTimeout(300_000);
+
 t.test('chunks and bands change no bit', needsData, async (t) => {
   const picture = waves(75, 90);
   for (const [system, extra] of [['naclip', {}], ['maskclip', { keySmoothing: 0.5, promptDenoising: 0.1 }], ['sclip', { size: 40 }]] as const) {
