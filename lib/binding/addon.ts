@@ -22,7 +22,11 @@ export interface NativeMemory {
 /** The add-on's functions; views travel as numbers (native/napi/addon.cpp says how). */
 export interface Addon {
   run(
-    op: string, storages: (NativeStorage | null)[], meta: Float64Array, attrs: Float64Array, numOutputs: number,
+    op: string,
+    storages: (NativeStorage | null)[],
+    meta: Float64Array,
+    attrs: Float64Array,
+    numOutputs: number,
     token: NativeToken | null,
   ): NativeStorage[];
   fromHost(array: ArrayBufferView): NativeStorage;
@@ -65,15 +69,26 @@ function findPackageRoot(): string {
   let folder = dirname(fileURLToPath(import.meta.url));
   for (;;) {
     const file = join(folder, 'package.json');
-    if (existsSync(file) && (JSON.parse(readFileSync(file, 'utf8')) as { name?: string }).name === 'wordmask') return folder;
+    if (existsSync(file) && (JSON.parse(readFileSync(file, 'utf8')) as { name?: string }).name === 'wordmask')
+      return folder;
     const parent = dirname(folder);
-    if (parent === folder) throw new WordmaskError('E_INTERNAL', 'the package root of wordmask was not found above its own files');
+    if (parent === folder)
+      throw new WordmaskError('E_INTERNAL', 'the package root of wordmask was not found above its own files');
     folder = parent;
   }
 }
 
 const statusCodes: readonly ErrorCode[] = [
-  'E_INTERNAL', 'E_USAGE', 'E_OPTION', 'E_OOM', 'E_DEVICE', 'E_DEVICE_LOST', 'E_ABORTED', 'E_NUMERIC', 'E_DISK', 'E_DISPOSED',
+  'E_INTERNAL',
+  'E_USAGE',
+  'E_OPTION',
+  'E_OOM',
+  'E_DEVICE',
+  'E_DEVICE_LOST',
+  'E_ABORTED',
+  'E_NUMERIC',
+  'E_DISK',
+  'E_DISPOSED',
   'E_INTERNAL',
 ];
 
@@ -110,7 +125,10 @@ export function addon(): Addon {
 
 function candidates(require: NodeJS.Require): string[] {
   const list = [join(packageRoot, 'build', 'Release', 'wordmask.node')].filter((file) => existsSync(file));
-  for (const name of [`@wordmask/${process.platform}-${process.arch}-cuda`, `@wordmask/${process.platform}-${process.arch}`]) {
+  for (const name of [
+    `@wordmask/${process.platform}-${process.arch}-cuda`,
+    `@wordmask/${process.platform}-${process.arch}`,
+  ]) {
     try {
       list.push(require.resolve(`${name}/wordmask.node`));
     } catch {

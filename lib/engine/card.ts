@@ -21,9 +21,9 @@ export interface RefArray {
 
 /** How a sample input is filled (seeded by sample name and input index). */
 export type Fill =
-  | 'normal'                                        // mean 0, deviation 1
-  | 'positive'                                      // uniform in [0.5, 2)
-  | 'unit'                                          // uniform in [0, 1)
+  | 'normal' // mean 0, deviation 1
+  | 'positive' // uniform in [0.5, 2)
+  | 'unit' // uniform in [0, 1)
   | { readonly uniform: readonly [number, number] }
   | { readonly integers: readonly [number, number] } // inclusive range
   | { readonly values: readonly number[] };

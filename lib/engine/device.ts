@@ -1,6 +1,6 @@
 /** Devices, threads and memory of this process. */
-import { type BackendReport, addon, binaryFolder } from '../binding/addon.js';
-import { WordmaskError, show } from '../util/errors.js';
+import { addon, type BackendReport, binaryFolder } from '../binding/addon.js';
+import { show, WordmaskError } from '../util/errors.js';
 import { nearest } from '../util/nearest.js';
 
 export interface MemoryReport {
@@ -61,7 +61,12 @@ export function devices(): DeviceInfo[] {
   return [
     { name: 'cpu', usable: true, tier: native.cpuTier(), threads: native.threads() },
     cuda.usable
-      ? { name: 'cuda', usable: false, reason: `${cuda.devices} CUDA device(s) found, but this version has no CUDA kernels yet`, remedy: "use device 'cpu'" }
+      ? {
+          name: 'cuda',
+          usable: false,
+          reason: `${cuda.devices} CUDA device(s) found, but this version has no CUDA kernels yet`,
+          remedy: "use device 'cpu'",
+        }
       : { name: 'cuda', usable: false, reason: cuda.reason, remedy: cuda.remedy },
   ];
 }
@@ -72,12 +77,19 @@ const devicePattern = /^(cpu|cuda(:\d{1,3})?|auto)$/;
 export function parseDevice(value: unknown): string {
   if (typeof value === 'string' && devicePattern.test(value)) return value;
   const guess = typeof value === 'string' ? nearest(value, ['cpu', 'cuda', 'auto']) : undefined;
-  throw new WordmaskError('E_OPTION', `device must be cpu, cuda, cuda:N or auto, got ${show(value)}${guess ? `; did you mean '${guess}'?` : ''}`);
+  throw new WordmaskError(
+    'E_OPTION',
+    `device must be cpu, cuda, cuda:N or auto, got ${show(value)}${guess ? `; did you mean '${guess}'?` : ''}`,
+  );
 }
 
 /** The device to run on, for a checked option. @throws E_DEVICE when it is another than the CPU */
 export function requireCpu(device: string): 'cpu' {
   if (device === 'cpu' || device === 'auto') return 'cpu';
   const found = devices().find(({ name }) => device.startsWith(name));
-  throw new WordmaskError('E_DEVICE', `device ${device} cannot be used: ${found?.reason}. ${found?.remedy}; \`wordmask doctor\` tells more`, { details: { device } });
+  throw new WordmaskError(
+    'E_DEVICE',
+    `device ${device} cannot be used: ${found?.reason}. ${found?.remedy}; \`wordmask doctor\` tells more`,
+    { details: { device } },
+  );
 }

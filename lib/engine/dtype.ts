@@ -1,5 +1,5 @@
 /** Element types of tensors, their spellings and their host arrays. The numbers are those of native/core/dtype.h. */
-import { WordmaskError, show } from '../util/errors.js';
+import { show, WordmaskError } from '../util/errors.js';
 
 export const dtypes = ['f32', 'bf16', 'f16', 'f64', 'i32', 'u8', 'bool'] as const;
 export type DType = (typeof dtypes)[number];
@@ -9,7 +9,13 @@ export type TypedArray = Float32Array | Float64Array | Int32Array | Uint8Array |
 
 const bytesPerElement: Record<DType, number> = { f32: 4, bf16: 2, f16: 2, f64: 8, i32: 4, u8: 1, bool: 1 };
 const arrayTypes = {
-  f32: Float32Array, bf16: Uint16Array, f16: Uint16Array, f64: Float64Array, i32: Int32Array, u8: Uint8Array, bool: Uint8Array,
+  f32: Float32Array,
+  bf16: Uint16Array,
+  f16: Uint16Array,
+  f64: Float64Array,
+  i32: Int32Array,
+  u8: Uint8Array,
+  bool: Uint8Array,
 } as const;
 
 export function dtypeBytes(dtype: DType): number {
@@ -30,14 +36,24 @@ export function viewAs(dtype: DType, buffer: ArrayBuffer, byteOffset = 0, length
 }
 
 const spellings: Record<string, DType> = {
-  fp32: 'f32', float32: 'f32', fp16: 'f16', float16: 'f16', bfloat16: 'bf16', fp64: 'f64', float64: 'f64', int32: 'i32', uint8: 'u8',
+  fp32: 'f32',
+  float32: 'f32',
+  fp16: 'f16',
+  float16: 'f16',
+  bfloat16: 'bf16',
+  fp64: 'f64',
+  float64: 'f64',
+  int32: 'i32',
+  uint8: 'u8',
 };
 
 /** Accepts either spelling of a dtype option (`fp32` or `f32`). @throws E_OPTION */
 export function parseDType(value: string): DType {
   const dtype = spellings[value] ?? value;
   if ((dtypes as readonly string[]).includes(dtype)) return dtype as DType;
-  throw new WordmaskError('E_OPTION', `dtype must be one of ${dtypes.join(', ')}, got ${show(value)}`, { details: { value } });
+  throw new WordmaskError('E_OPTION', `dtype must be one of ${dtypes.join(', ')}, got ${show(value)}`, {
+    details: { value },
+  });
 }
 
 /** The dtype a host array carries when none is named. Uint16Array is ambiguous (bf16 or f16) and must be named. */

@@ -6,7 +6,11 @@ import { currentContext } from './context.js';
  * Runs a host algorithm off the event loop. The arrays must not be changed or transferred until the promise settles: pass
  * arrays that no user holds.
  */
-export function hostCall(name: string, arrays: ArrayBufferView[], attrs: readonly number[] = []): Promise<Uint8Array[]> {
+export function hostCall(
+  name: string,
+  arrays: ArrayBufferView[],
+  attrs: readonly number[] = [],
+): Promise<Uint8Array[]> {
   return addon().host(name, arrays, Float64Array.from(attrs), currentContext().token);
 }
 

@@ -5,7 +5,7 @@ export { isolated, noGrad } from './context.js';
 export * from './device.js';
 export * from './dtype.js';
 export { freeze, type HasParameters } from './grad/freeze.js';
-export { type BackwardOptions, Grads, backward, checkpoint, requireGrad, stopGradient } from './grad/tape.js';
+export { type BackwardOptions, backward, checkpoint, Grads, requireGrad, stopGradient } from './grad/tape.js';
 export { hostCall, hostCallSync } from './host.js';
 export { type MappedFile, mapFile } from './mapped.js';
 export * from './ops/index.js';

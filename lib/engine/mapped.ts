@@ -1,5 +1,5 @@
 /** Memory-mapped files as a source of tensors: pages are read on use and shared with the page cache. */
-import { type NativeMapped, addon } from '../binding/addon.js';
+import { addon, type NativeMapped } from '../binding/addon.js';
 import type { DType } from './dtype.js';
 import { Tensor } from './tensor.js';
 

@@ -1,6 +1,6 @@
 /** The generic call of an op: every op function of lib/engine/ops ends here. */
-import { type NativeStorage, addon } from '../binding/addon.js';
-import { WordmaskError, show } from '../util/errors.js';
+import { addon, type NativeStorage } from '../binding/addon.js';
+import { show, WordmaskError } from '../util/errors.js';
 import { nearest } from '../util/nearest.js';
 import type { Attrs, OpCard, TensorSpec } from './card.js';
 import { currentContext } from './context.js';
@@ -15,18 +15,37 @@ const synchronous = process.env.WORDMASK_SYNC === '1';
  * Checks the call against the card, queues the op and returns its outputs, which hold values once the queue reaches them.
  * @throws E_USAGE for wrong inputs, E_OPTION for shapes and attributes the card refuses, E_DISPOSED
  */
-export function run<A extends Attrs>(card: OpCard<A>, inputs: readonly (Tensor | undefined)[], attrs?: Partial<A>): Tensor[] {
+export function run<A extends Attrs>(
+  card: OpCard<A>,
+  inputs: readonly (Tensor | undefined)[],
+  attrs?: Partial<A>,
+): Tensor[] {
   const merged = mergeAttrs(card, attrs);
   checkInputs(card as unknown as OpCard, inputs);
-  const specs = card.shape(inputs.map((tensor) => tensor && { shape: tensor.shape, dtype: tensor.dtype }), merged);
+  const specs = card.shape(
+    inputs.map((tensor) => tensor && { shape: tensor.shape, dtype: tensor.dtype }),
+    merged,
+  );
   const taped = currentContext().grad && inputs.some((tensor) => tensor?.gradValue);
   if (taped && !card.grad && (card.inPlace || specs.some((spec) => isFloat(spec.dtype)))) {
-    throw new WordmaskError('E_USAGE', `${card.name}: has no gradient, and an input requires one: wrap the call in noGrad() or the input in stopGradient()`);
+    throw new WordmaskError(
+      'E_USAGE',
+      `${card.name}: has no gradient, and an input requires one: wrap the call in noGrad() or the input in stopGradient()`,
+    );
   }
   const native = addon();
   const storages: (NativeStorage | null)[] = inputs.map((tensor) => tensor?.storage.native ?? null);
-  const made = native.run(card.name, storages, describe(inputs, specs), packAttrs(merged), specs.length, currentContext().token);
-  const outputs = specs.map((spec, i) => outputTensor(card as unknown as OpCard, inputs, i, made[i] as NativeStorage, spec));
+  const made = native.run(
+    card.name,
+    storages,
+    describe(inputs, specs),
+    packAttrs(merged),
+    specs.length,
+    currentContext().token,
+  );
+  const outputs = specs.map((spec, i) =>
+    outputTensor(card as unknown as OpCard, inputs, i, made[i] as NativeStorage, spec),
+  );
   if (synchronous) reportNow(outputs);
   if (taped && card.grad) recordOp(card as unknown as OpCard, inputs, outputs, merged);
   return outputs;
@@ -36,14 +55,21 @@ export function run<A extends Attrs>(card: OpCard<A>, inputs: readonly (Tensor |
 function reportNow(outputs: readonly Tensor[]): void {
   try {
     const [first] = outputs;
-    if (first) addon().readSync(first.storage.native, Float64Array.of(1, dtypeCode(first.dtype), 0, 0, 1), new ArrayBuffer(0));
+    if (first)
+      addon().readSync(first.storage.native, Float64Array.of(1, dtypeCode(first.dtype), 0, 0, 1), new ArrayBuffer(0));
   } catch (error) {
     for (const tensor of outputs) tensor.dispose();
     throw error;
   }
 }
 
-function outputTensor(card: OpCard, inputs: readonly (Tensor | undefined)[], index: number, native: NativeStorage, spec: TensorSpec): Tensor {
+function outputTensor(
+  card: OpCard,
+  inputs: readonly (Tensor | undefined)[],
+  index: number,
+  native: NativeStorage,
+  spec: TensorSpec,
+): Tensor {
   if (card.inPlace && index === 0) {
     // Another handle on the same memory: views of the input must keep counting on one reference.
     native.dispose();
@@ -58,10 +84,16 @@ function mergeAttrs<A extends Attrs>(card: OpCard<A>, given: Partial<A> | undefi
     if (value === undefined) continue;
     if (!(key in card.attrs)) {
       const guess = nearest(key, Object.keys(card.attrs));
-      throw new WordmaskError('E_OPTION', `${card.name}: unknown attribute ${show(key)}${guess ? `, did you mean '${guess}'?` : ''} (known: ${Object.keys(card.attrs).join(', ')})`);
+      throw new WordmaskError(
+        'E_OPTION',
+        `${card.name}: unknown attribute ${show(key)}${guess ? `, did you mean '${guess}'?` : ''} (known: ${Object.keys(card.attrs).join(', ')})`,
+      );
     }
     if (typeof value !== typeof card.attrs[key] || Number.isNaN(value)) {
-      throw new WordmaskError('E_OPTION', `${card.name}: attribute ${key} must be a ${typeof card.attrs[key]}, got ${show(value)}`);
+      throw new WordmaskError(
+        'E_OPTION',
+        `${card.name}: attribute ${key} must be a ${typeof card.attrs[key]}, got ${show(value)}`,
+      );
     }
     (merged as Attrs)[key] = value;
   }
@@ -75,7 +107,10 @@ function packAttrs(attrs: Attrs): Float64Array {
 function checkInputs(card: OpCard, inputs: readonly (Tensor | undefined)[]): void {
   const variadic = card.inputs.at(-1)?.startsWith('...');
   if (!variadic && inputs.length > card.inputs.length) {
-    throw new WordmaskError('E_USAGE', `${card.name}: takes ${card.inputs.length} inputs (${card.inputs.join(', ')}), got ${inputs.length}`);
+    throw new WordmaskError(
+      'E_USAGE',
+      `${card.name}: takes ${card.inputs.length} inputs (${card.inputs.join(', ')}), got ${inputs.length}`,
+    );
   }
   let floatType: string | undefined;
   for (let i = 0; i < Math.max(inputs.length, variadic ? 0 : card.inputs.length); i++) {
@@ -85,11 +120,15 @@ function checkInputs(card: OpCard, inputs: readonly (Tensor | undefined)[]): voi
       if (!name?.endsWith('?')) throw new WordmaskError('E_USAGE', `${card.name}: input ${name} is missing`);
       continue;
     }
-    if (!(tensor instanceof Tensor)) throw new WordmaskError('E_USAGE', `${card.name}: input ${name} must be a Tensor, got ${show(tensor)}`);
+    if (!(tensor instanceof Tensor))
+      throw new WordmaskError('E_USAGE', `${card.name}: input ${name} must be a Tensor, got ${show(tensor)}`);
     if (card.mixedDtypes || !isFloat(tensor.dtype)) continue;
     floatType ??= tensor.dtype;
     if (tensor.dtype !== floatType) {
-      throw new WordmaskError('E_OPTION', `${card.name}: inputs must share one dtype, got ${inputs.map(specText).join(', ')}: cast() one of them`);
+      throw new WordmaskError(
+        'E_OPTION',
+        `${card.name}: inputs must share one dtype, got ${inputs.map(specText).join(', ')}: cast() one of them`,
+      );
     }
   }
 }

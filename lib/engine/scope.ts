@@ -1,5 +1,5 @@
 /** Scopes: tensors made inside are freed at the end, except results and those that were kept. */
-import { type ScopeFrame, currentContext, runInContext } from './context.js';
+import { currentContext, runInContext, type ScopeFrame } from './context.js';
 import type { GradNode, GradValue } from './grad/node.js';
 import { Tensor } from './tensor.js';
 

@@ -1,5 +1,5 @@
 /** Shape arithmetic shared by cards, references and tensors. */
-import { WordmaskError, show } from '../util/errors.js';
+import { show, WordmaskError } from '../util/errors.js';
 import type { TensorSpec } from './card.js';
 
 export function numel(shape: readonly number[]): number {
@@ -20,7 +20,11 @@ export function contiguousStrides(shape: readonly number[]): number[] {
 }
 
 /** Strides under which memory strided for `shape` reads as `target` (same number of elements), or undefined if only a copy can. */
-export function viewStrides(shape: readonly number[], strides: readonly number[], target: readonly number[]): number[] | undefined {
+export function viewStrides(
+  shape: readonly number[],
+  strides: readonly number[],
+  target: readonly number[],
+): number[] | undefined {
   if (numel(shape) === 0) return contiguousStrides(target);
   const axes = shape.map((_, axis) => axis).filter((axis) => shape[axis] !== 1);
   const out = new Array<number>(target.length).fill(1);
@@ -29,7 +33,8 @@ export function viewStrides(shape: readonly number[], strides: readonly number[]
   for (let axis = axes.pop(); axis !== undefined; axis = axes.pop()) {
     const step = strides[axis] as number;
     let run = shape[axis] as number;
-    while (axes.length > 0 && strides[axes.at(-1) as number] === step * run) run *= shape[axes.pop() as number] as number;
+    while (axes.length > 0 && strides[axes.at(-1) as number] === step * run)
+      run *= shape[axes.pop() as number] as number;
     let taken = 1;
     for (; at >= 0 && (taken < run || target[at] === 1); at--) {
       out[at] = step * taken;
@@ -45,10 +50,18 @@ const mostDimensions = 8;
 
 /** Refuses what is no shape: sizes that are negative, broken or beyond exact integers, or too many of them. */
 export function checkShape(what: string, shape: readonly number[]): void {
-  if (!Array.isArray(shape) || !shape.every((d) => Number.isSafeInteger(d) && d >= 0) || !Number.isSafeInteger(numel(shape))) {
+  if (
+    !Array.isArray(shape) ||
+    !shape.every((d) => Number.isSafeInteger(d) && d >= 0) ||
+    !Number.isSafeInteger(numel(shape))
+  ) {
     throw new WordmaskError('E_USAGE', `${what}: a shape is a list of whole numbers from 0 on, got ${show(shape)}`);
   }
-  if (shape.length > mostDimensions) throw new WordmaskError('E_OPTION', `${what}: a tensor has at most ${mostDimensions} dimensions, got ${shape.length}`);
+  if (shape.length > mostDimensions)
+    throw new WordmaskError(
+      'E_OPTION',
+      `${what}: a tensor has at most ${mostDimensions} dimensions, got ${shape.length}`,
+    );
 }
 
 export function sameShape(a: readonly number[], b: readonly number[]): boolean {
@@ -72,7 +85,10 @@ export function broadcastShapes(a: readonly number[], b: readonly number[]): num
 export function normaliseAxis(op: string, axis: number, rank: number): number {
   const positive = axis < 0 ? axis + rank : axis;
   if (!Number.isInteger(positive) || positive < 0 || positive >= rank) {
-    throw new WordmaskError('E_OPTION', `${op}: axis ${axis} is out of range for a tensor of rank ${rank} (allowed ${-rank}..${rank - 1})`);
+    throw new WordmaskError(
+      'E_OPTION',
+      `${op}: axis ${axis} is out of range for a tensor of rank ${rank} (allowed ${-rank}..${rank - 1})`,
+    );
   }
   return positive;
 }

@@ -2,10 +2,10 @@
  * Tensor: a strided window on native storage. Values are immutable; views share storage; every method that computes
  * queues an op and returns at once. Freed by `dispose`, by the end of the enclosing `scope`, or by the garbage collector.
  */
-import { type NativeMapped, type NativeStorage, addon } from '../binding/addon.js';
-import { WordmaskError, show } from '../util/errors.js';
-import { type ScopeFrame, currentContext } from './context.js';
-import { type DType, type TypedArray, dtypeBytes, dtypeCode, dtypeOfArray, viewAs } from './dtype.js';
+import { addon, type NativeMapped, type NativeStorage } from '../binding/addon.js';
+import { show, WordmaskError } from '../util/errors.js';
+import { currentContext, type ScopeFrame } from './context.js';
+import { type DType, dtypeBytes, dtypeCode, dtypeOfArray, type TypedArray, viewAs } from './dtype.js';
 import type { GradValue } from './grad/node.js';
 import { recordExpand, recordPermute, recordReshape, recordSlice } from './grad/views.js';
 import { copy } from './ops/shape/copy.js';
@@ -66,7 +66,11 @@ export class Tensor {
   /** A tensor over bytes of a mapped file, read on use. The offset must be a multiple of the element size. */
   static fromMapped(mapped: NativeMapped, byteOffset: number, dtype: DType, shape: readonly number[]): Tensor {
     checkShape('a mapped tensor', shape);
-    if (!Number.isSafeInteger(byteOffset) || byteOffset < 0) throw new WordmaskError('E_USAGE', `a mapped tensor: the byte offset must be a whole number from 0 on, got ${show(byteOffset)}`);
+    if (!Number.isSafeInteger(byteOffset) || byteOffset < 0)
+      throw new WordmaskError(
+        'E_USAGE',
+        `a mapped tensor: the byte offset must be a whole number from 0 on, got ${show(byteOffset)}`,
+      );
     const native = addon().fromMapped(mapped, byteOffset, numel(shape) * dtypeBytes(dtype));
     return new Tensor({ native, handles: 0 }, dtype, shape);
   }
@@ -95,7 +99,10 @@ export class Tensor {
   /** The storage, for the engine. @throws E_DISPOSED */
   get storage(): StorageRef {
     if (!this.#ref) {
-      throw new WordmaskError('E_DISPOSED', `a ${this.dtype}[${this.shape.join(', ')}] tensor was used after dispose(): keep() it or return it from its scope`);
+      throw new WordmaskError(
+        'E_DISPOSED',
+        `a ${this.dtype}[${this.shape.join(', ')}] tensor was used after dispose(): keep() it or return it from its scope`,
+      );
     }
     return this.#ref;
   }
@@ -158,7 +165,13 @@ export class Tensor {
       throw new WordmaskError('E_OPTION', `slice: ${begin}..${end ?? ''} is outside axis ${at} of length ${length}`);
     }
     const shape = this.shape.map((d, i) => (i === at ? to - from : d));
-    const view = new Tensor(this.storage, this.dtype, shape, this.strides, this.offset + from * (this.strides[at] as number));
+    const view = new Tensor(
+      this.storage,
+      this.dtype,
+      shape,
+      this.strides,
+      this.offset + from * (this.strides[at] as number),
+    );
     recordSlice(this, view, at, from);
     return view;
   }
@@ -167,7 +180,10 @@ export class Tensor {
   select(axis: number, index: number): Tensor {
     const at = normaliseAxis('select', axis, this.rank);
     const row = this.slice(at, index, index === -1 ? undefined : index + 1);
-    const view = row.reshapeView(row.shape.filter((_, i) => i !== at), row.strides.filter((_, i) => i !== at));
+    const view = row.reshapeView(
+      row.shape.filter((_, i) => i !== at),
+      row.strides.filter((_, i) => i !== at),
+    );
     row.dispose();
     return view;
   }
@@ -178,8 +194,14 @@ export class Tensor {
     checkShape('expand', shape);
     const lead = shape.length - this.rank;
     const fits = lead >= 0 && this.shape.every((d, i) => d === shape[i + lead] || d === 1);
-    if (!fits) throw new WordmaskError('E_OPTION', `expand: [${this.shape.join(', ')}] does not broadcast to [${shape.join(', ')}]`);
-    const strides = shape.map((d, i) => (i < lead || this.shape[i - lead] !== d ? 0 : (this.strides[i - lead] as number)));
+    if (!fits)
+      throw new WordmaskError(
+        'E_OPTION',
+        `expand: [${this.shape.join(', ')}] does not broadcast to [${shape.join(', ')}]`,
+      );
+    const strides = shape.map((d, i) =>
+      i < lead || this.shape[i - lead] !== d ? 0 : (this.strides[i - lead] as number),
+    );
     const view = new Tensor(this.storage, this.dtype, shape, strides, this.offset);
     recordExpand(this, view);
     return view;
@@ -206,7 +228,8 @@ export class Tensor {
 
   /** The value of a one-element tensor. */
   async item(): Promise<number> {
-    if (this.size !== 1) throw new WordmaskError('E_USAGE', `item(): needs one element, got shape [${this.shape.join(', ')}]`);
+    if (this.size !== 1)
+      throw new WordmaskError('E_USAGE', `item(): needs one element, got shape [${this.shape.join(', ')}]`);
     return (await this.data())[0] as number;
   }
 
@@ -227,7 +250,11 @@ export class Tensor {
     try {
       return new ArrayBuffer(bytes);
     } catch (cause) {
-      throw new WordmaskError('E_OOM', `data(): no room for ${bytes} bytes of a ${this.dtype}[${this.shape.join(', ')}] tensor on the host`, { cause, details: { bytes } });
+      throw new WordmaskError(
+        'E_OOM',
+        `data(): no room for ${bytes} bytes of a ${this.dtype}[${this.shape.join(', ')}] tensor on the host`,
+        { cause, details: { bytes } },
+      );
     }
   }
 
@@ -242,7 +269,8 @@ export class Parameter extends Tensor {
 }
 
 function viewAsNumbers(values: readonly number[], dtype: DType): TypedArray {
-  if (dtype === 'bf16' || dtype === 'f16') throw new WordmaskError('E_USAGE', `plain numbers cannot be made ${dtype}: make f32 and cast()`);
+  if (dtype === 'bf16' || dtype === 'f16')
+    throw new WordmaskError('E_USAGE', `plain numbers cannot be made ${dtype}: make f32 and cast()`);
   const array = viewAs(dtype, new ArrayBuffer(values.length * dtypeBytes(dtype)));
   array.set(values);
   return array;
@@ -251,7 +279,10 @@ function viewAsNumbers(values: readonly number[], dtype: DType): TypedArray {
 function checkLength(what: string, array: TypedArray, shape: readonly number[], dtype: DType): void {
   checkShape(what, shape);
   if (array.length !== numel(shape) || array.BYTES_PER_ELEMENT !== dtypeBytes(dtype)) {
-    throw new WordmaskError('E_USAGE', `a ${dtype}[${shape.join(', ')}] tensor needs ${numel(shape)} elements of ${dtypeBytes(dtype)} bytes, got ${show(array)}`);
+    throw new WordmaskError(
+      'E_USAGE',
+      `a ${dtype}[${shape.join(', ')}] tensor needs ${numel(shape)} elements of ${dtypeBytes(dtype)} bytes, got ${show(array)}`,
+    );
   }
 }
 
@@ -260,7 +291,10 @@ function resolveShape(tensor: Tensor, dims: readonly number[]): readonly number[
   const shape = dims.map((d) => (d === -1 ? tensor.size / known : d));
   const valid = dims.filter((d) => d === -1).length <= 1 && shape.every((d) => Number.isInteger(d) && d >= 0);
   if (!valid || numel(shape) !== tensor.size) {
-    throw new WordmaskError('E_OPTION', `reshape: [${tensor.shape.join(', ')}] has ${tensor.size} elements and cannot become [${dims.join(', ')}]`);
+    throw new WordmaskError(
+      'E_OPTION',
+      `reshape: [${tensor.shape.join(', ')}] has ${tensor.size} elements and cannot become [${dims.join(', ')}]`,
+    );
   }
   return sameShape(shape, tensor.shape) ? tensor.shape : shape;
 }

@@ -79,9 +79,11 @@ export async function probeImage(
   const bytes = await readSource(input, limits, signal);
   const format = checkFormat(bytes, allowedFormats(options.formats));
   const sharp = await loadSharp();
-  const header = await abortable(sharp(bytes, { limitInputPixels: false }).metadata(), signal).catch((cause: unknown) => {
-    throw signal?.aborted ? cause : damaged(format, cause);
-  });
+  const header = await abortable(sharp(bytes, { limitInputPixels: false }).metadata(), signal).catch(
+    (cause: unknown) => {
+      throw signal?.aborted ? cause : damaged(format, cause);
+    },
+  );
   checkImageSize(header.width, header.height, limits);
   return { width: header.autoOrient.width, height: header.autoOrient.height, format };
 }

@@ -56,12 +56,10 @@ export async function renderOverlay(input: OverlayInput, options: OverlayOptions
   if (options.legend === false) return picture.image;
   const entries = [...picture.areas].filter(([index]) => colours.has(index)).sort((a, b) => b[1] - a[1] || a[0] - b[0]);
   const names = new Map(input.legend.map(({ index, name }) => [index, name]));
-  const rows = entries
-    .slice(0, MAX_ENTRIES)
-    .map(([index]) => ({
-      text: drawableText(names.get(index) as string, MAX_NAME),
-      colour: colours.get(index) as Colour,
-    }));
+  const rows = entries.slice(0, MAX_ENTRIES).map(([index]) => ({
+    text: drawableText(names.get(index) as string, MAX_NAME),
+    colour: colours.get(index) as Colour,
+  }));
   if (entries.length > MAX_ENTRIES)
     rows.push({ text: drawableText(`+ ${entries.length - MAX_ENTRIES} more`, MAX_NAME), colour: [255, 255, 255] });
   return rows.length === 0 ? picture.image : withStrip(picture.image, rows, options.signal);

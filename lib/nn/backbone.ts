@@ -12,7 +12,10 @@ export interface Backbone {
   /** Names `inspect` and `forward` know; `N` stands for a layer. */
   readonly names: readonly string[];
   /** Runs the model on raw inputs as the published model takes them; values as host arrays. @throws E_OPTION for an unknown name */
-  inspect(inputs: Readonly<Record<string, BackboneInput>>, names: readonly string[]): Promise<Record<string, HostArray & { shape: number[] }>>;
+  inspect(
+    inputs: Readonly<Record<string, BackboneInput>>,
+    names: readonly string[],
+  ): Promise<Record<string, HostArray & { shape: number[] }>>;
   /** The same as tensors on the tape. */
   forward(inputs: Readonly<Record<string, BackboneInput>>, names: readonly string[]): Record<string, Tensor>;
   /** Normalised pixels [B, 3, H, W] -> embeddings [B, E], unit length. */

@@ -1,5 +1,13 @@
 /** Affine maps: dense (trainable, packed at each call) or packed once for inference. */
-import { type Activation, type DType, type PackedLinear, type Tensor, linear, linearPacked, packLinear } from '../engine/index.js';
+import {
+  type Activation,
+  type DType,
+  linear,
+  linearPacked,
+  type PackedLinear,
+  packLinear,
+  type Tensor,
+} from '../engine/index.js';
 
 export type { Activation } from '../engine/index.js';
 
@@ -38,7 +46,8 @@ export function denseLinear(weight: Tensor, bias?: Tensor): Linear {
 export function packedLinear(weight: Tensor, bias: Tensor | undefined, compute: Compute): Linear {
   const packed: PackedLinear = packLinear(weight, { bf16: compute === 'bf16' });
   return {
-    forward: (x, { activation, residual, out = compute } = {}) => linearPacked(x, packed, { bias, activation, residual, bf16Out: out === 'bf16' }),
+    forward: (x, { activation, residual, out = compute } = {}) =>
+      linearPacked(x, packed, { bias, activation, residual, bf16Out: out === 'bf16' }),
     dispose: () => {
       packed.bytes.dispose();
       bias?.dispose();

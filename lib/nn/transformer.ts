@@ -3,7 +3,7 @@
  * The attention variants of dense-CLIP methods are parameters of the same block: what is compared with what, an additive
  * Gaussian window, and whether residual and MLP are kept.
  */
-import { type Tensor, attention, attentionMaps, layerNorm, scope } from '../engine/index.js';
+import { attention, attentionMaps, layerNorm, scope, type Tensor } from '../engine/index.js';
 import type { Activation, Compute, Linear } from './linear.js';
 
 /** `v` is the identity (each token keeps its own value); `gauss` replaces similarity by the window alone. */
@@ -56,7 +56,10 @@ export function transformerBlock(x: Tensor, weights: BlockWeights, options: Bloc
     const mixed = attend(normed, weights, options);
     const y = weights.out.forward(mixed, { residual: residual ? x : undefined, out: 'f32' }); // [B, L, D]
     if (!ffn) return y;
-    const hidden = weights.fc1.forward(layerNorm(y, weights.norm2.gain, weights.norm2.bias, eps, { bf16Out: compute === 'bf16' }), { activation });
+    const hidden = weights.fc1.forward(
+      layerNorm(y, weights.norm2.gain, weights.norm2.bias, eps, { bf16Out: compute === 'bf16' }),
+      { activation },
+    );
     return weights.fc2.forward(hidden, { residual: y, out: 'f32' }); // [B, L, D]
   });
 }
@@ -66,7 +69,9 @@ function attend(x: Tensor, weights: BlockWeights, options: BlockOptions): Tensor
   const kind = options.attention ?? 'qk';
   if (kind === 'v') return weights.v ? weights.v.forward(x) : thirds(x, weights)[2];
   const [batch = 0, length = 0, width = 0] = x.shape;
-  const [q, k, v] = projections(x, weights, kind).map((t) => t && t.reshape(batch, length, options.heads, width / options.heads).permute(0, 2, 1, 3)); // [B, A, L, d]
+  const [q, k, v] = projections(x, weights, kind).map((t) =>
+    t?.reshape(batch, length, options.heads, width / options.heads).permute(0, 2, 1, 3),
+  ); // [B, A, L, d]
   const [h, w] = options.grid ?? [0, 0];
   const gaussian = kind === 'kk+gauss' || kind === 'gauss';
   const terms = {

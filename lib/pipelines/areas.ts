@@ -1,14 +1,16 @@
 /** Rules on areas: SCLIP's area threshold, and dropping small connected pieces. */
-import { Tensor, connectedComponents, filterSmall, scope, segmentStats } from '../engine/index.js';
-import { inSlices } from '../util/slices.js';
+import { connectedComponents, filterSmall, scope, segmentStats, Tensor } from '../engine/index.js';
 import type { Planes, ReadOutSettings } from '../post/read-out.js';
+import { inSlices } from '../util/slices.js';
 
 /**
  * SCLIP's rule (configs/cfg_voc21.py, `area_thd`): of the winners, a class other than 0 whose area is not above `share` of all
  * pixels of classes other than 0 gets probability 0; thresholds come after.
  */
 export async function applyAreaRule(
-  run: (excluded?: ReadonlySet<number>, changes?: Partial<ReadOutSettings>) => Promise<Planes>, share: number, classes: number,
+  run: (excluded?: ReadonlySet<number>, changes?: Partial<ReadOutSettings>) => Promise<Planes>,
+  share: number,
+  classes: number,
 ): Promise<Planes> {
   const { labels } = await run(undefined, { threshold: 0, margin: 0 });
   const areas = new Float64Array(classes);
@@ -19,7 +21,9 @@ export async function applyAreaRule(
     }
   });
   const foreground = areas.reduce((total, area, index) => (index >= 1 ? total + area : total), 0);
-  const excluded = new Set([...areas.keys()].filter((index) => index >= 1 && (areas[index] as number) <= share * foreground));
+  const excluded = new Set(
+    [...areas.keys()].filter((index) => index >= 1 && (areas[index] as number) <= share * foreground),
+  );
   return run(excluded);
 }
 

@@ -6,7 +6,21 @@ import { WordmaskError } from '../util/errors.js';
 
 /** Options that shape features: a call with other values needs the picture encoded again. */
 const encoderOptions = [
-  'attention', 'residual', 'ffn', 'sigma', 'shortSide', 'longSide', 'crop', 'stride', 'padToPatch', 'mean', 'std', 'positions', 'activation', 'layerNormEps', 'keySmoothing',
+  'attention',
+  'residual',
+  'ffn',
+  'sigma',
+  'shortSide',
+  'longSide',
+  'crop',
+  'stride',
+  'padToPatch',
+  'mean',
+  'std',
+  'positions',
+  'activation',
+  'layerNormEps',
+  'keySmoothing',
 ] as const satisfies readonly (keyof DenseOptions)[];
 
 export class Features {
@@ -54,7 +68,11 @@ export class Features {
   checkOptions(options: DenseOptions): void {
     const changed = encoderOptions.find((name) => JSON.stringify(options[name]) !== JSON.stringify(this.options[name]));
     if (changed) {
-      throw new WordmaskError('E_OPTION', `these features were encoded with ${changed} = ${JSON.stringify(this.options[changed])}; the call asks for ${JSON.stringify(options[changed])}: encode the picture again with it`, { details: { option: changed } });
+      throw new WordmaskError(
+        'E_OPTION',
+        `these features were encoded with ${changed} = ${JSON.stringify(this.options[changed])}; the call asks for ${JSON.stringify(options[changed])}: encode the picture again with it`,
+        { details: { option: changed } },
+      );
     }
   }
 

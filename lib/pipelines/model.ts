@@ -1,21 +1,21 @@
 /** An opened model: the face of `open`. Calls queue on the device; several may run at once. */
-import { type Tensor, isolated, memory, sync, trimMemory, withSignal } from '../engine/index.js';
-import { type DecodedImage, type ImageInput, decodeImage } from '../image/decode.js';
+import { isolated, memory, sync, type Tensor, trimMemory, withSignal } from '../engine/index.js';
+import { type DecodedImage, decodeImage, type ImageInput } from '../image/decode.js';
 import type { DenseOptions } from '../post/dense-options.js';
 import type { DenseSystem } from '../post/dense-system.js';
 import type { DenseSystemModule } from '../registry/systems.js';
-import { type LabelInput, type VocabularyOptions, templateSet } from '../text/index.js';
-import { WordmaskError, show } from '../util/errors.js';
+import { type LabelInput, templateSet, type VocabularyOptions } from '../text/index.js';
+import { show, WordmaskError } from '../util/errors.js';
 import { sha256 } from '../util/files.js';
 import { nearest } from '../util/nearest.js';
 import { Features } from './features.js';
 import { type CallPlan, planCall } from './plan.js';
 import { encodeImage, segmentFeatures } from './segment.js';
-import { type CheckedOptions, type SegmentOptions, checkSegmentOptions } from './segment-options.js';
-import { readOutSettings, refuseVolume } from './settings.js';
+import { type CheckedOptions, checkSegmentOptions, type SegmentOptions } from './segment-options.js';
 import type { Segmentation } from './segmentation.js';
+import { readOutSettings, refuseVolume } from './settings.js';
 import { type StreamOptions, type StreamResult, streamImages } from './stream.js';
-import { TextFeatures, type TextEncoder } from './text-features.js';
+import { type TextEncoder, TextFeatures } from './text-features.js';
 import { traceCall } from './trace.js';
 import { type CompiledText, Vocabulary } from './vocabulary.js';
 
@@ -25,7 +25,12 @@ export interface ModelInfo {
   readonly system: string;
   readonly title: string;
   readonly encoders: readonly string[];
-  readonly sizes: { readonly patch: number; readonly embed: number; readonly width: number; readonly parametersBytes: number };
+  readonly sizes: {
+    readonly patch: number;
+    readonly embed: number;
+    readonly width: number;
+    readonly parametersBytes: number;
+  };
   readonly tasks: readonly string[];
   readonly separable: boolean;
   readonly licence: { readonly code: string; readonly weights: string };
@@ -71,7 +76,10 @@ export class Model {
   }
 
   /** Labels and their text features. `cat|kitten` gives one label two prompts. @throws E_LABEL, E_VOCAB, E_OPTION */
-  vocabulary(labels: VocabularyInput, options: VocabularyOptions & { signal?: AbortSignal; onProgress?: (done: number, total: number) => void } = {}): Promise<Vocabulary> {
+  vocabulary(
+    labels: VocabularyInput,
+    options: VocabularyOptions & { signal?: AbortSignal; onProgress?: (done: number, total: number) => void } = {},
+  ): Promise<Vocabulary> {
     const { signal, onProgress, ...rest } = options;
     return this.#call(signal, async () => {
       const vocabulary = labels instanceof Vocabulary ? labels : Vocabulary.from(labels, rest);
@@ -96,36 +104,64 @@ export class Model {
    * Masks for a picture or for features encoded before.
    * @throws E_OPTION, E_LABEL, E_VOCAB, E_IMAGE_FORMAT, E_IMAGE_CORRUPT, E_IMAGE_SIZE, E_MEMORY_PLAN, E_OOM, E_NUMERIC, E_TIMEOUT
    */
-  segment(image: ImageInput | Features, vocabulary: VocabularyInput, options: SegmentOptions = {}): Promise<Segmentation> {
+  segment(
+    image: ImageInput | Features,
+    vocabulary: VocabularyInput,
+    options: SegmentOptions = {},
+  ): Promise<Segmentation> {
     return this.#checked('segment', options, async ({ common, system }) => {
       const vocab = vocabulary instanceof Vocabulary ? vocabulary : Vocabulary.from(vocabulary);
       const dense = this.options(system, common.preset);
       if (image instanceof Features) {
-        if (image.owner !== this.parts) throw new WordmaskError('E_USAGE', 'these features come from another model: encode the picture with this one');
+        if (image.owner !== this.parts)
+          throw new WordmaskError(
+            'E_USAGE',
+            'these features come from another model: encode the picture with this one',
+          );
         image.checkOptions(dense);
         return segmentFeatures(this, image, vocab, dense, common, {});
       }
       const started = performance.now();
       const decoded = await decode(image, common);
       const decodeMs = performance.now() - started;
-      refuseVolume(readOutSettings(vocab.spec, dense, common, this.parts.budget), vocab.spec, decoded.width, decoded.height);
+      refuseVolume(
+        readOutSettings(vocab.spec, dense, common, this.parts.budget),
+        vocab.spec,
+        decoded.width,
+        decoded.height,
+      );
       using features = await encodeImage(this, decoded, dense, common.maxSide);
       return await segmentFeatures(this, features, vocab, dense, common, { decode: decodeMs, ...features.timings });
     });
   }
 
   /** Pictures one after another with decoding ahead and back-pressure; results in the order of the inputs unless `ordered: false`. */
-  stream(images: Iterable<ImageInput> | AsyncIterable<ImageInput>, vocabulary: VocabularyInput, options: StreamOptions = {}): AsyncGenerator<StreamResult> {
+  stream(
+    images: Iterable<ImageInput> | AsyncIterable<ImageInput>,
+    vocabulary: VocabularyInput,
+    options: StreamOptions = {},
+  ): AsyncGenerator<StreamResult> {
     return streamImages(this, images, vocabulary, options);
   }
 
   /** What a call would need, without running it. */
   plan(width: number, height: number, vocabulary: VocabularyInput, options: SegmentOptions = {}): CallPlan {
-    return planCall(this, width, height, vocabulary instanceof Vocabulary ? vocabulary : Vocabulary.from(vocabulary), options);
+    return planCall(
+      this,
+      width,
+      height,
+      vocabulary instanceof Vocabulary ? vocabulary : Vocabulary.from(vocabulary),
+      options,
+    );
   }
 
   /** Named intermediate values of `segment` (see `info.traces`). @throws E_OPTION for an unknown name */
-  trace(image: ImageInput, vocabulary: VocabularyInput, names: readonly string[], options: SegmentOptions & { textFeatures?: { data: Float32Array; shape: readonly number[] } } = {}): Promise<Record<string, { data: ArrayLike<number>; shape: number[] }>> {
+  trace(
+    image: ImageInput,
+    vocabulary: VocabularyInput,
+    names: readonly string[],
+    options: SegmentOptions & { textFeatures?: { data: Float32Array; shape: readonly number[] } } = {},
+  ): Promise<Record<string, { data: ArrayLike<number>; shape: number[] }>> {
     const { textFeatures: _, ...rest } = options;
     return this.#checked('trace', rest as SegmentOptions, () => traceCall(this, image, vocabulary, names, options));
   }
@@ -157,9 +193,17 @@ export class Model {
     const { presets } = this.parts.module;
     if (preset !== undefined && !Object.hasOwn(presets, preset)) {
       const guess = nearest(preset, Object.keys(presets));
-      throw new WordmaskError('E_OPTION', `${this.info.system} has no preset ${show(preset)}${guess ? `; did you mean '${guess}'?` : ''} (known: ${Object.keys(presets).join(', ')})`, { details: { option: 'preset', value: preset } });
+      throw new WordmaskError(
+        'E_OPTION',
+        `${this.info.system} has no preset ${show(preset)}${guess ? `; did you mean '${guess}'?` : ''} (known: ${Object.keys(presets).join(', ')})`,
+        { details: { option: 'preset', value: preset } },
+      );
     }
-    return this.parts.module.check(preset === undefined ? undefined : presets[preset]?.options, this.parts.fileOptions, call);
+    return this.parts.module.check(
+      preset === undefined ? undefined : presets[preset]?.options,
+      this.parts.fileOptions,
+      call,
+    );
   }
 
   /** Compiles a vocabulary for calls with these options. */
@@ -170,18 +214,32 @@ export class Model {
   }
 
   /** Features of a vocabulary for this model and these options, made if they are not there. @throws E_VOCAB */
-  async compile(vocabulary: Vocabulary, options: DenseOptions, onProgress?: (done: number, total: number) => void): Promise<CompiledText> {
+  async compile(
+    vocabulary: Vocabulary,
+    options: DenseOptions,
+    onProgress?: (done: number, total: number) => void,
+  ): Promise<CompiledText> {
     const { spec } = vocabulary;
-    const templates = spec.templates?.list ?? (typeof options.templates === 'string' ? templateSet(options.templates) : options.templates);
+    const templates =
+      spec.templates?.list ??
+      (typeof options.templates === 'string' ? templateSet(options.templates) : options.templates);
     const key = this.compileKey(templates, options.averaging);
     const compiled = vocabulary.compiled(key, this.info.hash);
     if (compiled) {
       const width = compiled.rows[0]?.length;
-      if (width !== this.parts.embed) throw new WordmaskError('E_VOCAB', `the text features of this vocabulary have ${width} values each, the model needs ${this.parts.embed}: save them again`);
+      if (width !== this.parts.embed)
+        throw new WordmaskError(
+          'E_VOCAB',
+          `the text features of this vocabulary have ${width} values each, the model needs ${this.parts.embed}: save them again`,
+        );
       return compiled;
     }
     const warnings: string[] = [];
-    const rows = await this.text.rows(spec.prompts, templates, options.averaging, { warnings, known: vocabulary.known(key), onProgress });
+    const rows = await this.text.rows(spec.prompts, templates, options.averaging, {
+      warnings,
+      known: vocabulary.known(key),
+      onProgress,
+    });
     const made = { key, rows, warnings, encoder: this.info.hash };
     vocabulary.remember(made);
     return made;
@@ -228,7 +286,10 @@ class Deadline {
   readonly #timer: NodeJS.Timeout;
 
   constructor(what: string, timeoutMs: number) {
-    const error = () => new WordmaskError('E_TIMEOUT', `${what} took longer than timeoutMs = ${timeoutMs}`, { details: { limit: timeoutMs } });
+    const error = () =>
+      new WordmaskError('E_TIMEOUT', `${what} took longer than timeoutMs = ${timeoutMs}`, {
+        details: { limit: timeoutMs },
+      });
     this.#timer = setTimeout(() => this.#controller.abort(error()), timeoutMs);
   }
   get signal(): AbortSignal {
@@ -240,5 +301,10 @@ class Deadline {
 }
 
 function decode(image: ImageInput, options: CheckedOptions['common']): Promise<DecodedImage> {
-  return decodeImage(image, { matte: options.matte, formats: options.formats, limits: options.limits, signal: options.signal });
+  return decodeImage(image, {
+    matte: options.matte,
+    formats: options.formats,
+    limits: options.limits,
+    signal: options.signal,
+  });
 }

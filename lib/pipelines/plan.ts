@@ -1,9 +1,9 @@
 /** What a call would need: windows, bytes, and whether they fit. */
 import { ReadOut } from '../post/read-out.js';
-import { WordmaskError, show } from '../util/errors.js';
+import { show, WordmaskError } from '../util/errors.js';
 import type { Model } from './model.js';
 import { windowGroup } from './segment.js';
-import { type SegmentOptions, checkSegmentOptions } from './segment-options.js';
+import { checkSegmentOptions, type SegmentOptions } from './segment-options.js';
 import { classCount, readOutSettings } from './settings.js';
 import type { Vocabulary } from './vocabulary.js';
 
@@ -24,7 +24,13 @@ export interface CallPlan {
 /** The allocator's blocks come in four sizes an octave (native/core/arena.h). */
 const sizeClasses = 1.25;
 
-export function planCall(model: Model, width: number, height: number, vocab: Vocabulary, given: SegmentOptions): CallPlan {
+export function planCall(
+  model: Model,
+  width: number,
+  height: number,
+  vocab: Vocabulary,
+  given: SegmentOptions,
+): CallPlan {
   checkSize(width, height);
   const { common, system } = checkSegmentOptions(given);
   const options = model.options(system, common.preset);
@@ -44,16 +50,32 @@ export function planCall(model: Model, width: number, height: number, vocab: Voc
   const readOut = ReadOut.bytes(settings, classes, vocab.spec.prompts.length, width, height) + maps;
   const picture = width * height * 3 + geometry.canvas.width * geometry.canvas.height * 3;
   const deviceBytes = Math.ceil(sizeClasses * (picture + features + Math.max(encode, readOut)));
-  const planes = 1 + (outputs.margin ? 1 : 0) + (outputs.entropy ? 1 : 0) + 2 * outputs.topk + (outputs.probabilities ? classes : 0);
+  const planes =
+    1 + (outputs.margin ? 1 : 0) + (outputs.entropy ? 1 : 0) + 2 * outputs.topk + (outputs.probabilities ? classes : 0);
   const hostBytes = width * height * (3 + 4 + (classes > 255 ? 2 : 1) + 4 * planes);
   return {
-    deviceBytes, hostBytes, tiles, batch, fits: deviceBytes <= budget,
-    route: refine.kind === 'crf' ? 'crf-volume' : outputs.probabilities ? 'volume' : refine.kind === 'pamr' ? 'pamr-bands' : 'running-best',
+    deviceBytes,
+    hostBytes,
+    tiles,
+    batch,
+    fits: deviceBytes <= budget,
+    route:
+      refine.kind === 'crf'
+        ? 'crf-volume'
+        : outputs.probabilities
+          ? 'volume'
+          : refine.kind === 'pamr'
+            ? 'pamr-bands'
+            : 'running-best',
   };
 }
 
 function checkSize(width: number, height: number): void {
-  for (const [name, value] of [['width', width], ['height', height]] as const) {
-    if (!Number.isInteger(value) || value < 1 || value > 65535) throw new WordmaskError('E_USAGE', `plan: ${name} must be a whole number from 1 to 65535, got ${show(value)}`);
+  for (const [name, value] of [
+    ['width', width],
+    ['height', height],
+  ] as const) {
+    if (!Number.isInteger(value) || value < 1 || value > 65535)
+      throw new WordmaskError('E_USAGE', `plan: ${name} must be a whole number from 1 to 65535, got ${show(value)}`);
   }
 }

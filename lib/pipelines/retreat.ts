@@ -7,7 +7,12 @@ import { isWordmaskError } from '../util/errors.js';
  * give the same bytes.
  * @throws E_OOM of the second try, with the caller's `plan` in its details
  */
-export async function withRetreat<T>(warnings: string[], warning: string, full: () => Promise<T>, reduced: () => Promise<T>): Promise<T> {
+export async function withRetreat<T>(
+  warnings: string[],
+  warning: string,
+  full: () => Promise<T>,
+  reduced: () => Promise<T>,
+): Promise<T> {
   try {
     return await full();
   } catch (error) {

@@ -1,11 +1,11 @@
 /** Options of `segment`, checked once: the system's own, those of every system, and how background is decided. */
 import { z } from 'zod';
-import type { BackgroundPolicy } from '../text/index.js';
-import { parseBackground } from '../text/background.js';
+import { crfDefaults } from '../post/dense-crf.js';
 import { type DenseOptions, denseOptionNames } from '../post/dense-options.js';
 import type { ReadOutSettings, Refine } from '../post/read-out.js';
-import { crfDefaults } from '../post/dense-crf.js';
-import { WordmaskError, show } from '../util/errors.js';
+import { parseBackground } from '../text/background.js';
+import type { BackgroundPolicy } from '../text/index.js';
+import { show, WordmaskError } from '../util/errors.js';
 import { nearest } from '../util/nearest.js';
 
 export type OutputName = 'labels' | 'score' | 'margin' | 'entropy' | 'topk' | 'probabilities';
@@ -16,9 +16,14 @@ const colour = z.union([z.number().gt(0), z.tuple([z.number().gt(0), z.number().
 const refineSchema = z.union([
   z.enum(['none', 'pamr', 'crf']),
   z.strictObject({ name: z.literal('none') }),
-  z.strictObject({ name: z.literal('pamr'), steps: z.number().int().min(0).max(100).optional(), dilations: z.array(z.number().int().min(1).max(512)).min(1).max(8).optional() }),
   z.strictObject({
-    name: z.literal('crf'), iterations: z.number().int().min(0).max(1000).optional(),
+    name: z.literal('pamr'),
+    steps: z.number().int().min(0).max(100).optional(),
+    dilations: z.array(z.number().int().min(1).max(512)).min(1).max(8).optional(),
+  }),
+  z.strictObject({
+    name: z.literal('crf'),
+    iterations: z.number().int().min(0).max(1000).optional(),
     gaussian: z.strictObject({ sxy: pair, compat: z.number() }).nullable().optional(),
     bilateral: z.strictObject({ sxy: pair, srgb: colour, compat: z.number() }).nullable().optional(),
   }),
@@ -38,14 +43,19 @@ const shape = {
   refine: refineSchema,
   minArea: z.number().int().min(0),
   /** Timers count milliseconds in 31 bits. */
-  timeoutMs: z.number().gt(0).max(2 ** 31 - 1),
+  timeoutMs: z
+    .number()
+    .gt(0)
+    .max(2 ** 31 - 1),
   signal: z.instanceof(AbortSignal),
   priority: z.number(),
   preset: z.string(),
   matte: z.tuple([z.number(), z.number(), z.number()]),
   formats: z.array(z.enum(['jpeg', 'png', 'webp', 'tiff', 'avif'])),
   keepImage: z.boolean(),
-  limits: z.strictObject({ pixels: z.number().min(1), fileBytes: z.number().min(1), side: z.number().min(1) }).partial(),
+  limits: z
+    .strictObject({ pixels: z.number().min(1), fileBytes: z.number().min(1), side: z.number().min(1) })
+    .partial(),
 };
 const schema = z.strictObject(shape).partial();
 
@@ -61,12 +71,14 @@ export interface CheckedOptions {
 const allowed: Readonly<Record<string, string>> = {
   size: "allowed are 'native' and a whole number of pixels",
   tile: "allowed are 'auto' and a whole number of pixels",
-  refine: "allowed are none, pamr, crf and an object { name, ...parameters } (pamr: steps, dilations; crf: iterations, gaussian, bilateral)",
+  refine:
+    'allowed are none, pamr, crf and an object { name, ...parameters } (pamr: steps, dilations; crf: iterations, gaussian, bilateral)',
 };
 
 /** Splits and checks. @throws E_OPTION naming the option, its value and what is allowed */
 export function checkSegmentOptions(options: SegmentOptions): CheckedOptions {
-  if (typeof options !== 'object' || options === null || Array.isArray(options)) throw new WordmaskError('E_USAGE', `options must be an object, got ${show(options)}`);
+  if (typeof options !== 'object' || options === null || Array.isArray(options))
+    throw new WordmaskError('E_USAGE', `options must be an object, got ${show(options)}`);
   const common: Record<string, unknown> = {};
   const system: Record<string, unknown> = {};
   const systemNames = new Set(denseOptionNames);
@@ -76,14 +88,22 @@ export function checkSegmentOptions(options: SegmentOptions): CheckedOptions {
     else if (systemNames.has(key)) system[key] = value;
     else {
       const guess = nearest(key, [...Object.keys(shape), ...denseOptionNames]);
-      throw new WordmaskError('E_OPTION', `segment: unknown option ${show(key)}${guess ? `, did you mean '${guess}'?` : ''}`, { details: { option: key } });
+      throw new WordmaskError(
+        'E_OPTION',
+        `segment: unknown option ${show(key)}${guess ? `, did you mean '${guess}'?` : ''}`,
+        { details: { option: key } },
+      );
     }
   }
   const parsed = schema.safeParse(common);
   if (!parsed.success) {
     const issue = parsed.error.issues[0];
     const option = issue?.path.join('.') ?? '';
-    throw new WordmaskError('E_OPTION', `segment: option ${option} is ${show(common[String(issue?.path[0])])}; ${allowed[option] ?? issue?.message}`, { details: { option, value: common[String(issue?.path[0])] } });
+    throw new WordmaskError(
+      'E_OPTION',
+      `segment: option ${option} is ${show(common[String(issue?.path[0])])}; ${allowed[option] ?? issue?.message}`,
+      { details: { option, value: common[String(issue?.path[0])] } },
+    );
   }
   if (parsed.data.size !== undefined && parsed.data.size !== 'native') system.shortSide = parsed.data.size;
   if (parsed.data.window !== undefined) system.crop = parsed.data.window;
@@ -92,22 +112,37 @@ export function checkSegmentOptions(options: SegmentOptions): CheckedOptions {
 
 /** The refiner of a call: the option, else the system's own PAMR setting. */
 export function refineOf(option: CheckedOptions['common']['refine'], dense: DenseOptions): Refine {
-  const choice = option === undefined ? { name: dense.pamr.steps > 0 ? ('pamr' as const) : ('none' as const) } : typeof option === 'string' ? { name: option } : option;
+  const choice =
+    option === undefined
+      ? { name: dense.pamr.steps > 0 ? ('pamr' as const) : ('none' as const) }
+      : typeof option === 'string'
+        ? { name: option }
+        : option;
   if (choice.name === 'none') return { kind: 'none' };
   if (choice.name === 'pamr') {
     const given = choice as { steps?: number; dilations?: number[] };
     const steps = given.steps ?? (dense.pamr.steps || 10);
     return steps === 0 ? { kind: 'none' } : { kind: 'pamr', steps, dilations: given.dilations ?? dense.pamr.dilations };
   }
-  const { name: _, iterations = crfDefaults.iterations, gaussian = crfDefaults.gaussian, bilateral = crfDefaults.bilateral } = choice as Extract<typeof choice, { name: 'crf' }> & {
-    iterations?: number; gaussian?: typeof crfDefaults.gaussian | null; bilateral?: typeof crfDefaults.bilateral | null;
+  const {
+    name: _,
+    iterations = crfDefaults.iterations,
+    gaussian = crfDefaults.gaussian,
+    bilateral = crfDefaults.bilateral,
+  } = choice as Extract<typeof choice, { name: 'crf' }> & {
+    iterations?: number;
+    gaussian?: typeof crfDefaults.gaussian | null;
+    bilateral?: typeof crfDefaults.bilateral | null;
   };
   return { kind: 'crf', iterations, ...(gaussian && { gaussian }), ...(bilateral && { bilateral }) };
 }
 
 /** Threshold, margin and class of background under a policy (user-interfaces.md section 3). */
 export function backgroundRule(
-  policy: BackgroundPolicy, common: CheckedOptions['common'], dense: DenseOptions, markedLabel: number,
+  policy: BackgroundPolicy,
+  common: CheckedOptions['common'],
+  dense: DenseOptions,
+  markedLabel: number,
 ): Pick<ReadOutSettings, 'threshold' | 'margin' | 'background'> {
   const chosen = common.background === undefined ? policy : parseBackground(common.background);
   const background = markedLabel;

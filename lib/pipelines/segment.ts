@@ -1,29 +1,34 @@
 /** One `segment` call (architecture.md section 3), from pixels to a Segmentation. */
-import { Tensor, scope, sync } from '../engine/index.js';
+import { scope, sync, Tensor } from '../engine/index.js';
 import { type LabelArray, labelArray } from '../formats/format.js';
 import type { DecodedImage } from '../image/decode.js';
 import { type DenseFeatures, encodeWindows, resizeToCanvas } from '../post/dense-encode.js';
 import type { DenseOptions } from '../post/dense-options.js';
 import { type Planes, ReadOut, type ReadOutSettings } from '../post/read-out.js';
-import { WordmaskError, show } from '../util/errors.js';
+import { show, WordmaskError } from '../util/errors.js';
 import { inSlices } from '../util/slices.js';
 import { packageVersion } from '../util/version.js';
 import { applyAreaRule, dropSmall } from './areas.js';
 import { Features } from './features.js';
 import type { Model } from './model.js';
-import type { CheckedOptions } from './segment-options.js';
 import { withRetreat } from './retreat.js';
-import { Segmentation, type SegmentationParts, plane, segmentsOf } from './segmentation.js';
+import type { CheckedOptions } from './segment-options.js';
+import { plane, Segmentation, type SegmentationParts, segmentsOf } from './segmentation.js';
 import { readOutSettings, refuseVolume } from './settings.js';
 import { toTensor } from './text-features.js';
-import { type Vocabulary, queriesOf } from './vocabulary.js';
+import { queriesOf, type Vocabulary } from './vocabulary.js';
 
 type Common = CheckedOptions['common'];
 
 /** Windows encoded together: enough rows to fill the kernels, few enough that an abort is seen soon. */
 export const windowGroup = 8;
 
-export async function encodeImage(model: Model, image: DecodedImage, options: DenseOptions, maxSide?: number): Promise<TimedFeatures> {
+export async function encodeImage(
+  model: Model,
+  image: DecodedImage,
+  options: DenseOptions,
+  maxSide?: number,
+): Promise<TimedFeatures> {
   const { system } = model.parts;
   const plan = system.plan(image.width, image.height, options, maxSide);
   const started = performance.now();
@@ -36,7 +41,12 @@ export async function encodeImage(model: Model, image: DecodedImage, options: De
     const prepared = performance.now();
     const source = canvas;
     const encode = (group: number) => encodeWindows(system.encoder, source, plan, options, group, sync);
-    const dense = await withRetreat(warnings, `out of memory: caches freed, ${windowGroup / 2} windows encoded at once instead of ${windowGroup}`, () => settled(encode(windowGroup)), () => encode(windowGroup / 2));
+    const dense = await withRetreat(
+      warnings,
+      `out of memory: caches freed, ${windowGroup / 2} windows encoded at once instead of ${windowGroup}`,
+      () => settled(encode(windowGroup)),
+      () => encode(windowGroup / 2),
+    );
     const features = new TimedFeatures(dense, pixels, image, image.hash, options, model.parts);
     features.warnings = warnings;
     features.timings = { preprocess: prepared - started, encode: performance.now() - prepared };
@@ -69,7 +79,12 @@ export class TimedFeatures extends Features {
 }
 
 export async function segmentFeatures(
-  model: Model, features: Features, vocab: Vocabulary, options: DenseOptions, common: Common, timings: Record<string, number>,
+  model: Model,
+  features: Features,
+  vocab: Vocabulary,
+  options: DenseOptions,
+  common: Common,
+  timings: Record<string, number>,
 ): Promise<Segmentation> {
   const { width, height } = features;
   const settings = readOutSettings(vocab.spec, options, common, model.parts.budget);
@@ -79,28 +94,53 @@ export async function segmentFeatures(
   clock('text');
   const warnings = [...(features instanceof TimedFeatures ? features.warnings : []), ...text.warnings];
   const read = (budget: number) => readOut(model, features, vocab, text.rows, { ...settings, budget }, common);
-  const planes = await withRetreat(warnings, 'out of memory: caches freed, picture read out in smaller bands', () => read(settings.budget), () => read(settings.budget / 8));
+  const planes = await withRetreat(
+    warnings,
+    'out of memory: caches freed, picture read out in smaller bands',
+    () => read(settings.budget),
+    () => read(settings.budget / 8),
+  );
   clock(settings.refine.kind === 'none' ? 'match' : 'refine');
   const labels = await narrow(planes.labels, vocab, common.signal);
   const segments = await segmentsOf(labels, width, height, vocab.labels.length, planes.score, common.signal);
   clock('output');
   return new Segmentation({
-    width, height, labels, vocab, segments, warnings, timings,
+    width,
+    height,
+    labels,
+    vocab,
+    segments,
+    warnings,
+    timings,
     planes: planesOf(planes, common, width, height, vocab.labels.length),
     provenance: provenance(model, features, vocab, options, common, settings),
     ...(common.keepImage !== false && { image: features.pixels }),
   });
 }
 
-async function readOut(model: Model, features: Features, vocab: Vocabulary, rows: readonly Float32Array[], settings: ReadOutSettings, common: Common): Promise<Planes> {
+async function readOut(
+  model: Model,
+  features: Features,
+  vocab: Vocabulary,
+  rows: readonly Float32Array[],
+  settings: ReadOutSettings,
+  common: Common,
+): Promise<Planes> {
   const { embed, system } = model.parts;
   const { options } = settings;
   const queries = restrict(queriesOf(vocab.spec, rows, embed), vocab, common.labels);
   const text = toTensor(queries.rows, embed);
   try {
     const run = (excluded?: ReadonlySet<number>, changes: Partial<ReadOutSettings> = {}) =>
-      new ReadOut(system, features.dense, { text, classOf: queries.classOf, classes: queries.classes }, { ...settings, ...changes, excluded }, () => features.image).run();
-    const planes = options.areaThreshold > 0 ? await applyAreaRule(run, options.areaThreshold, queries.classes) : await run();
+      new ReadOut(
+        system,
+        features.dense,
+        { text, classOf: queries.classOf, classes: queries.classes },
+        { ...settings, ...changes, excluded },
+        () => features.image,
+      ).run();
+    const planes =
+      options.areaThreshold > 0 ? await applyAreaRule(run, options.areaThreshold, queries.classes) : await run();
     checkFinite(planes);
     if (!common.minArea) return planes;
     return { ...planes, labels: await dropSmall(planes.labels, features.width, features.height, common.minArea) };
@@ -110,14 +150,28 @@ async function readOut(model: Model, features: Features, vocab: Vocabulary, rows
 }
 
 /** Restricted to some labels, the others leave the softmax, as if the vocabulary did not have them; background words stay. */
-function restrict(queries: ReturnType<typeof queriesOf>, vocab: Vocabulary, names: readonly string[] | undefined): ReturnType<typeof queriesOf> {
+function restrict(
+  queries: ReturnType<typeof queriesOf>,
+  vocab: Vocabulary,
+  names: readonly string[] | undefined,
+): ReturnType<typeof queriesOf> {
   if (!names) return queries;
   const wanted = new Set(names.map((name) => vocab.indexOf(name)));
-  const kept = [...queries.classOf.keys()].filter((i) => wanted.has(queries.classOf[i] as number) || (queries.classOf[i] as number) >= vocab.labels.length);
+  const kept = [...queries.classOf.keys()].filter(
+    (i) => wanted.has(queries.classOf[i] as number) || (queries.classOf[i] as number) >= vocab.labels.length,
+  );
   if (!kept.some((i) => wanted.has(queries.classOf[i] as number))) {
-    throw new WordmaskError('E_OPTION', `labels: ${names.map((name) => show(name)).join(', ')} have no words of their own to look for: name another label of the vocabulary`, { details: { option: 'labels', value: names } });
+    throw new WordmaskError(
+      'E_OPTION',
+      `labels: ${names.map((name) => show(name)).join(', ')} have no words of their own to look for: name another label of the vocabulary`,
+      { details: { option: 'labels', value: names } },
+    );
   }
-  return { rows: kept.map((i) => queries.rows[i] as Float32Array), classOf: Int32Array.from(kept, (i) => queries.classOf[i] as number), classes: queries.classes };
+  return {
+    rows: kept.map((i) => queries.rows[i] as Float32Array),
+    classOf: Int32Array.from(kept, (i) => queries.classOf[i] as number),
+    classes: queries.classes,
+  };
 }
 
 /** Scores are probabilities; anything else means that weights or kernels gave NaN. */
@@ -125,7 +179,11 @@ function checkFinite(planes: Planes): void {
   const probe = Math.max(1, Math.floor(planes.score.length / 4096));
   for (let i = 0; i < planes.score.length; i += probe) {
     if (Number.isFinite(planes.score[i])) continue;
-    throw new WordmaskError('E_NUMERIC', `the score at pixel ${i} is ${planes.score[i]}: the weights give values that are not finite`, { details: { index: i } });
+    throw new WordmaskError(
+      'E_NUMERIC',
+      `the score at pixel ${i} is ${planes.score[i]}: the weights give values that are not finite`,
+      { details: { index: i } },
+    );
   }
 }
 
@@ -133,16 +191,27 @@ function checkFinite(planes: Planes): void {
 async function narrow(classes: Int32Array, vocab: Vocabulary, signal?: AbortSignal): Promise<LabelArray> {
   const count = vocab.labels.length;
   const labels = await labelArray(count, classes.length);
-  await inSlices(classes.length, 1 << 18, (begin, end) => {
-    for (let i = begin; i < end; i++) {
-      const value = classes[i] as number;
-      if (value >= 0 && value < count) labels[i] = value;
-    }
-  }, signal);
+  await inSlices(
+    classes.length,
+    1 << 18,
+    (begin, end) => {
+      for (let i = begin; i < end; i++) {
+        const value = classes[i] as number;
+        if (value >= 0 && value < count) labels[i] = value;
+      }
+    },
+    signal,
+  );
   return labels;
 }
 
-function planesOf(planes: Planes, common: Common, width: number, height: number, labels: number): SegmentationParts['planes'] {
+function planesOf(
+  planes: Planes,
+  common: Common,
+  width: number,
+  height: number,
+  labels: number,
+): SegmentationParts['planes'] {
   const wanted = common.outputs ?? [];
   const map = [height, width];
   const k = (planes.topkLabels?.length ?? 0) / (width * height);
@@ -150,17 +219,36 @@ function planesOf(planes: Planes, common: Common, width: number, height: number,
     ...(wanted.includes('score') && { score: plane(planes.score, map) }),
     ...(planes.margin && { margin: plane(planes.margin, map) }),
     ...(planes.entropy && { entropy: plane(planes.entropy, map) }),
-    ...(planes.topkLabels && { topk: plane(planes.topkLabels, [k, ...map]), topkScores: plane(planes.topkScores as Float32Array, [k, ...map]) }),
+    ...(planes.topkLabels && {
+      topk: plane(planes.topkLabels, [k, ...map]),
+      topkScores: plane(planes.topkScores as Float32Array, [k, ...map]),
+    }),
     // The hidden class of background words is no label.
-    ...(planes.probabilities && { probabilities: plane(planes.probabilities.subarray(0, labels * width * height), [labels, ...map]) }),
+    ...(planes.probabilities && {
+      probabilities: plane(planes.probabilities.subarray(0, labels * width * height), [labels, ...map]),
+    }),
   };
 }
 
-function provenance(model: Model, features: Features, vocab: Vocabulary, options: DenseOptions, common: Common, settings: ReadOutSettings): Record<string, unknown> {
+function provenance(
+  model: Model,
+  features: Features,
+  vocab: Vocabulary,
+  options: DenseOptions,
+  common: Common,
+  settings: ReadOutSettings,
+): Record<string, unknown> {
   const { refine, threshold, margin } = settings;
   return {
-    wordmask: packageVersion, system: model.info.system, model: model.info.hash, vocabulary: vocab.hash, input: features.imageHash,
-    device: model.info.device, dtype: model.info.dtype, deterministic: true, options: { ...options, refine, threshold, margin, minArea: common.minArea ?? 0 },
+    wordmask: packageVersion,
+    system: model.info.system,
+    model: model.info.hash,
+    vocabulary: vocab.hash,
+    input: features.imageHash,
+    device: model.info.device,
+    dtype: model.info.dtype,
+    deterministic: true,
+    options: { ...options, refine, threshold, margin, minArea: common.minArea ?? 0 },
   };
 }
 

@@ -1,10 +1,18 @@
 /** What `segment` returns: label map, planes, segments, legend, and how it came about. */
-import type { FormatFile, LabelArray, LabelResult, LabelSegment, LegendEntry, Plane, WriteOptions } from '../formats/format.js';
+import type {
+  FormatFile,
+  LabelArray,
+  LabelResult,
+  LabelSegment,
+  LegendEntry,
+  Plane,
+  WriteOptions,
+} from '../formats/format.js';
 import { saveLabels, writeLabels } from '../formats/index.js';
 import { type Box, Mask, masksOfLabels } from '../image/mask.js';
 import { type OverlayOptions, type RgbImage, renderOverlay } from '../image/overlay.js';
-import { WordmaskError, show } from '../util/errors.js';
-import { Slices, inSlices } from '../util/slices.js';
+import { show, WordmaskError } from '../util/errors.js';
+import { inSlices, Slices } from '../util/slices.js';
 import type { Vocabulary } from './vocabulary.js';
 
 /** A plane in the shape `ndarray` takes. */
@@ -25,7 +33,9 @@ export interface SegmentationParts {
   readonly height: number;
   readonly labels: LabelArray;
   readonly vocab: Vocabulary;
-  readonly planes: Partial<Record<'score' | 'margin' | 'entropy' | 'topk' | 'topkScores' | 'probabilities', ResultPlane>>;
+  readonly planes: Partial<
+    Record<'score' | 'margin' | 'entropy' | 'topk' | 'topkScores' | 'probabilities', ResultPlane>
+  >;
   readonly segments: readonly Segment[];
   readonly timings: Readonly<Record<string, number>>;
   readonly warnings: readonly string[];
@@ -81,13 +91,19 @@ export class Segmentation {
   /** The pixels of a label, by name or index. @throws E_LABEL */
   mask(label: string | number): Mask {
     const index = this.vocab.indexOf(label);
-    return this.segments.find((segment) => segment.label === index)?.mask ?? Mask.fromRle({ size: [this.height, this.width], counts: [this.width * this.height] });
+    return (
+      this.segments.find((segment) => segment.label === index)?.mask ??
+      Mask.fromRle({ size: [this.height, this.width], counts: [this.width * this.height] })
+    );
   }
 
   /** RGB picture with colours, contours and legend. The image is the one segmented unless another is given. */
   overlay(options: OverlayOptions & { image?: Uint8Array } = {}): Promise<RgbImage> {
     const { image = this.#image?.data, ...rest } = options;
-    return renderOverlay({ image, width: this.width, height: this.height, labels: this.labels, legend: this.legend() }, rest);
+    return renderOverlay(
+      { image, width: this.width, height: this.height, labels: this.labels, legend: this.legend() },
+      rest,
+    );
   }
 
   /** The files of a format (user-interfaces.md section 7), the main one first. */
@@ -97,21 +113,45 @@ export class Segmentation {
 
   /** Writes a format's files; returns their paths. */
   save(path: string, options: WriteOptions & { format?: string } = {}): Promise<string[]> {
-    if (typeof path !== 'string' || path === '') throw new WordmaskError('E_USAGE', `save: needs a path, got ${show(path)}`);
+    if (typeof path !== 'string' || path === '')
+      throw new WordmaskError('E_USAGE', `save: needs a path, got ${show(path)}`);
     return saveLabels(path, this.toResult(), this.#withImage(options));
   }
 
   /** The plain record every format writer takes. */
   toResult(): LabelResult {
     const { width, height, labels, segments, score, margin, entropy, topk, probabilities, provenance } = this;
-    return { width, height, labels, legend: this.legend(), segments, score, margin, entropy, topk, probabilities, provenance };
+    return {
+      width,
+      height,
+      labels,
+      legend: this.legend(),
+      segments,
+      score,
+      margin,
+      entropy,
+      topk,
+      probabilities,
+      provenance,
+    };
   }
 
   toJSON(): Record<string, unknown> {
     return {
-      width: this.width, height: this.height, legend: this.legend(),
-      segments: this.segments.map(({ id, label, score, area, bbox, mask }) => ({ id, label, score, area, bbox, mask: mask.toRle({ compressed: true }) })),
-      timings: this.timings, warnings: this.warnings, provenance: this.provenance,
+      width: this.width,
+      height: this.height,
+      legend: this.legend(),
+      segments: this.segments.map(({ id, label, score, area, bbox, mask }) => ({
+        id,
+        label,
+        score,
+        area,
+        bbox,
+        mask: mask.toRle({ compressed: true }),
+      })),
+      timings: this.timings,
+      warnings: this.warnings,
+      provenance: this.provenance,
     };
   }
 
@@ -126,23 +166,42 @@ export function plane(data: ResultPlane['data'], shape: readonly number[]): Resu
 }
 
 /** One segment a label: its pixels, area, box, and mean score. */
-export async function segmentsOf(labels: LabelArray, width: number, height: number, count: number, score: Float32Array | undefined, signal?: AbortSignal): Promise<Segment[]> {
+export async function segmentsOf(
+  labels: LabelArray,
+  width: number,
+  height: number,
+  count: number,
+  score: Float32Array | undefined,
+  signal?: AbortSignal,
+): Promise<Segment[]> {
   const nothing = 2 ** (8 * labels.BYTES_PER_ELEMENT) - 1;
   const masks = await masksOfLabels(labels, width, height, nothing, signal);
   const sums = new Float64Array(count);
   if (score) {
-    await inSlices(labels.length, 1 << 18, (begin, end) => {
-      for (let i = begin; i < end; i++) {
-        const label = labels[i] as number;
-        if (label < count) sums[label] = (sums[label] as number) + (score[i] as number);
-      }
-    }, signal);
+    await inSlices(
+      labels.length,
+      1 << 18,
+      (begin, end) => {
+        for (let i = begin; i < end; i++) {
+          const label = labels[i] as number;
+          if (label < count) sums[label] = (sums[label] as number) + (score[i] as number);
+        }
+      },
+      signal,
+    );
   }
   const slices = new Slices(signal);
   const segments: Segment[] = [];
   for (const [label, mask] of masks) {
     const { area } = mask;
-    segments.push({ id: label + 1, label, area, bbox: mask.bbox, mask, ...(score && { score: (sums[label] as number) / area }) });
+    segments.push({
+      id: label + 1,
+      label,
+      area,
+      bbox: mask.bbox,
+      mask,
+      ...(score && { score: (sums[label] as number) / area }),
+    });
     if (slices.due) await slices.pause();
   }
   return segments;

@@ -3,21 +3,28 @@ import type { DenseOptions } from '../post/dense-options.js';
 import { ReadOut, type ReadOutSettings } from '../post/read-out.js';
 import type { VocabularySpec } from '../text/index.js';
 import { WordmaskError } from '../util/errors.js';
-import { type CheckedOptions, backgroundRule, refineOf } from './segment-options.js';
+import { backgroundRule, type CheckedOptions, refineOf } from './segment-options.js';
 
 /** Classes of a vocabulary as the read-out counts them: its labels, and the hidden one of the background policy `prompts`. */
 export function classCount(spec: VocabularySpec): number {
   return spec.labels.length + (spec.owners.some((owner) => owner >= spec.labels.length) ? 1 : 0);
 }
 
-export function readOutSettings(spec: VocabularySpec, options: DenseOptions, common: CheckedOptions['common'], budget: number): ReadOutSettings {
+export function readOutSettings(
+  spec: VocabularySpec,
+  options: DenseOptions,
+  common: CheckedOptions['common'],
+  budget: number,
+): ReadOutSettings {
   const outputs = common.outputs ?? [];
   return {
     options,
     refine: refineOf(common.refine, options),
     ...backgroundRule(spec.background, common, options, spec.backgroundIndex),
     outputs: {
-      margin: outputs.includes('margin'), entropy: outputs.includes('entropy'), probabilities: outputs.includes('probabilities'),
+      margin: outputs.includes('margin'),
+      entropy: outputs.includes('entropy'),
+      probabilities: outputs.includes('probabilities'),
       topk: outputs.includes('topk') ? Math.min(common.k ?? 5, classCount(spec)) : 0,
     },
     budget,
@@ -35,6 +42,13 @@ export function refuseVolume(settings: ReadOutSettings, spec: VocabularySpec, wi
   const classes = classCount(spec);
   const needed = ReadOut.bytes(settings, classes, spec.prompts.length, width, height);
   if (needed <= budget) return;
-  const [what, instead] = refine.kind === 'crf' ? ["refine 'crf' couples", "use refine 'pamr' or 'none'"] : ["output 'probabilities' holds", 'ask for score or topk'];
-  throw new WordmaskError('E_MEMORY_PLAN', `${what} all ${classes} labels over ${width} x ${height} pixels and would need ${needed} bytes; the budget is ${budget}: ${instead}, take fewer labels or a smaller picture, or raise \`memory\``, { details: { needed, limit: budget } });
+  const [what, instead] =
+    refine.kind === 'crf'
+      ? ["refine 'crf' couples", "use refine 'pamr' or 'none'"]
+      : ["output 'probabilities' holds", 'ask for score or topk'];
+  throw new WordmaskError(
+    'E_MEMORY_PLAN',
+    `${what} all ${classes} labels over ${width} x ${height} pixels and would need ${needed} bytes; the budget is ${budget}: ${instead}, take fewer labels or a smaller picture, or raise \`memory\``,
+    { details: { needed, limit: budget } },
+  );
 }

@@ -1,6 +1,6 @@
 /** Many pictures, one after another: decoding runs ahead of the encoder, by a bounded number of pictures. */
 import type { ImageInput } from '../image/decode.js';
-import { WordmaskError, isWordmaskError, show } from '../util/errors.js';
+import { isWordmaskError, show, WordmaskError } from '../util/errors.js';
 import { abortable } from '../util/slices.js';
 import type { Model, VocabularyInput } from './model.js';
 import type { SegmentOptions } from './segment-options.js';
@@ -22,11 +22,24 @@ export type StreamResult =
 
 const mostAhead = 64;
 
-export async function* streamImages(model: Model, images: Iterable<ImageInput> | AsyncIterable<ImageInput>, vocabulary: VocabularyInput, options: StreamOptions): AsyncGenerator<StreamResult> {
+export async function* streamImages(
+  model: Model,
+  images: Iterable<ImageInput> | AsyncIterable<ImageInput>,
+  vocabulary: VocabularyInput,
+  options: StreamOptions,
+): AsyncGenerator<StreamResult> {
   const { batch = 'auto', ordered = true, onError = 'yield', ...segmentOptions } = options;
   const ahead = batch === 'auto' ? 2 : batch;
-  if (!Number.isInteger(ahead) || ahead < 1 || ahead > mostAhead) throw new WordmaskError('E_OPTION', `stream: batch must be 'auto' or a whole number from 1 to ${mostAhead}, got ${show(batch)}`, { details: { option: 'batch' } });
-  if (onError !== 'yield' && onError !== 'throw') throw new WordmaskError('E_OPTION', `stream: onError must be 'yield' or 'throw', got ${show(onError)}`, { details: { option: 'onError' } });
+  if (!Number.isInteger(ahead) || ahead < 1 || ahead > mostAhead)
+    throw new WordmaskError(
+      'E_OPTION',
+      `stream: batch must be 'auto' or a whole number from 1 to ${mostAhead}, got ${show(batch)}`,
+      { details: { option: 'batch' } },
+    );
+  if (onError !== 'yield' && onError !== 'throw')
+    throw new WordmaskError('E_OPTION', `stream: onError must be 'yield' or 'throw', got ${show(onError)}`, {
+      details: { option: 'onError' },
+    });
   const vocab = vocabulary instanceof Vocabulary ? vocabulary : Vocabulary.from(vocabulary);
   // Once for all pictures: calls side by side would each encode the words.
   const { signal } = segmentOptions as SegmentOptions;
@@ -51,7 +64,9 @@ export async function* streamImages(model: Model, images: Iterable<ImageInput> |
     while (!ended || running.size > 0) {
       while (!ended && running.size < ahead) await start();
       if (running.size === 0) break;
-      const result = await (ordered ? (running.get(Math.min(...running.keys())) as Promise<StreamResult>) : Promise.race(running.values()));
+      const result = await (ordered
+        ? (running.get(Math.min(...running.keys())) as Promise<StreamResult>)
+        : Promise.race(running.values()));
       running.delete(result.index);
       signal?.throwIfAborted();
       if (!result.ok && onError === 'throw') throw result.error;
@@ -67,11 +82,21 @@ export async function* streamImages(model: Model, images: Iterable<ImageInput> |
   }
 }
 
-async function one(model: Model, index: number, input: ImageInput, vocab: Vocabulary, options: SegmentOptions): Promise<StreamResult> {
+async function one(
+  model: Model,
+  index: number,
+  input: ImageInput,
+  vocab: Vocabulary,
+  options: SegmentOptions,
+): Promise<StreamResult> {
   try {
     return { ok: true, index, input, value: await model.segment(input, vocab, options) };
   } catch (cause) {
-    const error = isWordmaskError(cause) ? cause : new WordmaskError('E_INTERNAL', `picture ${index} failed: ${(cause as Error)?.message ?? show(cause)}`, { cause });
+    const error = isWordmaskError(cause)
+      ? cause
+      : new WordmaskError('E_INTERNAL', `picture ${index} failed: ${(cause as Error)?.message ?? show(cause)}`, {
+          cause,
+        });
     return { ok: false, index, input, error };
   }
 }

@@ -1,5 +1,5 @@
 /** Text features of prompts over templates, cached by string: a changed list of labels costs only the changed strings. */
-import { Tensor, l2Normalise, mean, scope } from '../engine/index.js';
+import { l2Normalise, mean, scope, Tensor } from '../engine/index.js';
 import { ByteLru } from '../util/byte-lru.js';
 
 export type Averaging = 'normalise-mean-normalise' | 'mean-normalise';
@@ -13,7 +13,11 @@ const groupTexts = 256;
 export class TextFeatures {
   private readonly cache: ByteLru<Float32Array>;
 
-  constructor(private readonly encode: TextEncoder, readonly embed: number, cacheBytes = 64 << 20) {
+  constructor(
+    private readonly encode: TextEncoder,
+    readonly embed: number,
+    cacheBytes = 64 << 20,
+  ) {
     this.cache = new ByteLru<Float32Array>(cacheBytes, (row) => row.byteLength);
   }
 
@@ -26,8 +30,14 @@ export class TextFeatures {
    * (evaluation.md section 3).
    */
   async rows(
-    prompts: readonly string[], templates: readonly string[], averaging: Averaging,
-    options: { warnings?: string[]; known?: ReadonlyMap<string, Float32Array>; onProgress?: (done: number, total: number) => void } = {},
+    prompts: readonly string[],
+    templates: readonly string[],
+    averaging: Averaging,
+    options: {
+      warnings?: string[];
+      known?: ReadonlyMap<string, Float32Array>;
+      onProgress?: (done: number, total: number) => void;
+    } = {},
   ): Promise<Float32Array[]> {
     const prefix = `${averaging}\n${templates.join('\n')}\n`;
     const found = new Map<string, Float32Array>();
@@ -51,7 +61,12 @@ export class TextFeatures {
     return prompts.map((prompt) => found.get(prompt) as Float32Array);
   }
 
-  private async encodeGroup(prompts: readonly string[], templates: readonly string[], averaging: Averaging, warnings: string[]): Promise<Float32Array> {
+  private async encodeGroup(
+    prompts: readonly string[],
+    templates: readonly string[],
+    averaging: Averaging,
+    warnings: string[],
+  ): Promise<Float32Array> {
     // Function replacement: `$` in a user's text must stay what it is.
     const texts = prompts.flatMap((prompt) => templates.map((template) => template.replace('{}', () => prompt)));
     return scope(async () => {
@@ -73,7 +88,12 @@ export function toTensor(rows: readonly Float32Array[], embed: number): Tensor {
 }
 
 /** Mean of unit rows per label, unit again: the `mean` ensemble. A label's only row stays as it is. */
-export function meanRows(rows: readonly Float32Array[], labelOf: ArrayLike<number>, labels: number, embed: number): Float32Array[] {
+export function meanRows(
+  rows: readonly Float32Array[],
+  labelOf: ArrayLike<number>,
+  labels: number,
+  embed: number,
+): Float32Array[] {
   const members = Array.from({ length: labels }, (): Float32Array[] => []);
   rows.forEach((row, i) => members[labelOf[i] as number]?.push(row));
   return members.map((own) => {

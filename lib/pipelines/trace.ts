@@ -1,18 +1,18 @@
 /** Named intermediate values of a call: the same code as `segment`, keeping what was asked for. */
-import { Tensor, normaliseImage, pad, scope } from '../engine/index.js';
-import { type ImageInput, decodeImage } from '../image/decode.js';
+import { normaliseImage, pad, scope, Tensor } from '../engine/index.js';
+import { decodeImage, type ImageInput } from '../image/decode.js';
 import { resizeToCanvas } from '../post/dense-encode.js';
 import type { DenseOptions } from '../post/dense-options.js';
 import { ReadOut, type ReadOutSettings, type Trace } from '../post/read-out.js';
-import { WordmaskError, show } from '../util/errors.js';
+import { show, WordmaskError } from '../util/errors.js';
 import { nearest } from '../util/nearest.js';
 import { applyAreaRule } from './areas.js';
 import type { Features } from './features.js';
 import type { Model, VocabularyInput } from './model.js';
 import { encodeImage } from './segment.js';
-import { type SegmentOptions, backgroundRule, checkSegmentOptions, refineOf } from './segment-options.js';
+import { backgroundRule, checkSegmentOptions, refineOf, type SegmentOptions } from './segment-options.js';
 import { toTensor } from './text-features.js';
-import { Vocabulary, queriesOf } from './vocabulary.js';
+import { queriesOf, Vocabulary } from './vocabulary.js';
 
 export interface HostValue {
   readonly data: ArrayLike<number>;
@@ -26,16 +26,38 @@ export interface PixelInput {
 }
 
 export const traceNames = [
-  'normalised_input', 'window_boxes_y1x1y2x2', 'window_pad_left_right_top_bottom', 'query_features', 'query_to_class', 'window_patch_features',
-  'window_logits_lowres', 'merged_logits', 'logits_original_size', 'pamr_logits', 'unary', 'crf_marginals', 'class_probabilities_before_area_rule',
-  'class_probabilities', 'max_probability', 'label_map', 'label_map_before_area_and_threshold',
+  'normalised_input',
+  'window_boxes_y1x1y2x2',
+  'window_pad_left_right_top_bottom',
+  'query_features',
+  'query_to_class',
+  'window_patch_features',
+  'window_logits_lowres',
+  'merged_logits',
+  'logits_original_size',
+  'pamr_logits',
+  'unary',
+  'crf_marginals',
+  'class_probabilities_before_area_rule',
+  'class_probabilities',
+  'max_probability',
+  'label_map',
+  'label_map_before_area_and_threshold',
 ] as const;
 
 /** Spellings of case files. */
-const aliases: Record<string, string> = { labels: 'label_map', pixel_values: 'normalised_input', logits_lowres: 'window_logits_lowres', Q10: 'crf_marginals' };
+const aliases: Record<string, string> = {
+  labels: 'label_map',
+  pixel_values: 'normalised_input',
+  logits_lowres: 'window_logits_lowres',
+  Q10: 'crf_marginals',
+};
 
 export async function traceCall(
-  model: Model, image: ImageInput | PixelInput, vocabulary: VocabularyInput, names: readonly string[],
+  model: Model,
+  image: ImageInput | PixelInput,
+  vocabulary: VocabularyInput,
+  names: readonly string[],
   given: SegmentOptions & { textFeatures?: { data: Float32Array; shape: readonly number[] } },
 ): Promise<Record<string, HostValue>> {
   const { textFeatures, ...options } = given;
@@ -45,8 +67,13 @@ export async function traceCall(
   const values: Record<string, HostValue> = {};
   const probes = [...wanted].filter(([, name]) => !(traceNames as readonly string[]).includes(name));
   if (isPixels(image)) {
-    if (probes.length !== wanted.size) throw new WordmaskError('E_USAGE', `a network input has no picture behind it: only ${model.parts.probeNames.join(', ')} can be traced from it`);
-    for (const [name, canonical] of probes) values[name] = await probe(model, Tensor.from(image.data, image.shape), dense, canonical);
+    if (probes.length !== wanted.size)
+      throw new WordmaskError(
+        'E_USAGE',
+        `a network input has no picture behind it: only ${model.parts.probeNames.join(', ')} can be traced from it`,
+      );
+    for (const [name, canonical] of probes)
+      values[name] = await probe(model, Tensor.from(image.data, image.shape), dense, canonical);
     return values;
   }
   const vocab = vocabulary instanceof Vocabulary ? vocabulary : Vocabulary.from(vocabulary);
@@ -57,8 +84,12 @@ export async function traceCall(
   for (const [name, canonical] of wanted) {
     const value = collected.get(canonical);
     if (value) values[name] = value;
-    else if (probes.some(([probeName]) => probeName === name)) values[name] = await probe(model, paddedInput(features, dense), dense, canonical);
-    else throw new WordmaskError('E_OPTION', `trace: '${name}' does not arise under these options (refine, thresholds)`, { details: { name } });
+    else if (probes.some(([probeName]) => probeName === name))
+      values[name] = await probe(model, paddedInput(features, dense), dense, canonical);
+    else
+      throw new WordmaskError('E_OPTION', `trace: '${name}' does not arise under these options (refine, thresholds)`, {
+        details: { name },
+      });
   }
   return values;
 }
@@ -68,17 +99,34 @@ function resolveName(model: Model, name: string): string {
   const known = [...traceNames, ...model.parts.probeNames];
   if (known.includes(canonical)) return canonical;
   const guess = nearest(canonical, known);
-  throw new WordmaskError('E_OPTION', `trace: unknown value ${show(name)}${guess ? `, did you mean '${guess}'?` : ''} (known: ${known.join(', ')})`, { details: { name } });
+  throw new WordmaskError(
+    'E_OPTION',
+    `trace: unknown value ${show(name)}${guess ? `, did you mean '${guess}'?` : ''} (known: ${known.join(', ')})`,
+    { details: { name } },
+  );
 }
 
 function isPixels(image: unknown): image is PixelInput {
-  return typeof image === 'object' && image !== null && 'data' in image && (image as PixelInput).data instanceof Float32Array && Array.isArray((image as PixelInput).shape);
+  return (
+    typeof image === 'object' &&
+    image !== null &&
+    'data' in image &&
+    (image as PixelInput).data instanceof Float32Array &&
+    Array.isArray((image as PixelInput).shape)
+  );
 }
 
-function rowsOf(features: { data: Float32Array; shape: readonly number[] }, vocab: Vocabulary, embed: number): Float32Array[] {
+function rowsOf(
+  features: { data: Float32Array; shape: readonly number[] },
+  vocab: Vocabulary,
+  embed: number,
+): Float32Array[] {
   const count = vocab.spec.prompts.length;
   if (features.shape[0] !== count || features.shape[1] !== embed) {
-    throw new WordmaskError('E_USAGE', `textFeatures must have shape [${count}, ${embed}] (one row a prompt), got [${features.shape.join(', ')}]`);
+    throw new WordmaskError(
+      'E_USAGE',
+      `textFeatures must have shape [${count}, ${embed}] (one row a prompt), got [${features.shape.join(', ')}]`,
+    );
   }
   return Array.from({ length: count }, (_, i) => features.data.slice(i * embed, (i + 1) * embed));
 }
@@ -86,7 +134,11 @@ function rowsOf(features: { data: Float32Array; shape: readonly number[] }, voca
 function normalisedInput(features: Features, options: DenseOptions): Tensor {
   return scope(() => {
     const canvas = resizeToCanvas(features.image, features.dense);
-    const input = normaliseImage(canvas, Tensor.from(Float32Array.from(options.mean)), Tensor.from(Float32Array.from(options.std)));
+    const input = normaliseImage(
+      canvas,
+      Tensor.from(Float32Array.from(options.mean)),
+      Tensor.from(Float32Array.from(options.std)),
+    );
     return input.reshape(1, ...input.shape);
   });
 }
@@ -94,7 +146,14 @@ function normalisedInput(features: Features, options: DenseOptions): Tensor {
 /** The network's input as a system that pads sees it: zeros after normalisation. */
 function paddedInput(features: Features, options: DenseOptions): Tensor {
   const [top, left, bottom, right] = features.dense.pad;
-  return scope(() => pad(normalisedInput(features, options), [[0, 0], [0, 0], [top, bottom], [left, right]]));
+  return scope(() =>
+    pad(normalisedInput(features, options), [
+      [0, 0],
+      [0, 0],
+      [top, bottom],
+      [left, right],
+    ]),
+  );
 }
 
 async function probe(model: Model, pixels: Tensor, options: DenseOptions, name: string): Promise<HostValue> {
@@ -106,37 +165,69 @@ async function probe(model: Model, pixels: Tensor, options: DenseOptions, name: 
 }
 
 async function collect(
-  model: Model, features: Features, vocab: Vocabulary, rows: readonly Float32Array[], options: DenseOptions, given: ReturnType<typeof checkSegmentOptions>, wanted: ReadonlySet<string>,
+  model: Model,
+  features: Features,
+  vocab: Vocabulary,
+  rows: readonly Float32Array[],
+  options: DenseOptions,
+  given: ReturnType<typeof checkSegmentOptions>,
+  wanted: ReadonlySet<string>,
 ): Promise<Map<string, HostValue>> {
   const found = new Map<string, HostValue>();
   const queries = queriesOf(vocab.spec, rows, model.parts.embed);
   const { dense } = features;
   const embed = model.parts.embed;
   found.set('window_boxes_y1x1y2x2', { data: dense.boxes, shape: [dense.boxes.length / 4, 4] });
-  found.set('window_pad_left_right_top_bottom', { data: Int32Array.of(dense.pad[1], dense.pad[3], dense.pad[0], dense.pad[2]), shape: [4] });
+  found.set('window_pad_left_right_top_bottom', {
+    data: Int32Array.of(dense.pad[1], dense.pad[3], dense.pad[0], dense.pad[2]),
+    shape: [4],
+  });
   found.set('query_to_class', { data: queries.classOf, shape: [queries.classOf.length] });
-  found.set('query_features', { data: Float32Array.from(queries.rows.flatMap((row) => [...row])), shape: [queries.rows.length, embed] });
+  found.set('query_features', {
+    data: Float32Array.from(queries.rows.flatMap((row) => [...row])),
+    shape: [queries.rows.length, embed],
+  });
   const keepTensor = async (name: string, tensor: Tensor) => void found.set(name, await tensor.toArray());
-  if (wanted.has('normalised_input')) await scope(() => keepTensor('normalised_input', normalisedInput(features, options)));
+  if (wanted.has('normalised_input'))
+    await scope(() => keepTensor('normalised_input', normalisedInput(features, options)));
   if (wanted.has('window_patch_features')) await keepTensor('window_patch_features', dense.features);
 
   const pending: Promise<void>[] = [];
-  const trace: Trace = { wants: (name) => wanted.has(name), put: (name, tensor) => void (wanted.has(name) && pending.push(keepTensor(name, tensor))) };
+  const trace: Trace = {
+    wants: (name) => wanted.has(name),
+    put: (name, tensor) => void (wanted.has(name) && pending.push(keepTensor(name, tensor))),
+  };
   const settings: ReadOutSettings = {
-    options, refine: refineOf(given.common.refine, options),
+    options,
+    refine: refineOf(given.common.refine, options),
     // The method's own numbers: 0 is background where a threshold applies.
-    ...backgroundRule(vocab.spec.background, given.common, options, -1), background: 0,
-    outputs: { margin: false, entropy: false, topk: 0, probabilities: false }, budget: model.parts.budget,
+    ...backgroundRule(vocab.spec.background, given.common, options, -1),
+    background: 0,
+    outputs: { margin: false, entropy: false, topk: 0, probabilities: false },
+    budget: model.parts.budget,
   };
   const text = toTensor(queries.rows, embed);
   try {
     const readOut = (changes: Partial<ReadOutSettings> = {}) =>
-      new ReadOut(model.parts.system, dense, { text, classOf: queries.classOf, classes: queries.classes }, { ...settings, ...changes }, () => features.image, trace);
+      new ReadOut(
+        model.parts.system,
+        dense,
+        { text, classOf: queries.classOf, classes: queries.classes },
+        { ...settings, ...changes },
+        () => features.image,
+        trace,
+      );
     await probabilities(readOut, settings, queries.classes, found, wanted, pending);
-    const run = (excluded?: ReadonlySet<number>, changes: Partial<ReadOutSettings> = {}) => readOut({ ...changes, excluded }).run();
+    const run = (excluded?: ReadonlySet<number>, changes: Partial<ReadOutSettings> = {}) =>
+      readOut({ ...changes, excluded }).run();
     const shape = [features.height, features.width];
-    if (wanted.has('label_map_before_area_and_threshold')) found.set('label_map_before_area_and_threshold', { data: Uint16Array.from((await run(undefined, { threshold: 0, margin: 0 })).labels), shape });
-    const planes = options.areaThreshold > 0 ? await applyAreaRule(run, options.areaThreshold, queries.classes) : await run();
+    if (wanted.has('label_map_before_area_and_threshold'))
+      found.set('label_map_before_area_and_threshold', {
+        data: Uint16Array.from((await run(undefined, { threshold: 0, margin: 0 })).labels),
+        shape,
+      });
+    const planes =
+      options.areaThreshold > 0 ? await applyAreaRule(run, options.areaThreshold, queries.classes) : await run();
     found.set('label_map', { data: Uint16Array.from(planes.labels), shape });
     found.set('max_probability', { data: planes.score, shape });
   } finally {
@@ -148,9 +239,21 @@ async function collect(
 
 /** Class probabilities before and after SCLIP's area rule, which sets removed classes to 0. */
 async function probabilities(
-  readOut: (changes?: Partial<ReadOutSettings>) => ReadOut, settings: ReadOutSettings, classes: number, found: Map<string, HostValue>, wanted: ReadonlySet<string>, pending: Promise<void>[],
+  readOut: (changes?: Partial<ReadOutSettings>) => ReadOut,
+  settings: ReadOutSettings,
+  classes: number,
+  found: Map<string, HostValue>,
+  wanted: ReadonlySet<string>,
+  pending: Promise<void>[],
 ): Promise<void> {
-  const inner = ['window_logits_lowres', 'merged_logits', 'logits_original_size', 'pamr_logits', 'class_probabilities', 'class_probabilities_before_area_rule'];
+  const inner = [
+    'window_logits_lowres',
+    'merged_logits',
+    'logits_original_size',
+    'pamr_logits',
+    'class_probabilities',
+    'class_probabilities_before_area_rule',
+  ];
   if (!inner.some((name) => wanted.has(name))) return;
   await scope(async () => {
     const volume = readOut().probabilityVolume(settings.refine); // [Q, H, W]
@@ -163,10 +266,14 @@ async function probabilities(
       return;
     }
     let removed: ReadonlySet<number> = new Set();
-    await applyAreaRule(async (excluded, changes) => {
-      removed = excluded ?? removed;
-      return readOut({ ...changes, excluded }).run();
-    }, settings.options.areaThreshold, classes);
+    await applyAreaRule(
+      async (excluded, changes) => {
+        removed = excluded ?? removed;
+        return readOut({ ...changes, excluded }).run();
+      },
+      settings.options.areaThreshold,
+      classes,
+    );
     const pixels = data.length / classes;
     const kept = data.slice();
     for (const index of removed) kept.fill(0, index * pixels, (index + 1) * pixels);

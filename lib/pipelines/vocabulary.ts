@@ -3,7 +3,7 @@ import { dirname, join, parse } from 'node:path';
 import type { LegendEntry } from '../formats/format.js';
 import { paletteFor } from '../image/palette.js';
 import { type Label, type LabelInput, type VocabularyOptions, VocabularySpec } from '../text/index.js';
-import { WordmaskError, show } from '../util/errors.js';
+import { show, WordmaskError } from '../util/errors.js';
 import { readFileLimited, sha256, writeFileAtomic } from '../util/files.js';
 import { openSafetensors, writeSafetensors } from '../weights/index.js';
 import { meanRows } from './text-features.js';
@@ -35,7 +35,10 @@ export class Vocabulary {
   #stored: StoredText | undefined;
   #legend: LegendEntry[] | undefined;
 
-  constructor(readonly spec: VocabularySpec, compiled?: CompiledText) {
+  constructor(
+    readonly spec: VocabularySpec,
+    compiled?: CompiledText,
+  ) {
     if (compiled) this.#compiled.set(compiled.key, compiled);
   }
 
@@ -48,7 +51,10 @@ export class Vocabulary {
    * Reads a vocabulary file, with the features of the same stem if they are there; `features: false` leaves those alone.
    * @throws E_VOCAB, E_DISK, E_WEIGHTS
    */
-  static async load(file: string, options: { signal?: AbortSignal; limits?: VocabularyOptions['limits']; features?: boolean } = {}): Promise<Vocabulary> {
+  static async load(
+    file: string,
+    options: { signal?: AbortSignal; limits?: VocabularyOptions['limits']; features?: boolean } = {},
+  ): Promise<Vocabulary> {
     const bytes = await readFileLimited(file, { limit: fileLimit, signal: options.signal, code: 'E_VOCAB' });
     const { spec, encoder } = VocabularySpec.fromJSON(bytes, file, options.limits);
     if (encoder === undefined || options.features === false) return new Vocabulary(spec);
@@ -89,7 +95,10 @@ export class Vocabulary {
   indexOf(label: string | number): number {
     if (typeof label === 'string') return this.spec.indexOf(label);
     if (Number.isInteger(label) && label >= 0 && label < this.labels.length) return label;
-    throw new WordmaskError('E_LABEL', `label index must be a whole number from 0 to ${this.labels.length - 1}, got ${show(label)}`);
+    throw new WordmaskError(
+      'E_LABEL',
+      `label index must be a whole number from 0 to ${this.labels.length - 1}, got ${show(label)}`,
+    );
   }
 
   legend(): LegendEntry[] {
@@ -106,9 +115,16 @@ export class Vocabulary {
       compiled.rows.forEach((row, i) => {
         data.set(row, i * width);
       });
-      await writeSafetensors(featuresPath(file), [['text_features', { data, shape: [compiled.rows.length, width], dtype: 'f32' }]], {
-        metadata: { prompts: hashOfPrompts(this.spec.prompts), ...(compiled.encoder !== undefined && { encoder: compiled.encoder }) },
-      });
+      await writeSafetensors(
+        featuresPath(file),
+        [['text_features', { data, shape: [compiled.rows.length, width], dtype: 'f32' }]],
+        {
+          metadata: {
+            prompts: hashOfPrompts(this.spec.prompts),
+            ...(compiled.encoder !== undefined && { encoder: compiled.encoder }),
+          },
+        },
+      );
     }
     await writeFileAtomic(file, `${JSON.stringify(this.spec.toJSON(compiled?.key), null, 2)}\n`);
   }
@@ -125,8 +141,13 @@ export class Vocabulary {
   compiled(key: string, encoder: string): CompiledText | undefined {
     const found = this.#compiled.get(key);
     const stored = this.#stored;
-    if (found || !stored || (stored.encoder ?? stored.key) === (stored.encoder === undefined ? key : encoder)) return found;
-    throw new WordmaskError('E_VOCAB', `${stored.file}: the text features were made by another encoder (${(stored.encoder ?? stored.key).slice(0, 12)}) than this model's (${encoder.slice(0, 12)}): open the model they belong to, or load the vocabulary with features: false`, { details: { file: stored.file, encoder: stored.encoder, expected: encoder } });
+    if (found || !stored || (stored.encoder ?? stored.key) === (stored.encoder === undefined ? key : encoder))
+      return found;
+    throw new WordmaskError(
+      'E_VOCAB',
+      `${stored.file}: the text features were made by another encoder (${(stored.encoder ?? stored.key).slice(0, 12)}) than this model's (${encoder.slice(0, 12)}): open the model they belong to, or load the vocabulary with features: false`,
+      { details: { file: stored.file, encoder: stored.encoder, expected: encoder } },
+    );
   }
 
   /** Features of single prompts that are known already. */
@@ -157,7 +178,13 @@ export class Vocabulary {
     const derived = new Vocabulary(spec);
     for (const [key, rows] of this.#known) derived.#known.set(key, rows);
     for (const { key, rows } of this.#compiled.values()) {
-      derived.#known.set(key, new Map([...(this.#known.get(key) ?? []), ...this.spec.prompts.map((prompt, i) => [prompt, rows[i] as Float32Array] as const)]));
+      derived.#known.set(
+        key,
+        new Map([
+          ...(this.#known.get(key) ?? []),
+          ...this.spec.prompts.map((prompt, i) => [prompt, rows[i] as Float32Array] as const),
+        ]),
+      );
     }
     derived.#stored = this.#stored;
     return derived;
@@ -170,7 +197,11 @@ function hashOfPrompts(prompts: readonly string[]): string {
 }
 
 /** Queries as the read-out takes them: rows of the softmax and the class each counts for. */
-export function queriesOf(spec: VocabularySpec, rows: readonly Float32Array[], embed: number): { rows: readonly Float32Array[]; classOf: Int32Array; classes: number } {
+export function queriesOf(
+  spec: VocabularySpec,
+  rows: readonly Float32Array[],
+  embed: number,
+): { rows: readonly Float32Array[]; classOf: Int32Array; classes: number } {
   const hidden = spec.owners.some((owner) => owner >= spec.labels.length);
   const classes = spec.labels.length + (hidden ? 1 : 0);
   if (spec.ensemble === 'max') return { rows, classOf: spec.owners, classes };
@@ -181,7 +212,11 @@ export function queriesOf(spec: VocabularySpec, rows: readonly Float32Array[], e
   const ownerOfNamed = spec.owners.filter((owner) => position.has(owner)).map((owner) => position.get(owner) as number);
   const means = meanRows(named, ownerOfNamed, present.length, embed);
   const words = rows.filter((_, i) => !position.has(spec.owners[i] as number));
-  return { rows: [...means, ...words], classOf: Int32Array.from([...present, ...words.map(() => spec.labels.length)]), classes };
+  return {
+    rows: [...means, ...words],
+    classOf: Int32Array.from([...present, ...words.map(() => spec.labels.length)]),
+    classes,
+  };
 }
 
 function featuresPath(file: string): string {
@@ -201,11 +236,19 @@ async function readFeatures(path: string, prompts: readonly string[], key: strin
   try {
     const { data, shape, dtype } = await file.readArray('text_features');
     if (dtype !== 'f32' || shape.length !== 2 || shape[0] !== count) {
-      throw new WordmaskError('E_VOCAB', `${path}: text_features must be F32 [${count}, E] to fit the vocabulary beside it, got ${dtype} [${shape.join(', ')}]`, { details: { file: path } });
+      throw new WordmaskError(
+        'E_VOCAB',
+        `${path}: text_features must be F32 [${count}, E] to fit the vocabulary beside it, got ${dtype} [${shape.join(', ')}]`,
+        { details: { file: path } },
+      );
     }
     const written = file.metadata.get('prompts');
     if (written !== undefined && written !== hashOfPrompts(prompts)) {
-      throw new WordmaskError('E_VOCAB', `${path}: the text features belong to other words than the vocabulary beside it: save both together, or load the vocabulary with features: false`, { details: { file: path } });
+      throw new WordmaskError(
+        'E_VOCAB',
+        `${path}: the text features belong to other words than the vocabulary beside it: save both together, or load the vocabulary with features: false`,
+        { details: { file: path } },
+      );
     }
     const width = shape[1] as number;
     const rows = Array.from({ length: count }, (_, i) => (data as Float32Array).slice(i * width, (i + 1) * width));
@@ -218,7 +261,10 @@ async function readFeatures(path: string, prompts: readonly string[], key: strin
 function makeLegend(labels: readonly Label[]): LegendEntry[] {
   const colours = paletteFor(labels.map((label) => label.color as [number, number, number] | undefined));
   return labels.map((label, index) => ({
-    index, name: label.name, color: colours[index],
-    ...(label.group !== undefined && { group: label.group }), ...(label.thing !== undefined && { thing: label.thing }),
+    index,
+    name: label.name,
+    color: colours[index],
+    ...(label.group !== undefined && { group: label.group }),
+    ...(label.thing !== undefined && { thing: label.thing }),
   }));
 }

@@ -2,12 +2,23 @@
  * Kernels on host arrays, for tools that have no tensors of their own: `{ data, shape }` (or an ndarray) in, the same out.
  * Names and shapes are those of user-interfaces.md section 12.
  */
-import {
-  type DType, Tensor, type TypedArray, attention as attentionOp, connectedComponents as componentsOp, gaussianBlur as blurOp, noGrad, numel, parseDevice,
-  requireCpu, resize as resizeOp, scope,
-} from '../engine/index.js';
+
 import type { AttentionOptions, ResizeMode } from '../engine/index.js';
-import { WordmaskError, show } from '../util/errors.js';
+import {
+  attention as attentionOp,
+  gaussianBlur as blurOp,
+  connectedComponents as componentsOp,
+  type DType,
+  noGrad,
+  numel,
+  parseDevice,
+  requireCpu,
+  resize as resizeOp,
+  scope,
+  Tensor,
+  type TypedArray,
+} from '../engine/index.js';
+import { show, WordmaskError } from '../util/errors.js';
 import { type CrfTerms, denseCrf as crfOp } from './dense-crf.js';
 import { pamr as pamrOp } from './pamr.js';
 
@@ -28,23 +39,43 @@ const constructors = { f32: Float32Array, u8: Uint8Array, i32: Int32Array, f64: 
 type HostType = keyof typeof constructors;
 
 /** Row-major copy of a host array as `dtype`. @throws E_USAGE naming the argument and what it must be */
-export function contiguousArray(name: string, input: ArrayInput, dtype: HostType, ranks: readonly number[]): { data: TypedArray; shape: number[] } {
+export function contiguousArray(
+  name: string,
+  input: ArrayInput,
+  dtype: HostType,
+  ranks: readonly number[],
+): { data: TypedArray; shape: number[] } {
   const wanted = `an array { data, shape } of rank ${ranks.join(' or ')}`;
-  if (typeof input !== 'object' || input === null || !Array.isArray(input.shape) || typeof input.data?.length !== 'number') {
+  if (
+    typeof input !== 'object' ||
+    input === null ||
+    !Array.isArray(input.shape) ||
+    typeof input.data?.length !== 'number'
+  ) {
     throw new WordmaskError('E_USAGE', `${name} must be ${wanted}, got ${show(input)}`);
   }
   const shape = [...input.shape];
-  if (!ranks.includes(shape.length) || !shape.every((d) => Number.isInteger(d) && d >= 0)) throw new WordmaskError('E_USAGE', `${name} must be ${wanted}, got shape [${shape.join(', ')}]`);
+  if (!ranks.includes(shape.length) || !shape.every((d) => Number.isInteger(d) && d >= 0))
+    throw new WordmaskError('E_USAGE', `${name} must be ${wanted}, got shape [${shape.join(', ')}]`);
   const count = numel(shape);
   const offset = input.offset ?? 0;
   const strides = input.stride ?? [];
   // A view may lie in a larger buffer; without stride and offset the data are the array, and a rest means a wrong shape.
   if (input.stride === undefined && input.offset === undefined && input.data.length !== count) {
-    throw new WordmaskError('E_USAGE', `${name}: shape [${shape.join(', ')}] needs ${count} values, data has ${input.data.length}`);
+    throw new WordmaskError(
+      'E_USAGE',
+      `${name}: shape [${shape.join(', ')}] needs ${count} values, data has ${input.data.length}`,
+    );
   }
   const dense = strides.length === 0 || shape.every((d, i) => d === 1 || strides[i] === numel(shape.slice(i + 1)));
-  const highest = dense ? offset + count - 1 : offset + shape.reduce((sum, d, i) => sum + Math.max(0, (d - 1) * (strides[i] as number)), 0);
-  if (count > 0 && (offset < 0 || highest >= input.data.length)) throw new WordmaskError('E_USAGE', `${name}: shape [${shape.join(', ')}] needs ${highest + 1} values, data has ${input.data.length}`);
+  const highest = dense
+    ? offset + count - 1
+    : offset + shape.reduce((sum, d, i) => sum + Math.max(0, (d - 1) * (strides[i] as number)), 0);
+  if (count > 0 && (offset < 0 || highest >= input.data.length))
+    throw new WordmaskError(
+      'E_USAGE',
+      `${name}: shape [${shape.join(', ')}] needs ${highest + 1} values, data has ${input.data.length}`,
+    );
   const target = new constructors[dtype](count);
   if (dense) {
     if (offset === 0 && count === input.data.length) target.set(input.data);
@@ -82,17 +113,32 @@ export interface DenseCrfOptions extends CrfTerms {
  * Dense CRF (dense-crf.md): image RGB u8 [H, W, 3] (or `{ data, width, height }`, or null without a bilateral term), unary f32
  * [C, H, W] of negative log probabilities -> marginals f32 [C, H, W].
  */
-export async function denseCrf(image: ArrayInput | { data: Uint8Array; width: number; height: number } | null, unary: ArrayInput, options: DenseCrfOptions = {}): Promise<ArrayResult> {
+export async function denseCrf(
+  image: ArrayInput | { data: Uint8Array; width: number; height: number } | null,
+  unary: ArrayInput,
+  options: DenseCrfOptions = {},
+): Promise<ArrayResult> {
   const { device = 'cpu', iterations = 10, ...terms } = options;
   requireCpu(parseDevice(device));
   const picture = image && ('width' in image ? { data: image.data, shape: [image.height, image.width, 3] } : image);
-  return compute(() => crfOp(picture ? tensorOf('image', picture, 'u8', [3]) : undefined, tensorOf('unary', unary, 'f32', [3]), { ...terms, iterations }));
+  return compute(() =>
+    crfOp(picture ? tensorOf('image', picture, 'u8', [3]) : undefined, tensorOf('unary', unary, 'f32', [3]), {
+      ...terms,
+      iterations,
+    }),
+  );
 }
 
 /** Pixel-adaptive mask refinement: guide f32 [3, H, W], masks f32 [C, H, W] -> f32 [C, H, W]. */
-export async function pamr(guide: ArrayInput, masks: ArrayInput, options: { dilations?: readonly number[]; iterations?: number } = {}): Promise<ArrayResult> {
+export async function pamr(
+  guide: ArrayInput,
+  masks: ArrayInput,
+  options: { dilations?: readonly number[]; iterations?: number } = {},
+): Promise<ArrayResult> {
   const { dilations = [8, 16], iterations = 10 } = options;
-  return compute(() => pamrOp(tensorOf('guide', guide, 'f32', [3]), tensorOf('masks', masks, 'f32', [3]), { dilations, iterations }));
+  return compute(() =>
+    pamrOp(tensorOf('guide', guide, 'f32', [3]), tensorOf('masks', masks, 'f32', [3]), { dilations, iterations }),
+  );
 }
 
 export interface ArrayAttentionOptions extends Pick<AttentionOptions, 'source' | 'causal' | 'scale'> {
@@ -103,10 +149,19 @@ export interface ArrayAttentionOptions extends Pick<AttentionOptions, 'source' |
 }
 
 /** softmax(scale q k^T + bias + mask) v on [B, H, T, d] -> f32 [B, H, Tq, d]. A row whose keys are all blocked gives 0. */
-export async function attention(q: ArrayInput, k: ArrayInput, v: ArrayInput, options: ArrayAttentionOptions = {}): Promise<ArrayResult> {
+export async function attention(
+  q: ArrayInput,
+  k: ArrayInput,
+  v: ArrayInput,
+  options: ArrayAttentionOptions = {},
+): Promise<ArrayResult> {
   const { source, causal, scale } = options;
   return compute(() => {
-    const [query, key, value] = [tensorOf('q', q, 'f32', [4]), tensorOf('k', k, 'f32', [4]), tensorOf('v', v, 'f32', [4])];
+    const [query, key, value] = [
+      tensorOf('q', q, 'f32', [4]),
+      tensorOf('k', k, 'f32', [4]),
+      tensorOf('v', v, 'f32', [4]),
+    ];
     const bias = options.bias && withRank4(tensorOf('bias', options.bias, 'f32', [2, 3, 4]));
     const [batch = 0, heads = 0, rows = 0] = query.shape;
     const columns = key.shape[2] as number;
@@ -116,7 +171,13 @@ export async function attention(q: ArrayInput, k: ArrayInput, v: ArrayInput, opt
     // The kernel's bit masks are shared by heads: heads become batch entries.
     const folded = (x: Tensor) => x.reshape(batch * heads, 1, x.shape[2] as number, x.shape[3] as number);
     const wide = bias && folded(bias.expand(batch, heads, rows, columns).contiguous());
-    const out = attentionOp(folded(query), folded(key), folded(value), { source, causal, scale, bias: wide, mask: bits });
+    const out = attentionOp(folded(query), folded(key), folded(value), {
+      source,
+      causal,
+      scale,
+      bias: wide,
+      mask: bits,
+    });
     return out.reshape(batch, heads, rows, out.shape[3] as number);
   });
 }
@@ -126,11 +187,20 @@ function withRank4(tensor: Tensor): Tensor {
 }
 
 /** Bits, 1 = blocked, u8 [B or B * H, Tq, ceil(Tk / 8)]. */
-function packMask(mask: ArrayInput, batch: number, heads: number, rows: number, columns: number): { bits: Tensor; perHead: boolean } {
+function packMask(
+  mask: ArrayInput,
+  batch: number,
+  heads: number,
+  rows: number,
+  columns: number,
+): { bits: Tensor; perHead: boolean } {
   const { data, shape } = contiguousArray('mask', mask, 'u8', [2, 3, 4]);
   const [b = 1, h = 1] = shape.length === 4 ? shape : shape.length === 3 ? [shape[0], 1] : [1, 1];
   if (shape.at(-1) !== columns || shape.at(-2) !== rows || ![1, batch].includes(b) || ![1, heads].includes(h)) {
-    throw new WordmaskError('E_USAGE', `mask must have shape [${rows}, ${columns}], [${batch}, ${rows}, ${columns}] or [${batch}, ${heads}, ${rows}, ${columns}], got [${shape.join(', ')}]`);
+    throw new WordmaskError(
+      'E_USAGE',
+      `mask must have shape [${rows}, ${columns}], [${batch}, ${rows}, ${columns}] or [${batch}, ${heads}, ${rows}, ${columns}], got [${shape.join(', ')}]`,
+    );
   }
   const perHead = h > 1;
   const planes = perHead ? batch * heads : batch;
@@ -159,16 +229,23 @@ export interface ArrayResizeOptions {
 export async function resize(array: ArrayInput, options: ArrayResizeOptions): Promise<ArrayResult> {
   const bytes = array?.data instanceof Uint8Array || array?.data instanceof Uint8ClampedArray;
   const wide = array?.data instanceof Float64Array;
-  return compute(() => resizeOp(tensorOf('array', array, bytes ? 'u8' : wide ? 'f64' : 'f32', bytes ? [3] : [2, 3, 4, 5]), options));
+  return compute(() =>
+    resizeOp(tensorOf('array', array, bytes ? 'u8' : wide ? 'f64' : 'f32', bytes ? [3] : [2, 3, 4, 5]), options),
+  );
 }
 
 /** Gaussian blur of f32 [..., H, W]; beyond the border the picture is reflected, the edge sample repeated. */
-export async function gaussianBlur(array: ArrayInput, options: { sigma: number; truncate?: number }): Promise<ArrayResult> {
+export async function gaussianBlur(
+  array: ArrayInput,
+  options: { sigma: number; truncate?: number },
+): Promise<ArrayResult> {
   return compute(() => blurOp(tensorOf('array', array, 'f32', [2, 3, 4]), options));
 }
 
 /** Connected pieces of equal labels [H, W] -> i32 ids from 1 in raster order of their first pixel. */
-export async function connectedComponents(labels: ArrayInput, options: { connectivity?: 4 | 8; nothing?: number } = {}): Promise<ArrayResult> {
+export async function connectedComponents(
+  labels: ArrayInput,
+  options: { connectivity?: 4 | 8; nothing?: number } = {},
+): Promise<ArrayResult> {
   return compute(() => componentsOp(tensorOf('labels', labels, 'i32', [2]), options).components);
 }
-

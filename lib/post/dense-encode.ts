@@ -2,7 +2,7 @@
  * From a picture to patch features of its sliding windows: resize, window plan, patch rows, encoder in groups of windows.
  * The encoder is given; this file knows neither its name nor its weights.
  */
-import { Tensor, concat, resize, scope, windowPatches } from '../engine/index.js';
+import { concat, resize, scope, Tensor, windowPatches } from '../engine/index.js';
 import { keepRatioSize } from '../image/resize-spec.js';
 import { slidingWindows } from '../image/window-plan.js';
 import type { DenseOptions } from './dense-options.js';
@@ -12,7 +12,12 @@ export interface DenseEncoder {
   readonly embed: number;
   readonly compute: 'f32' | 'bf16';
   /** Patch rows [n, P, 3*p*p] on a grid -> patch features [n, P, E], and MaskCLIP's key tokens [n, P, D] if asked. */
-  encode(rows: Tensor, grid: readonly [number, number], options: DenseOptions, wantKeys: boolean): { features: Tensor; keys?: Tensor };
+  encode(
+    rows: Tensor,
+    grid: readonly [number, number],
+    options: DenseOptions,
+    wantKeys: boolean,
+  ): { features: Tensor; keys?: Tensor };
 }
 
 /** Where windows lie and how their maps go back: all that read-out needs besides the features. */
@@ -38,11 +43,21 @@ export interface DenseFeatures extends WindowGeometry {
   readonly keys?: Tensor;
 }
 
-export function planWindows(width: number, height: number, patch: number, options: DenseOptions, maxSide = Infinity): WindowGeometry {
+export function planWindows(
+  width: number,
+  height: number,
+  patch: number,
+  options: DenseOptions,
+  maxSide = Infinity,
+): WindowGeometry {
   const canvas = keepRatioSize(width, height, Math.min(options.longSide, maxSide), options.shortSide);
   const whole = options.crop === 0;
   const crop = Math.max(options.crop, patch);
-  const boxes = slidingWindows(canvas.width, canvas.height, whole ? { crop: 0 } : { crop, stride: options.stride || crop }).data;
+  const boxes = slidingWindows(
+    canvas.width,
+    canvas.height,
+    whole ? { crop: 0 } : { crop, stride: options.stride || crop },
+  ).data;
   const windowHeight = (boxes[2] as number) - (boxes[0] as number);
   const windowWidth = (boxes[3] as number) - (boxes[1] as number);
   // One step from the map to the picture: the published code pads windows alone.
@@ -51,17 +66,25 @@ export function planWindows(width: number, height: number, patch: number, option
   const [top, left, bottom, right] = pad;
   const padded = { height: windowHeight + top + bottom, width: windowWidth + left + right };
   // ClearCLIP cuts the stretched map back to the window; MaskCLIP stretches the padded grid over the unpadded size.
-  const stretched = rule === 'centre'
-    ? { ...padded, top, left }
-    : { width: windowWidth, height: windowHeight, top: 0, left: 0 };
+  const stretched =
+    rule === 'centre' ? { ...padded, top, left } : { width: windowWidth, height: windowHeight, top: 0, left: 0 };
   return {
-    canvas, original: { width, height }, boxes, pad, stretched,
+    canvas,
+    original: { width, height },
+    boxes,
+    pad,
+    stretched,
     grid: [Math.floor(padded.height / patch), Math.floor(padded.width / patch)],
   };
 }
 
 /** A side smaller than one patch is always padded at its end: the convolution would give an empty grid. */
-function padding(height: number, width: number, patch: number, rule: DenseOptions['padToPatch']): [number, number, number, number] {
+function padding(
+  height: number,
+  width: number,
+  patch: number,
+  rule: DenseOptions['padToPatch'],
+): [number, number, number, number] {
   const missing = (size: number) => (rule === 'none' && size >= patch ? 0 : (patch - (size % patch)) % patch);
   const [rows, columns] = [missing(height), missing(width)];
   const [top, left] = rule === 'centre' ? [Math.floor(rows / 2), Math.floor(columns / 2)] : [0, 0];
@@ -81,7 +104,11 @@ export function resizeToCanvas(image: Tensor, plan: WindowGeometry): Tensor {
  * @param afterGroup called when a group is queued; may return a fence to wait for (back-pressure)
  */
 export async function encodeWindows(
-  encoder: DenseEncoder, canvas: Tensor, plan: WindowGeometry, options: DenseOptions, groupSize: number,
+  encoder: DenseEncoder,
+  canvas: Tensor,
+  plan: WindowGeometry,
+  options: DenseOptions,
+  groupSize: number,
   afterGroup: () => Promise<void> | void = () => {},
 ): Promise<DenseFeatures> {
   const count = plan.boxes.length / 4;
@@ -102,13 +129,29 @@ export async function encodeWindows(
   return { ...plan, ...joined };
 }
 
-function encodeGroup(encoder: DenseEncoder, canvas: Tensor, boxes: Int32Array, plan: WindowGeometry, options: DenseOptions, wantKeys: boolean) {
+function encodeGroup(
+  encoder: DenseEncoder,
+  canvas: Tensor,
+  boxes: Int32Array,
+  plan: WindowGeometry,
+  options: DenseOptions,
+  wantKeys: boolean,
+) {
   return scope(() => {
     const table = Tensor.from(boxes, [boxes.length / 4, 4]);
-    const rows = windowPatches(canvas, table, Tensor.from(Float32Array.from(options.mean)), Tensor.from(Float32Array.from(options.std)), {
-      height: (boxes[2] as number) - (boxes[0] as number), width: (boxes[3] as number) - (boxes[1] as number),
-      patch: encoder.patch, pad: plan.pad, dtype: encoder.compute,
-    }); // [n, P, 3*p*p]
+    const rows = windowPatches(
+      canvas,
+      table,
+      Tensor.from(Float32Array.from(options.mean)),
+      Tensor.from(Float32Array.from(options.std)),
+      {
+        height: (boxes[2] as number) - (boxes[0] as number),
+        width: (boxes[3] as number) - (boxes[1] as number),
+        patch: encoder.patch,
+        pad: plan.pad,
+        dtype: encoder.compute,
+      },
+    ); // [n, P, 3*p*p]
     return encoder.encode(rows, plan.grid, options, wantKeys);
   });
 }

@@ -4,19 +4,36 @@
  * spellings (arch reduced|vanilla, attention naclip|nonly|csa|vanilla) are accepted for the same values.
  */
 import { z } from 'zod';
-import { WordmaskError, show } from '../util/errors.js';
+import { show, WordmaskError } from '../util/errors.js';
 import { nearest } from '../util/nearest.js';
 
 const attentionKinds = ['qk', 'v', 'qq+kk', 'qq', 'kk', 'kk+gauss', 'gauss'] as const;
 const attentionAliases: Record<string, (typeof attentionKinds)[number]> = {
-  vanilla: 'qk', naclip: 'kk+gauss', nonly: 'gauss', csa: 'qq+kk', identity: 'v',
-  SCLIP: 'qq+kk', ClearCLIP: 'qq', MaskCLIP: 'v', sclip: 'qq+kk', clearclip: 'qq', maskclip: 'v',
+  vanilla: 'qk',
+  naclip: 'kk+gauss',
+  nonly: 'gauss',
+  csa: 'qq+kk',
+  identity: 'v',
+  SCLIP: 'qq+kk',
+  ClearCLIP: 'qq',
+  MaskCLIP: 'v',
+  sclip: 'qq+kk',
+  clearclip: 'qq',
+  maskclip: 'v',
 };
 const activationAliases: Record<string, string> = { GELU: 'gelu', QuickGELU: 'quick_gelu' };
 
 const side = z.number().int().min(1).max(65535);
 const cropSide = z.number().int().min(0).max(65535);
-const templateList = z.array(z.string().max(1024).refine((text) => text.split('{}').length === 2, 'needs exactly one {} each, where the word goes')).min(1).max(128);
+const templateList = z
+  .array(
+    z
+      .string()
+      .max(1024)
+      .refine((text) => text.split('{}').length === 2, 'needs exactly one {} each, where the word goes'),
+  )
+  .min(1)
+  .max(128);
 const triple = z.tuple([z.number(), z.number(), z.number()]);
 const deviation = z.tuple([z.number().gt(0), z.number().gt(0), z.number().gt(0)]);
 
@@ -34,14 +51,20 @@ const shape = {
   stride: cropSide,
   padToPatch: z.enum(['none', 'centre', 'end']),
   oneStep: z.boolean(),
-  pamr: z.strictObject({ steps: z.number().int().min(0).max(100), dilations: z.array(z.number().int().min(1).max(512)).min(1).max(8) }),
+  pamr: z.strictObject({
+    steps: z.number().int().min(0).max(100),
+    dilations: z.array(z.number().int().min(1).max(512)).min(1).max(8),
+  }),
   mean: triple,
   std: deviation,
   positions: z.enum(['exact', 'plus0.1']),
   renormalise: z.boolean(),
   templates: z.union([z.string(), templateList]),
   averaging: z.enum(['normalise-mean-normalise', 'mean-normalise']),
-  activation: z.preprocess((v) => (typeof v === 'string' ? (activationAliases[v] ?? v) : v), z.enum(['quick_gelu', 'gelu', 'model'])),
+  activation: z.preprocess(
+    (v) => (typeof v === 'string' ? (activationAliases[v] ?? v) : v),
+    z.enum(['quick_gelu', 'gelu', 'model']),
+  ),
   layerNormEps: z.number().min(0).max(0.1),
   keySmoothing: z.number().min(0).max(1),
   promptDenoising: z.number().min(0).max(1),
@@ -56,12 +79,18 @@ export type DenseOptions = Readonly<z.infer<typeof schema>>;
 function expandAliases(given: Record<string, unknown>): Record<string, unknown> {
   const { arch, pamrSteps, pamrDilations, ...rest } = given;
   if (arch !== undefined) {
-    if (arch !== 'reduced' && arch !== 'vanilla') throw new WordmaskError('E_OPTION', `arch must be 'reduced' or 'vanilla', got ${show(arch)}`, { details: { option: 'arch', value: arch } });
+    if (arch !== 'reduced' && arch !== 'vanilla')
+      throw new WordmaskError('E_OPTION', `arch must be 'reduced' or 'vanilla', got ${show(arch)}`, {
+        details: { option: 'arch', value: arch },
+      });
     rest.residual ??= arch === 'vanilla';
     rest.ffn ??= arch === 'vanilla';
   }
   if (pamrSteps !== undefined || pamrDilations !== undefined) {
-    rest.pamr ??= { ...(pamrSteps !== undefined && { steps: pamrSteps }), ...(pamrDilations !== undefined && { dilations: pamrDilations }) };
+    rest.pamr ??= {
+      ...(pamrSteps !== undefined && { steps: pamrSteps }),
+      ...(pamrDilations !== undefined && { dilations: pamrDilations }),
+    };
   }
   return rest;
 }
@@ -73,24 +102,36 @@ export const denseOptionNames: readonly string[] = [...Object.keys(shape), 'arch
  * Defaults overridden by each layer in turn (preset, file, call).
  * @throws E_OPTION naming the option, the value and what is allowed, with the nearest known name for an unknown one
  */
-export function denseOptions(defaults: DenseOptions, ...layers: readonly (Readonly<Record<string, unknown>> | undefined)[]): DenseOptions {
+export function denseOptions(
+  defaults: DenseOptions,
+  ...layers: readonly (Readonly<Record<string, unknown>> | undefined)[]
+): DenseOptions {
   const merged: Record<string, unknown> = { ...defaults };
   for (const layer of layers) {
     for (const [key, value] of Object.entries(expandAliases({ ...layer }))) {
       if (value === undefined) continue;
       if (!(key in shape)) {
         const guess = nearest(key, denseOptionNames);
-        throw new WordmaskError('E_OPTION', `unknown option ${show(key)}${guess ? `, did you mean '${guess}'?` : ''}`, { details: { option: key } });
+        throw new WordmaskError('E_OPTION', `unknown option ${show(key)}${guess ? `, did you mean '${guess}'?` : ''}`, {
+          details: { option: key },
+        });
       }
       // Parts of `pamr` that a layer does not name stay as the layers below it have them.
-      merged[key] = key === 'pamr' && typeof value === 'object' && value !== null ? { ...(merged.pamr as object), ...value } : value;
+      merged[key] =
+        key === 'pamr' && typeof value === 'object' && value !== null
+          ? { ...(merged.pamr as object), ...value }
+          : value;
     }
   }
   const parsed = schema.safeParse(merged);
   if (parsed.success) return Object.freeze(parsed.data);
   const issue = parsed.error.issues[0];
   const path = issue?.path.join('.') ?? '';
-  throw new WordmaskError('E_OPTION', `option ${path}: ${issue?.message}, got ${show(issue?.path.reduce<unknown>((v, k) => (v as Record<PropertyKey, unknown>)?.[k], merged))}`, { details: { option: path } });
+  throw new WordmaskError(
+    'E_OPTION',
+    `option ${path}: ${issue?.message}, got ${show(issue?.path.reduce<unknown>((v, k) => (v as Record<PropertyKey, unknown>)?.[k], merged))}`,
+    { details: { option: path } },
+  );
 }
 
 /** CLIP's constants x 255, rounded as the NACLIP and SCLIP configs write them. */
@@ -99,9 +140,28 @@ export const clipStd255 = [68.501, 66.632, 70.323] as const;
 
 /** What the NACLIP family shares (naclip.md sections 2-6); each system states its differences. */
 export const familyDefaults: DenseOptions = {
-  attention: 'qk', residual: true, ffn: true, sigma: 5, logitScale: 40, probThreshold: 0, areaThreshold: 0,
-  shortSide: 336, longSide: 2048, crop: 224, stride: 112, padToPatch: 'none', oneStep: false,
-  pamr: { steps: 0, dilations: [8, 16] }, mean: [...clipMean255], std: [...clipStd255], positions: 'plus0.1', renormalise: false,
-  templates: 'imagenet-80', averaging: 'normalise-mean-normalise', activation: 'model', layerNormEps: 0,
-  keySmoothing: 0, promptDenoising: 0,
+  attention: 'qk',
+  residual: true,
+  ffn: true,
+  sigma: 5,
+  logitScale: 40,
+  probThreshold: 0,
+  areaThreshold: 0,
+  shortSide: 336,
+  longSide: 2048,
+  crop: 224,
+  stride: 112,
+  padToPatch: 'none',
+  oneStep: false,
+  pamr: { steps: 0, dilations: [8, 16] },
+  mean: [...clipMean255],
+  std: [...clipStd255],
+  positions: 'plus0.1',
+  renormalise: false,
+  templates: 'imagenet-80',
+  averaging: 'normalise-mean-normalise',
+  activation: 'model',
+  layerNormEps: 0,
+  keySmoothing: 0,
+  promptDenoising: 0,
 };

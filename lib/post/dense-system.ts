@@ -1,6 +1,6 @@
 /** The engine of dense text-query systems: options in, window features out, cosine maps against any text. */
-import { type Tensor, cosineLogits } from '../engine/index.js';
-import { type DenseEncoder, type DenseFeatures, type WindowGeometry, planWindows } from './dense-encode.js';
+import { cosineLogits, type Tensor } from '../engine/index.js';
+import { type DenseEncoder, type DenseFeatures, planWindows, type WindowGeometry } from './dense-encode.js';
 import { type DenseOptions, denseOptions } from './dense-options.js';
 
 /** A published setting: options and where they come from. */
@@ -55,7 +55,9 @@ export interface DenseSystemModule {
 }
 
 export function createDenseSystem(
-  encoder: DenseEncoder, defaults: DenseOptions, hooks: Partial<Pick<DenseSystem, 'refine' | 'refines'>> = {},
+  encoder: DenseEncoder,
+  defaults: DenseOptions,
+  hooks: Partial<Pick<DenseSystem, 'refine' | 'refines'>> = {},
 ): DenseSystem {
   return {
     defaults,

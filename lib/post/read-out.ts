@@ -4,15 +4,34 @@
  * changes a bit. Only the dense CRF and `probabilities` need all classes at once.
  */
 import {
-  type MergeOptions, type ScoreOptions, Tensor, clamp, classProbabilities, concat, div, fill, log, normaliseImage, resize, scope, scoreFinish, scoreInit,
-  scoreUpdate, sum, sync, windowMerge, windowUpsample,
+  clamp,
+  classProbabilities,
+  concat,
+  div,
+  fill,
+  log,
+  type MergeOptions,
+  normaliseImage,
+  resize,
+  type ScoreOptions,
+  scope,
+  scoreFinish,
+  scoreInit,
+  scoreUpdate,
+  sum,
+  sync,
+  Tensor,
+  windowMerge,
+  windowUpsample,
 } from '../engine/index.js';
 import { WordmaskError } from '../util/errors.js';
 import { copyInSlices, inSlices } from '../util/slices.js';
+import { bandsOf, pamrScratch, statePlanes } from './bands.js';
+import { type CrfTerms, denseCrf, unaryFromSoftmax } from './dense-crf.js';
 import { type DenseFeatures, resizeToCanvas } from './dense-encode.js';
 import type { DenseOptions } from './dense-options.js';
 import type { DenseSystem } from './dense-system.js';
-import { type CrfTerms, denseCrf, unaryFromSoftmax } from './dense-crf.js';
+import { HostPlanes } from './host-planes.js';
 import { pamr } from './pamr.js';
 
 /** A vocabulary as read-out sees it. */
@@ -39,7 +58,12 @@ export interface ReadOutSettings {
   readonly margin: number;
   /** Class that background pixels get, or -1 for nothing. */
   readonly background: number;
-  readonly outputs: { readonly margin: boolean; readonly entropy: boolean; readonly topk: number; readonly probabilities: boolean };
+  readonly outputs: {
+    readonly margin: boolean;
+    readonly entropy: boolean;
+    readonly topk: number;
+    readonly probabilities: boolean;
+  };
   /** Bytes that intermediates may take. */
   readonly budget: number;
   /** Rows of the label map made at once; default what the budget allows. Changes no bit. */
@@ -82,55 +106,20 @@ function mergePlan(features: DenseFeatures, options: DenseOptions): MergePlan {
     return { boxes: Int32Array.of(0, 0, ...out), grid, geometry: { canvas: out, window: out, out } };
   }
   return {
-    boxes, grid,
-    geometry: { canvas: [canvas.height, canvas.width], window: [stretched.height, stretched.width], pad: [stretched.top, stretched.left], out },
+    boxes,
+    grid,
+    geometry: {
+      canvas: [canvas.height, canvas.width],
+      window: [stretched.height, stretched.width],
+      pad: [stretched.top, stretched.left],
+      out,
+    },
   };
 }
 
 function scoreFlags(settings: ReadOutSettings, scale: number): ScoreOptions {
   const { margin, entropy, topk } = settings.outputs;
   return { scale, second: margin || settings.margin > 0, moment: entropy, topk };
-}
-
-/** How rows and queries are cut. */
-interface Bands {
-  readonly rows: number;
-  /** Rows beyond a band that PAMR looks at. */
-  readonly halo: number;
-  /** Queries at once. */
-  readonly chunk: number;
-}
-
-/** A band's state: small enough that its planes reach the host in short pieces, large enough that calls cost nothing. */
-const bandBytes = 64 << 20;
-/** With PAMR a band carries a halo, so it is worth more. */
-const refinedBandBytes = 384 << 20;
-/** Upsampled, refined and cut volumes of one query. */
-const volumePlanes = 3;
-/** What the PAMR kernel takes for affinities and planes of a tile at most (native/cpu/crf/pamr.cpp). */
-const pamrScratch = 240 << 20;
-/** Fewer rows are not worth a call. */
-const leastRows = 16;
-
-function statePlanes({ outputs }: ReadOutSettings): number {
-  return 6 + 2 * outputs.topk;
-}
-
-/** Bands and chunks within the budget. They change no bit of the result. */
-export function bandsOf(settings: ReadOutSettings, width: number, height: number, mapBytes: number): Bands {
-  const { refine, budget, tileRows } = settings;
-  const queriesOfMaps = Math.max(1, Math.floor(budget / 4 / Math.max(1, mapBytes)));
-  const stateRow = width * 4 * statePlanes(settings);
-  const atLeast = (rows: number) => Math.min(height, Math.max(leastRows, Math.floor(rows)));
-  if (refine.kind !== 'pamr') return { rows: tileRows ?? atLeast(Math.min(budget / 2, bandBytes) / stateRow), halo: 0, chunk: queriesOfMaps };
-  const halo = refine.steps * Math.max(...refine.dilations);
-  const room = Math.min(budget / 2, refinedBandBytes);
-  const volumeRow = width * 4 * volumePlanes;
-  // Two queries a call share one affinity; more of them matter less than tall bands.
-  const rows = tileRows ?? atLeast((room - 2 * 2 * halo * volumeRow) / (stateRow + 2 * volumeRow));
-  const extent = Math.min(height, rows + 2 * halo);
-  const chunk = Math.max(1, Math.floor((room - rows * stateRow) / (extent * volumeRow)));
-  return { rows, halo, chunk: Math.min(chunk, queriesOfMaps) };
 }
 
 export class ReadOut {
@@ -141,8 +130,12 @@ export class ReadOut {
   private allScores: Tensor | undefined;
 
   constructor(
-    private readonly system: DenseSystem, private readonly features: DenseFeatures, private readonly queries: Queries,
-    private readonly settings: ReadOutSettings, private readonly image: () => Tensor, private readonly trace?: Trace,
+    private readonly system: DenseSystem,
+    private readonly features: DenseFeatures,
+    private readonly queries: Queries,
+    private readonly settings: ReadOutSettings,
+    private readonly image: () => Tensor,
+    private readonly trace?: Trace,
   ) {
     this.plan = mergePlan(features, settings.options);
     this.width = features.original.width;
@@ -163,7 +156,12 @@ export class ReadOut {
     if (settings.outputs.probabilities) return pixels * 4 * (classes + queries);
     const { rows, halo, chunk } = bandsOf(settings, width, height, 0);
     const state = rows * width * 4 * statePlanes(settings);
-    const volumes = settings.refine.kind === 'pamr' ? chunk * (rows + 2 * halo) * width * 4 * volumePlanes + Math.min(pamrScratch, 4 * pixels * (8 * settings.refine.dilations.length + 8)) + 12 * pixels : 0;
+    const volumes =
+      settings.refine.kind === 'pamr'
+        ? chunk * (rows + 2 * halo) * width * 4 * volumePlanes +
+          Math.min(pamrScratch, 4 * pixels * (8 * settings.refine.dilations.length + 8)) +
+          12 * pixels
+        : 0;
     // Labels and scores of a band leave through copies of their own.
     return state + volumes + rows * width * 8;
   }
@@ -181,7 +179,8 @@ export class ReadOut {
   /** Score maps [N, S', h, w] of queries begin..end-1. */
   private scores(begin: number, end: number): Tensor {
     const { system, features, queries, settings } = this;
-    const shape = (maps: Tensor) => maps.reshape(maps.shape[0] as number, maps.shape[1] as number, this.plan.grid[0], this.plan.grid[1]);
+    const shape = (maps: Tensor) =>
+      maps.reshape(maps.shape[0] as number, maps.shape[1] as number, this.plan.grid[0], this.plan.grid[1]);
     if (this.allScores && !this.allScores.disposed) return shape(this.allScores.slice(1, begin, end).contiguous());
     const maps = system.scores(features, queries.text.slice(0, begin, end).contiguous(), settings.options); // [N, S', P]
     return shape(maps);
@@ -218,7 +217,14 @@ export class ReadOut {
     return host.planes();
   }
 
-  private async band(row0: number, rows: number, refine: Refine, { halo, chunk }: Bands, wholeGuide: Tensor | undefined, host: HostPlanes): Promise<void> {
+  private async band(
+    row0: number,
+    rows: number,
+    refine: Refine,
+    { halo, chunk }: Bands,
+    wholeGuide: Tensor | undefined,
+    host: HostPlanes,
+  ): Promise<void> {
     await scope(async () => {
       const { width, settings } = this;
       const flags = scoreFlags(settings, settings.options.logitScale);
@@ -232,7 +238,8 @@ export class ReadOut {
         state = scope(() => {
           const maps = this.scores(begin, end);
           const classes = this.classOf(begin, end);
-          if (!guide || refine.kind !== 'pamr') return windowMerge(state, maps, this.boxes, classes, { ...this.plan.geometry, row0, rows }, flags);
+          if (!guide || refine.kind !== 'pamr')
+            return windowMerge(state, maps, this.boxes, classes, { ...this.plan.geometry, row0, rows }, flags);
           const volume = windowUpsample(maps, this.boxes, { ...this.plan.geometry, row0: top, rows: bottom - top }); // [S', rows + halo, W]
           const refined = pamr(guide, volume, { iterations: refine.steps, dilations: refine.dilations });
           return scoreUpdate(state, refined.slice(1, row0 - top, row0 - top + rows).contiguous(), classes, flags);
@@ -249,7 +256,11 @@ export class ReadOut {
     const { options } = this.settings;
     return scope(() => {
       const canvas = resizeToCanvas(this.image(), this.features);
-      const input = normaliseImage(canvas, Tensor.from(Float32Array.from(options.mean)), Tensor.from(Float32Array.from(options.std)));
+      const input = normaliseImage(
+        canvas,
+        Tensor.from(Float32Array.from(options.mean)),
+        Tensor.from(Float32Array.from(options.std)),
+      );
       return resize(input, { width: this.width, height: this.height, mode: 'torch_bilinear' });
     });
   }
@@ -261,7 +272,10 @@ export class ReadOut {
       const maps = this.scores(0, count);
       const volume = windowUpsample(maps, this.boxes, this.plan.geometry);
       if (this.trace?.wants('merged_logits')) {
-        this.trace.put('merged_logits', windowUpsample(maps, this.boxes, { ...this.plan.geometry, out: this.plan.geometry.canvas }));
+        this.trace.put(
+          'merged_logits',
+          windowUpsample(maps, this.boxes, { ...this.plan.geometry, out: this.plan.geometry.canvas }),
+        );
       }
       this.trace?.put('logits_original_size', volume);
       if (refine.kind !== 'pamr') return volume;
@@ -277,7 +291,9 @@ export class ReadOut {
       if (!this.allScores || this.allScores.disposed) this.prepareScores();
       const { options } = this.settings;
       return classProbabilities(this.logitVolume(refine), Tensor.from(this.queries.classOf), {
-        scale: options.logitScale, classes: this.queries.classes, renormalise: options.renormalise && refine.kind !== 'crf',
+        scale: options.logitScale,
+        classes: this.queries.classes,
+        renormalise: options.renormalise && refine.kind !== 'crf',
       });
     });
   }
@@ -286,18 +302,36 @@ export class ReadOut {
     const { settings, queries, width, height } = this;
     const needed = ReadOut.bytes(settings, queries.classes, queries.classOf.length, width, height);
     if (needed > settings.budget) {
-      throw new WordmaskError('E_MEMORY_PLAN', `refine 'crf' couples all ${queries.classes} labels over ${width} x ${height} pixels and would need ${needed} bytes; the budget is ${settings.budget}: use refine 'pamr' or 'none', fewer labels, a smaller picture, or raise \`memory\``, { details: { needed, limit: settings.budget } });
+      throw new WordmaskError(
+        'E_MEMORY_PLAN',
+        `refine 'crf' couples all ${queries.classes} labels over ${width} x ${height} pixels and would need ${needed} bytes; the budget is ${settings.budget}: use refine 'pamr' or 'none', fewer labels, a smaller picture, or raise \`memory\``,
+        { details: { needed, limit: settings.budget } },
+      );
     }
-    const host = new HostPlanes(width, height, { ...settings, threshold: 0, options: { ...settings.options, logitScale: 1 } });
+    const host = new HostPlanes(width, height, {
+      ...settings,
+      threshold: 0,
+      options: { ...settings.options, logitScale: 1 },
+    });
     const extra = settings.threshold > 0;
     const probabilities = this.probabilityVolume(refine); // [Q, H, W]
     const volume = extra ? concat([probabilities, fill([1, height, width], settings.threshold)], 0) : probabilities;
-    const marginals = refine.iterations === 0 ? div(volume, sum(volume, 0, true)) : denseCrf(this.image(), unaryFromSoftmax(volume), refine);
+    const marginals =
+      refine.iterations === 0
+        ? div(volume, sum(volume, 0, true))
+        : denseCrf(this.image(), unaryFromSoftmax(volume), refine);
     this.trace?.put('crf_marginals', marginals);
-    const classes = Int32Array.from({ length: volume.shape[0] as number }, (_, c) => (settings.excluded?.has(c) ? -1 : c));
+    const classes = Int32Array.from({ length: volume.shape[0] as number }, (_, c) =>
+      settings.excluded?.has(c) ? -1 : c,
+    );
     if (extra) classes[queries.classes] = settings.background >= 0 ? settings.background : queries.classes;
     // The running best works on logits: logarithms of marginals, whose softmax is the marginals themselves.
-    const state = scoreUpdate(scoreInit(height, width, settings.outputs.topk), log(clamp(marginals, 1e-30, 1)), Tensor.from(classes), scoreFlags(settings, 1));
+    const state = scoreUpdate(
+      scoreInit(height, width, settings.outputs.topk),
+      log(clamp(marginals, 1e-30, 1)),
+      Tensor.from(classes),
+      scoreFlags(settings, 1),
+    );
     await host.take(state, 0, height);
     const planes = host.planes();
     const hidden = queries.classes;
@@ -306,55 +340,8 @@ export class ReadOut {
         for (let i = begin; i < end; i++) if (planes.labels[i] === hidden) planes.labels[i] = -1;
       });
     }
-    return settings.outputs.probabilities ? { ...planes, probabilities: (await marginals.slice(0, 0, queries.classes).data()) as Float32Array } : planes;
-  }
-}
-
-/** Planes on the host, filled band by band. */
-class HostPlanes {
-  private readonly labels: Int32Array;
-  private readonly floats: Record<'score' | 'margin' | 'entropy', Float32Array | undefined>;
-  private readonly topkLabels: Int32Array | undefined;
-  private readonly topkScores: Float32Array | undefined;
-
-  constructor(private readonly width: number, private readonly height: number, private readonly settings: ReadOutSettings) {
-    const pixels = width * height;
-    const { margin, entropy, topk } = settings.outputs;
-    this.labels = new Int32Array(pixels);
-    this.floats = {
-      score: new Float32Array(pixels), margin: margin ? new Float32Array(pixels) : undefined, entropy: entropy ? new Float32Array(pixels) : undefined,
-    };
-    if (topk > 0) {
-      this.topkLabels = new Int32Array(topk * pixels);
-      this.topkScores = new Float32Array(topk * pixels);
-    }
-  }
-
-  async take(state: Tensor, row0: number, rows: number): Promise<void> {
-    const { settings, width, height } = this;
-    const { margin, entropy, topk } = settings.outputs;
-    const result = scoreFinish(state, {
-      scale: settings.options.logitScale, threshold: settings.threshold, marginThreshold: settings.margin, background: settings.background,
-      nothing: -1, labelBits: 32, topk, score: true, margin, entropy,
-    });
-    const at = row0 * width;
-    await copyInSlices(this.labels, (await result.labels.data()) as Int32Array, at);
-    for (const name of ['score', 'margin', 'entropy'] as const) {
-      const tensor = result[name];
-      if (tensor && this.floats[name]) await copyInSlices(this.floats[name], (await tensor.data()) as Float32Array, at);
-    }
-    if (!this.topkLabels || !result.topk) return;
-    const labels = (await result.topk.classes.data()) as Int32Array;
-    const scores = (await result.topk.probabilities.data()) as Float32Array;
-    for (let k = 0; k < topk; k++) {
-      const [from, to] = [k * rows * width, k * height * width + at];
-      await copyInSlices(this.topkLabels, labels.subarray(from, from + rows * width), to);
-      if (this.topkScores) await copyInSlices(this.topkScores, scores.subarray(from, from + rows * width), to);
-    }
-  }
-
-  planes(): Planes {
-    const { labels, floats, topkLabels, topkScores } = this;
-    return { labels, score: floats.score as Float32Array, margin: floats.margin, entropy: floats.entropy, topkLabels, topkScores };
+    return settings.outputs.probabilities
+      ? { ...planes, probabilities: (await marginals.slice(0, 0, queries.classes).data()) as Float32Array }
+      : planes;
   }
 }

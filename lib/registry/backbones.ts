@@ -1,7 +1,7 @@
 /** Encoder families by the `model_type` of config.json. */
 import { type Backbone, clipTypes, loadClipBackbone, openDenseClip, parseClipConfig } from '../backbones/clip/index.js';
-import { parseDType, parseDevice, requireCpu } from '../engine/index.js';
-import { WordmaskError, show } from '../util/errors.js';
+import { parseDevice, parseDType, requireCpu } from '../engine/index.js';
+import { show, WordmaskError } from '../util/errors.js';
 import { type ModelFolder, readModelFolder } from './folder.js';
 
 export { type Backbone, type BackboneInput, preprocess } from '../backbones/clip/index.js';
@@ -23,13 +23,23 @@ export async function loadBackbone(folder: string, options: LoadBackboneOptions 
   requireCpu(parseDevice(options.device ?? 'cpu'));
   const dtype = options.dtype === undefined || options.dtype === 'auto' ? 'f32' : parseDType(options.dtype);
   if (dtype !== 'f32' && dtype !== 'bf16') {
-    throw new WordmaskError('E_OPTION', `dtype must be fp32 or bf16 on the CPU, got ${show(options.dtype)}`, { details: { option: 'dtype' } });
+    throw new WordmaskError('E_OPTION', `dtype must be fp32 or bf16 on the CPU, got ${show(options.dtype)}`, {
+      details: { option: 'dtype' },
+    });
   }
   const files = await readModelFolder(folder);
   if (!clipTypes.includes(files.modelType)) {
-    throw new WordmaskError('E_MODEL_FORMAT', `${folder}: model_type ${show(files.modelType)} is not one of ${clipTypes.join(', ')}`, { details: { folder } });
+    throw new WordmaskError(
+      'E_MODEL_FORMAT',
+      `${folder}: model_type ${show(files.modelType)} is not one of ${clipTypes.join(', ')}`,
+      { details: { folder } },
+    );
   }
-  return loadClipBackbone(files.tokenizer, parseClipConfig(files.configFile, files.config), files.weights, { compute: dtype, trainable: dtype === 'f32', checkWeights: options.checkWeights });
+  return loadClipBackbone(files.tokenizer, parseClipConfig(files.configFile, files.config), files.weights, {
+    compute: dtype,
+    trainable: dtype === 'f32',
+    checkWeights: options.checkWeights,
+  });
 }
 
 /**
@@ -37,10 +47,16 @@ export async function loadBackbone(folder: string, options: LoadBackboneOptions 
  * @throws E_MODEL_FORMAT when the folder's family is not among them; as `openDenseClip`
  */
 export function openDenseBackbone(
-  folder: ModelFolder, system: { readonly name: string; readonly backbones: readonly string[] }, options: Parameters<typeof openDenseClip>[1],
+  folder: ModelFolder,
+  system: { readonly name: string; readonly backbones: readonly string[] },
+  options: Parameters<typeof openDenseClip>[1],
 ): ReturnType<typeof openDenseClip> {
   if (!clipTypes.includes(folder.modelType) || !system.backbones.includes(folder.modelType)) {
-    throw new WordmaskError('E_MODEL_FORMAT', `${folder.path}: model_type ${show(folder.modelType)} does not fit the system ${system.name}, which runs on ${system.backbones.join(', ')}`, { details: { folder: folder.path } });
+    throw new WordmaskError(
+      'E_MODEL_FORMAT',
+      `${folder.path}: model_type ${show(folder.modelType)} does not fit the system ${system.name}, which runs on ${system.backbones.join(', ')}`,
+      { details: { folder: folder.path } },
+    );
   }
   return openDenseClip(folder, options);
 }

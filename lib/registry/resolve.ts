@@ -28,10 +28,18 @@ export async function resolveModel(name: string, options: ResolveOptions): Promi
   return { folder, system: parsed.system ?? folder.manifest.system };
 }
 
-async function locate(weights: ReturnType<typeof parseModelName>['weights'], options: ResolveOptions): Promise<ModelFolder> {
+async function locate(
+  weights: ReturnType<typeof parseModelName>['weights'],
+  options: ResolveOptions,
+): Promise<ModelFolder> {
   const { signal } = options;
   if (weights.kind === 'path') return readModelFolder(weights.path, { signal });
-  if (weights.kind === 'builtin') throw new WordmaskError('E_MODEL_NOT_FOUND', `the built-in model '${weights.name}' is not part of this version: name a folder or a hub model`, { details: { value: weights.name } });
+  if (weights.kind === 'builtin')
+    throw new WordmaskError(
+      'E_MODEL_NOT_FOUND',
+      `the built-in model '${weights.name}' is not part of this version: name a folder or a hub model`,
+      { details: { value: weights.name } },
+    );
   const revision = weights.revision ?? options.revision;
   try {
     const snapshot = await findSnapshot(weights.id, { revision, cacheDir: options.cacheDir });

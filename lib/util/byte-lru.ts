@@ -5,7 +5,11 @@ export class ByteLru<V> {
   private hits = 0;
   private misses = 0;
 
-  constructor(readonly limit: number, private readonly sizeOf: (value: V) => number, private readonly onEvict: (value: V) => void = () => {}) {}
+  constructor(
+    readonly limit: number,
+    private readonly sizeOf: (value: V) => number,
+    private readonly onEvict: (value: V) => void = () => {},
+  ) {}
 
   get stats(): { hits: number; misses: number; bytes: number } {
     return { hits: this.hits, misses: this.misses, bytes: this.bytes };

@@ -4,16 +4,38 @@
  */
 
 export const errorCodes = [
-  'E_USAGE', 'E_OPTION',
-  'E_MODEL_NOT_FOUND', 'E_MODEL_ID', 'E_MODEL_FORMAT',
-  'E_WEIGHTS', 'E_WEIGHTS_VALUE', 'E_PICKLE_FORBIDDEN', 'E_HASH',
-  'E_TOKENIZER', 'E_LABEL', 'E_VOCAB',
-  'E_IMAGE_FORMAT', 'E_IMAGE_CORRUPT', 'E_IMAGE_SIZE',
-  'E_DEVICE', 'E_DEVICE_LOST', 'E_OOM', 'E_MEMORY_PLAN',
+  'E_USAGE',
+  'E_OPTION',
+  'E_MODEL_NOT_FOUND',
+  'E_MODEL_ID',
+  'E_MODEL_FORMAT',
+  'E_WEIGHTS',
+  'E_WEIGHTS_VALUE',
+  'E_PICKLE_FORBIDDEN',
+  'E_HASH',
+  'E_TOKENIZER',
+  'E_LABEL',
+  'E_VOCAB',
+  'E_IMAGE_FORMAT',
+  'E_IMAGE_CORRUPT',
+  'E_IMAGE_SIZE',
+  'E_DEVICE',
+  'E_DEVICE_LOST',
+  'E_OOM',
+  'E_MEMORY_PLAN',
   'E_NUMERIC',
-  'E_TIMEOUT', 'E_ABORTED', 'E_QUEUE_FULL', 'E_DISPOSED', 'E_WORKER_LOST',
-  'E_DISK', 'E_CHECKPOINT', 'E_NETWORK', 'E_OFFLINE', 'E_URL_FORBIDDEN',
-  'E_RANK', 'E_INTERNAL',
+  'E_TIMEOUT',
+  'E_ABORTED',
+  'E_QUEUE_FULL',
+  'E_DISPOSED',
+  'E_WORKER_LOST',
+  'E_DISK',
+  'E_CHECKPOINT',
+  'E_NETWORK',
+  'E_OFFLINE',
+  'E_URL_FORBIDDEN',
+  'E_RANK',
+  'E_INTERNAL',
 ] as const;
 
 export type ErrorCode = (typeof errorCodes)[number];
@@ -26,7 +48,13 @@ export interface ErrorOptions {
   retryable?: boolean;
 }
 
-const retryableCodes: ReadonlySet<ErrorCode> = new Set(['E_QUEUE_FULL', 'E_WORKER_LOST', 'E_NETWORK', 'E_TIMEOUT', 'E_OOM']);
+const retryableCodes: ReadonlySet<ErrorCode> = new Set([
+  'E_QUEUE_FULL',
+  'E_WORKER_LOST',
+  'E_NETWORK',
+  'E_TIMEOUT',
+  'E_OOM',
+]);
 
 export class WordmaskError extends Error {
   override readonly name = 'WordmaskError';
@@ -59,6 +87,10 @@ export function show(value: unknown, limit = 80): string {
 
 function describeObject(value: object): string {
   if (ArrayBuffer.isView(value)) return `${value.constructor.name}(${value.byteLength} bytes)`;
-  if (Array.isArray(value)) return `[${value.slice(0, 8).map((item) => show(item, 24)).join(', ')}${value.length > 8 ? ', …' : ''}]`;
+  if (Array.isArray(value))
+    return `[${value
+      .slice(0, 8)
+      .map((item) => show(item, 24))
+      .join(', ')}${value.length > 8 ? ', …' : ''}]`;
   return value.constructor?.name && value.constructor.name !== 'Object' ? value.constructor.name : 'object';
 }

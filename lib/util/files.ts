@@ -228,7 +228,15 @@ export async function makeFolder(folder: string): Promise<void> {
     const code = errnoOf(error);
     if (code === 'EEXIST' && (await stat(folder)).isDirectory()) return;
     const parent = dirname(folder);
-    if (code !== 'ENOENT' || parent === folder || (await stat(parent).then((info) => info.isDirectory(), () => false))) throw error;
+    if (
+      code !== 'ENOENT' ||
+      parent === folder ||
+      (await stat(parent).then(
+        (info) => info.isDirectory(),
+        () => false,
+      ))
+    )
+      throw error;
     await makeFolder(parent);
     await mkdir(folder).catch((second: unknown) => {
       if (errnoOf(second) !== 'EEXIST') throw second;

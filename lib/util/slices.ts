@@ -43,7 +43,12 @@ export async function inSlices(
 }
 
 /** `target.set(source, at)` in pieces: tens of megabytes in one go would hold the event loop too long. */
-export async function copyInSlices<T extends Int32Array | Float32Array | Uint8Array | Uint16Array | Uint32Array>(target: T, source: T, at = 0, signal?: AbortSignal): Promise<void> {
+export async function copyInSlices<T extends Int32Array | Float32Array | Uint8Array | Uint16Array | Uint32Array>(
+  target: T,
+  source: T,
+  at = 0,
+  signal?: AbortSignal,
+): Promise<void> {
   await inSlices(source.length, 1 << 20, (begin, end) => target.set(source.subarray(begin, end), at + begin), signal);
 }
 

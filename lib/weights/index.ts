@@ -27,5 +27,5 @@ export {
   type TensorEntry,
 } from './safetensors.js';
 export { type TensorToWrite, writeSafetensors } from './safetensors-writer.js';
-export { type LocatedTensor, openWeights, WeightSet } from './weight-set.js';
 export { loadTensors } from './tensors.js';
+export { type LocatedTensor, openWeights, WeightSet } from './weight-set.js';

@@ -1,8 +1,8 @@
 /** From the tensors of files to tensors of the engine: mapped, split, transposed and widened as a key plan says. */
-import { type MappedFile, Tensor, cast, mapFile, scope } from '../engine/index.js';
+import { cast, type MappedFile, mapFile, scope, Tensor } from '../engine/index.js';
+import { weightsError } from './header-scanner.js';
 import type { KeyPlan } from './keymap.js';
 import { engineDtype, narrowInt64 } from './safetensors.js';
-import { weightsError } from './header-scanner.js';
 import type { WeightSet } from './weight-set.js';
 
 /**
@@ -25,8 +25,12 @@ export async function loadTensors(set: WeightSet, plans: ReadonlyMap<string, Key
     }
     const mapped = maps.get(file.path) ?? mapFile(file.path);
     maps.set(file.path, mapped);
-    if (mapped.bytes !== file.fileBytes) throw weightsError(file.path, `changed from ${file.fileBytes} to ${mapped.bytes} bytes while it was read`);
-    loaded.set(name, scope(() => arrange(mapped.tensor(file.dataOffset + entry.begin, engineDtype(entry.dtype), entry.shape), plan)));
+    if (mapped.bytes !== file.fileBytes)
+      throw weightsError(file.path, `changed from ${file.fileBytes} to ${mapped.bytes} bytes while it was read`);
+    loaded.set(
+      name,
+      scope(() => arrange(mapped.tensor(file.dataOffset + entry.begin, engineDtype(entry.dtype), entry.shape), plan)),
+    );
   }
   return loaded;
 }

@@ -1,7 +1,7 @@
 /** Aborting work that is queued or running on the device. */
 import { setTimeout as delay } from 'node:timers/promises';
 import t from 'tap';
-import { Tensor, add, fill, hostCall, matmul, scope, softmax, sync, withSignal } from '#lib/engine/index.js';
+import { add, fill, hostCall, matmul, scope, softmax, sync, Tensor, withSignal } from '#lib/engine/index.js';
 import { heldBytes } from '../helpers/memory.js';
 
 /** Far above what is aimed at (100 ms): only a hang or a wait for the work itself takes so long. */
@@ -41,7 +41,9 @@ t.test('the promise rejects with the reason in the turn of the abort', async (t)
 t.test('calls behind and beside are not touched', async (t) => {
   const first = new AbortController();
   const aborted = withSignal(first.signal, () => scope(async () => heavy(500).data()));
-  const beside = withSignal(new AbortController().signal, () => scope(async () => add(heavy(2), 1).slice(0, 0, 1).data()));
+  const beside = withSignal(new AbortController().signal, () =>
+    scope(async () => add(heavy(2), 1).slice(0, 0, 1).data()),
+  );
   const behind = scope(async () => add(fill([4], 1), 1).data());
   first.abort();
   await t.rejects(aborted, { name: 'AbortError' });
@@ -52,7 +54,10 @@ t.test('calls behind and beside are not touched', async (t) => {
 t.test('before, after, nested, never', async (t) => {
   const gone = AbortSignal.abort('gone');
   let ran = false;
-  await t.rejects(withSignal(gone, async () => void (ran = true)).catch((error) => Promise.reject(new Error(error))), { message: 'gone' });
+  await t.rejects(
+    withSignal(gone, async () => void (ran = true)).catch((error) => Promise.reject(new Error(error))),
+    { message: 'gone' },
+  );
   t.notOk(ran, 'an aborted signal starts nothing');
   const late = new AbortController();
   t.equal(await withSignal(late.signal, async () => 5), 5);
@@ -69,10 +74,15 @@ t.test('before, after, nested, never', async (t) => {
   });
   t.same(await nested, ['inner', [3]], 'an inner abort leaves the outer call alone');
   const controllers = Array.from({ length: 50 }, () => new AbortController());
-  const calls = controllers.map(({ signal }, i) => withSignal(signal, () => scope(async () => add(heavy(3), i).data())));
+  const calls = controllers.map(({ signal }, i) =>
+    withSignal(signal, () => scope(async () => add(heavy(3), i).data())),
+  );
   controllers.forEach((controller, i) => void (i % 2 && controller.abort(i)));
   const results = await Promise.allSettled(calls);
-  t.same(results.map(({ status }) => status), controllers.map((_, i) => (i % 2 ? 'rejected' : 'fulfilled')));
+  t.same(
+    results.map(({ status }) => status),
+    controllers.map((_, i) => (i % 2 ? 'rejected' : 'fulfilled')),
+  );
 });
 
 t.test('host algorithms', async (t) => {
@@ -93,10 +103,12 @@ t.test('a token outlives the garbage collector', async (t) => {
   // The listener is gone after the abort; the algorithm still looks at the token.
   for (let i = 0; i < 20; i++) {
     const controller = new AbortController();
-    const call = withSignal(controller.signal, () => hostCall('distance_transform', [new Uint8Array(400 * 400)], [400, 400]));
+    const call = withSignal(controller.signal, () =>
+      hostCall('distance_transform', [new Uint8Array(400 * 400)], [400, 400]),
+    );
     controller.abort(i);
     await call.catch(() => undefined);
     await heldBytes();
   }
-  t.equal((await Tensor.scalar(1).item()), 1);
+  t.equal(await Tensor.scalar(1).item(), 1);
 });

@@ -1,14 +1,38 @@
 /** The tape: what is differentiated, what is not, and that nothing stays behind. */
 import t from 'tap';
 import {
-  Parameter, Tensor, add, assign, backward, cast, checkpoint, concat, exp, fill, freeze, gather, keep, matmul, mean, mul, noGrad, requireGrad, retain, scope,
-  softmax, stopGradient, sub, sum, square,
+  add,
+  assign,
+  backward,
+  cast,
+  checkpoint,
+  concat,
+  exp,
+  fill,
+  freeze,
+  gather,
+  keep,
+  matmul,
+  mean,
+  mul,
+  noGrad,
+  Parameter,
+  requireGrad,
+  retain,
+  scope,
+  softmax,
+  square,
+  stopGradient,
+  sub,
+  sum,
+  Tensor,
 } from '#lib/engine/index.js';
 import { heldBytes, liveBytes } from '../helpers/memory.js';
 
 const list = async (tensor: Tensor | undefined): Promise<number[]> => Array.from(await (tensor as Tensor).data());
 const leaf = (values: number[], shape: number[] = [values.length]) => requireGrad(Tensor.from(values, shape));
-const close = (a: readonly number[], b: readonly number[], within = 1e-6) => a.length === b.length && a.every((x, i) => Math.abs(x - (b[i] as number)) <= within);
+const close = (a: readonly number[], b: readonly number[], within = 1e-6) =>
+  a.length === b.length && a.every((x, i) => Math.abs(x - (b[i] as number)) <= within);
 
 t.setTimeout(300_000);
 
@@ -43,12 +67,21 @@ t.test('views', async (t) => {
   t.same(await list(grads.get(x)), [0, 6, 1, 2, 6, 2]);
   const twice = x.reshape(3, 2).permute(1, 0);
   t.same(await list(backward(sum(mul(twice, twice)), { wrt: [x] }).get(x)), [2, 4, 6, 8, 10, 12]);
-  t.same(await list(backward(x.slice(0, 1, 1).reshape(0, 3).expand(2, 0, 3).reshape(0), { wrt: [x], grad: fill([0], 1) }).get(x)), [0, 0, 0, 0, 0, 0], 'an empty view');
+  t.same(
+    await list(
+      backward(x.slice(0, 1, 1).reshape(0, 3).expand(2, 0, 3).reshape(0), { wrt: [x], grad: fill([0], 1) }).get(x),
+    ),
+    [0, 0, 0, 0, 0, 0],
+    'an empty view',
+  );
 });
 
 t.test('what the loss must be', async (t) => {
   const x = leaf([1, 2]);
-  t.throws(() => backward(mul(x, 2)), { code: 'E_USAGE', message: /one element, got shape \[2\].*sum\(\) or mean\(\)/ });
+  t.throws(() => backward(mul(x, 2)), {
+    code: 'E_USAGE',
+    message: /one element, got shape \[2\].*sum\(\) or mean\(\)/,
+  });
   t.throws(() => backward(Tensor.scalar(1)), { code: 'E_USAGE', message: /nothing that requires a gradient/ });
   t.throws(() => backward(sum(x), { wrt: [Tensor.from([1])] }), { code: 'E_USAGE', message: /wrt.*f32\[1\]/ });
   t.throws(() => backward(mul(x, 2), { grad: fill([3], 1) }), { code: 'E_USAGE', message: /f32\[2\].*f32\[3\]/ });
@@ -67,10 +100,15 @@ t.test('what the loss must be', async (t) => {
 t.test('noGrad, stopGradient, detach', async (t) => {
   const x = leaf([1, 2, 3]);
   t.notOk(noGrad(() => mul(x, 2)).requiresGrad);
-  t.notOk((await noGrad(async () => {
-    await Promise.resolve();
-    return mul(x, 2);
-  })).requiresGrad, 'across await');
+  t.notOk(
+    (
+      await noGrad(async () => {
+        await Promise.resolve();
+        return mul(x, 2);
+      })
+    ).requiresGrad,
+    'across await',
+  );
   t.ok(mul(x, 2).requiresGrad);
   t.notOk(noGrad(() => x.slice(0, 1)).requiresGrad, 'views too');
   t.same(await list(backward(sum(mul(stopGradient(x), x)), { wrt: [x] }).get(x)), [1, 2, 3]);
@@ -81,7 +119,10 @@ t.test('noGrad, stopGradient, detach', async (t) => {
 
 t.test('checkpoint', async (t) => {
   const w1 = leaf([0.1, -0.2, 0.3, 0.4, 0.5, -0.6], [2, 3]);
-  const w2 = leaf([1, 2, 3, 4, 5, 6].map((v) => v / 10), [3, 2]);
+  const w2 = leaf(
+    [1, 2, 3, 4, 5, 6].map((v) => v / 10),
+    [3, 2],
+  );
   const block = (x: Tensor) => square(matmul(softmax(matmul(x, w1)), w2));
   const run = async (wrap: (fn: (x: Tensor) => Tensor, x: Tensor) => Tensor) => {
     const x = leaf([1, -1, 0.5, 2], [2, 2]);
@@ -97,7 +138,11 @@ t.test('checkpoint', async (t) => {
 
   const constant = Tensor.from([1, 2, 3, 4], [2, 2]);
   const captured = sum(checkpoint((x: Tensor) => matmul(x, w1), constant));
-  t.same(await list(backward(captured, { wrt: [w1] }).get(w1)), [4, 4, 4, 6, 6, 6], 'no input needs a gradient, the closure does');
+  t.same(
+    await list(backward(captured, { wrt: [w1] }).get(w1)),
+    [4, 4, 4, 6, 6, 6],
+    'no input needs a gradient, the closure does',
+  );
 
   const x = leaf([1, 2]);
   const [a, b] = checkpoint((v: Tensor) => [mul(v, 2), mul(v, 3)], x) as [Tensor, Tensor];
@@ -108,10 +153,22 @@ t.test('checkpoint', async (t) => {
   t.not(through, x, 'an input handed through gets its own handle');
   t.same(await list(backward(sum(mul(through, x))).get(x)), [2, 4]);
   const outer = mul(x, 5);
-  t.same(await list(backward(sum(checkpoint((v: Tensor) => mul(v, outer), x)), { wrt: [x, outer] }).get(x)), [10, 20], 'a captured intermediate');
-  t.throws(() => backward(sum(checkpoint(() => {
-    throw new RangeError('mine');
-  }, x))), RangeError);
+  t.same(
+    await list(backward(sum(checkpoint((v: Tensor) => mul(v, outer), x)), { wrt: [x, outer] }).get(x)),
+    [10, 20],
+    'a captured intermediate',
+  );
+  t.throws(
+    () =>
+      backward(
+        sum(
+          checkpoint(() => {
+            throw new RangeError('mine');
+          }, x),
+        ),
+      ),
+    RangeError,
+  );
   await scope(async () => {
     const before = await liveBytes();
     const thin = checkpoint((v: Tensor) => sum(exp(exp(v.expand(4096, 2)))), x);
@@ -148,10 +205,20 @@ t.test('a pattern that matches nothing', (t) => {
 });
 
 t.test('a step changes what trains and not one frozen byte', async (t) => {
-  const make = (seed: number) => Tensor.from(Array.from({ length: 12 }, (_, i) => Math.sin(seed + i)), [3, 4]);
-  const parameters = new Map([['a', make(1)], ['b', make(2)], ['c', make(3)]]);
+  const make = (seed: number) =>
+    Tensor.from(
+      Array.from({ length: 12 }, (_, i) => Math.sin(seed + i)),
+      [3, 4],
+    );
+  const parameters = new Map([
+    ['a', make(1)],
+    ['b', make(2)],
+    ['c', make(3)],
+  ]);
   freeze({ parameters }, ['**', '!b']);
-  const before = await Promise.all([...parameters.values()].map(async (p) => Buffer.from((await p.data()).buffer).toString('hex')));
+  const before = await Promise.all(
+    [...parameters.values()].map(async (p) => Buffer.from((await p.data()).buffer).toString('hex')),
+  );
   for (let step = 0; step < 5; step++) {
     scope(() => {
       const [a, b, c] = [...parameters.values()] as [Tensor, Tensor, Tensor];
@@ -161,7 +228,9 @@ t.test('a step changes what trains and not one frozen byte', async (t) => {
       noGrad(() => assign(b, sub(b, mul(grads.get(b) as Tensor, 0.5))));
     });
   }
-  const after = await Promise.all([...parameters.values()].map(async (p) => Buffer.from((await p.data()).buffer).toString('hex')));
+  const after = await Promise.all(
+    [...parameters.values()].map(async (p) => Buffer.from((await p.data()).buffer).toString('hex')),
+  );
   t.same([after[0] === before[0], after[1] === before[1], after[2] === before[2]], [true, false, true]);
 });
 
@@ -172,7 +241,10 @@ t.test('scopes and the tape', async (t) => {
     const hidden = exp(mul(w, 0.5));
     return sum(mul(hidden, hidden));
   });
-  t.ok(close(await list(backward(loss).get(w)), [1, 2, 3].map(Math.exp), 1e-4), 'a result of a scope keeps what it was made from');
+  t.ok(
+    close(await list(backward(loss).get(w)), [1, 2, 3].map(Math.exp), 1e-4),
+    'a result of a scope keeps what it was made from',
+  );
 
   let kept: Tensor | undefined;
   let held: Tensor | undefined;
@@ -184,12 +256,23 @@ t.test('scopes and the tape', async (t) => {
     });
     kept = keep(kept as Tensor);
   });
-  t.ok(close(await list(backward(kept as Tensor, { wrt: [held as Tensor] }).get(held as Tensor)), [1, 4, 9].map(Math.exp), 1e-2), 'so do kept and retained tensors');
+  t.ok(
+    close(
+      await list(backward(kept as Tensor, { wrt: [held as Tensor] }).get(held as Tensor)),
+      [1, 4, 9].map(Math.exp),
+      1e-2,
+    ),
+    'so do kept and retained tensors',
+  );
 
   const gone = scope(() => ({ plain: 1, value: exp(w).gradValue }));
   const orphan = Tensor.from([1, 1, 1]);
   orphan.gradValue = gone.value;
-  t.throws(() => backward(sum(orphan)), { code: 'E_USAGE', message: /scope has ended/ }, 'what nobody kept is gone, and it says so');
+  t.throws(
+    () => backward(sum(orphan)),
+    { code: 'E_USAGE', message: /scope has ended/ },
+    'what nobody kept is gone, and it says so',
+  );
 
   const inside = scope(() => {
     const grads = backward(sum(square(w)));
@@ -204,7 +287,10 @@ t.test('scopes and the tape', async (t) => {
 });
 
 t.test('memory is flat over many steps', async (t) => {
-  const w = leaf(Array.from({ length: 32 * 32 }, (_, i) => Math.sin(i)), [32, 32]);
+  const w = leaf(
+    Array.from({ length: 32 * 32 }, (_, i) => Math.sin(i)),
+    [32, 32],
+  );
   const x = fill([16, 32], 0.5);
   const step = () =>
     scope(() => {
@@ -232,5 +318,9 @@ t.test('memory is flat over many steps', async (t) => {
   const made = softmax(matmul(x, w));
   const broken = sum(gather(made, Tensor.from(Int32Array.of(99))));
   const grads = backward(broken);
-  await t.rejects((grads.get(w) as Tensor).data(), { code: 'E_OPTION', message: /^(gather|scatter)/ }, 'a failed kernel reaches the gradients');
+  await t.rejects(
+    (grads.get(w) as Tensor).data(),
+    { code: 'E_OPTION', message: /^(gather|scatter)/ },
+    'a failed kernel reaches the gradients',
+  );
 });

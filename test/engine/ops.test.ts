@@ -4,11 +4,26 @@
  */
 import { fileURLToPath } from 'node:url';
 import t, { type Test } from 'tap';
-import {
-  type Attrs, type DType, type OpCard, type RefArray, type Sample, Tensor, backward, getThreads, isFloat, numel, opCards, requireGrad, run, scope,
-  setThreads, sumTo, sync,
-} from '#lib/engine/index.js';
 import { addon } from '#lib/binding/addon.js';
+import {
+  type Attrs,
+  backward,
+  type DType,
+  getThreads,
+  isFloat,
+  numel,
+  type OpCard,
+  opCards,
+  type RefArray,
+  requireGrad,
+  run,
+  type Sample,
+  scope,
+  setThreads,
+  sumTo,
+  sync,
+  Tensor,
+} from '#lib/engine/index.js';
 import { type OpCase, writeCases } from '../helpers/case-writer.js';
 import { fromHost, makeInput, relL2, seeded, toHost } from '../helpers/samples.js';
 
@@ -26,7 +41,8 @@ function prepare(card: OpCard, sample: Sample, float: DType): Prepared {
   return {
     refs: made.map((m) => m?.ref),
     made,
-    make: (strided) => made.map((m) => m && (strided ? stridedTensor(m.ref, m.dtype) : Tensor.from(m.host, m.ref.shape, m.dtype))),
+    make: (strided) =>
+      made.map((m) => m && (strided ? stridedTensor(m.ref, m.dtype) : Tensor.from(m.host, m.ref.shape, m.dtype))),
   };
 }
 
@@ -53,12 +69,21 @@ function stridedTensor(ref: RefArray, dtype: DType): Tensor {
   return base.slice(0, 1).permute(...reversed.map((_, i) => rank - 1 - i));
 }
 
-async function outputsOf(card: OpCard, inputs: (Tensor | undefined)[], attrs: Partial<Attrs>): Promise<{ dtype: DType; shape: readonly number[]; bytes: Uint8Array; values: Float64Array }[]> {
+async function outputsOf(
+  card: OpCard,
+  inputs: (Tensor | undefined)[],
+  attrs: Partial<Attrs>,
+): Promise<{ dtype: DType; shape: readonly number[]; bytes: Uint8Array; values: Float64Array }[]> {
   const tensors = run(card, inputs, attrs);
   return Promise.all(
     tensors.map(async (tensor) => {
       const data = await tensor.data();
-      return { dtype: tensor.dtype, shape: tensor.shape, bytes: new Uint8Array(data.buffer), values: fromHost(data, tensor.dtype) };
+      return {
+        dtype: tensor.dtype,
+        shape: tensor.shape,
+        bytes: new Uint8Array(data.buffer),
+        values: fromHost(data, tensor.dtype),
+      };
     }),
   );
 }
@@ -71,7 +96,14 @@ function limitOf(card: OpCard, float: DType, output: DType): number {
 }
 
 /** The sample for the native runner, which the sanitizer builds use. */
-function nativeCase(card: OpCard, sample: Sample, float: DType, made: Prepared['made'], outputs: { dtype: DType }[], expected: readonly RefArray[]): OpCase {
+function nativeCase(
+  card: OpCard,
+  sample: Sample,
+  float: DType,
+  made: Prepared['made'],
+  outputs: { dtype: DType }[],
+  expected: readonly RefArray[],
+): OpCase {
   return {
     title: `${card.name} ${sample.name} ${float}`,
     op: card.name,
@@ -84,7 +116,14 @@ function nativeCase(card: OpCard, sample: Sample, float: DType, made: Prepared['
   };
 }
 
-function check(t: Test, card: OpCard, label: string, float: DType, actual: { dtype: DType; shape: readonly number[]; values: Float64Array }[], expected: readonly RefArray[]): void {
+function check(
+  t: Test,
+  card: OpCard,
+  label: string,
+  float: DType,
+  actual: { dtype: DType; shape: readonly number[]; values: Float64Array }[],
+  expected: readonly RefArray[],
+): void {
   t.equal(actual.length, expected.length, `${label}: number of outputs`);
   actual.forEach((output, i) => {
     const want = expected[i] as RefArray;
@@ -118,7 +157,15 @@ async function checkGradients(t: Test, card: OpCard, sample: Sample): Promise<vo
     loss = loss ? named('add', loss, term) : term;
   });
   const value = (perturbed: (RefArray | undefined)[]) =>
-    card.reference(perturbed, attrs).reduce((total, out, i) => (used[i] ? total + out.data.reduce((s, x, j) => s + x * ((weights[i] as Float64Array)[j] as number), 0) : total), 0);
+    card
+      .reference(perturbed, attrs)
+      .reduce(
+        (total, out, i) =>
+          used[i]
+            ? total + out.data.reduce((s, x, j) => s + x * ((weights[i] as Float64Array)[j] as number), 0)
+            : total,
+        0,
+      );
   if (!loss?.requiresGrad) return;
   const grads = backward(loss);
   for (const [i, input] of inputs.entries()) {
@@ -126,16 +173,24 @@ async function checkGradients(t: Test, card: OpCard, sample: Sample): Promise<vo
     const grad = grads.get(input);
     const analytic = grad ? ((await grad.data()) as Float64Array) : new Float64Array(input.size);
     const random = seeded(`${card.name}/${sample.name}/entries${i}`);
-    const picks = input.size <= 24 ? [...analytic.keys()] : Array.from({ length: 24 }, () => Math.floor(random() * input.size));
+    const picks =
+      input.size <= 24 ? [...analytic.keys()] : Array.from({ length: 24 }, () => Math.floor(random() * input.size));
     const numeric = picks.map((at) => {
-      const shifted = (h: number) => refs.map((ref, j) => (j === i && ref ? { ...ref, data: ref.data.map((x, k) => (k === at ? x + h : x)) } : ref));
+      const shifted = (h: number) =>
+        refs.map((ref, j) => (j === i && ref ? { ...ref, data: ref.data.map((x, k) => (k === at ? x + h : x)) } : ref));
       const h = 1e-5;
       return (value(shifted(h)) - value(shifted(-h))) / (2 * h);
     });
-    const error = relL2(picks.map((at) => analytic[at] as number), numeric);
+    const error = relL2(
+      picks.map((at) => analytic[at] as number),
+      numeric,
+    );
     const scale = Math.max(...analytic.map(Math.abs));
     // Where the gradient is zero in theory both sides are rounding noise of about 1e-10.
-    t.ok(error <= 1e-6 || scale < 1e-8, `${sample.name}: gradient of input ${i} relative error ${error.toExponential(2)}`);
+    t.ok(
+      error <= 1e-6 || scale < 1e-8,
+      `${sample.name}: gradient of input ${i} relative error ${error.toExponential(2)}`,
+    );
   }
 }
 
@@ -154,15 +209,27 @@ for (const card of [...opCards().values()] as OpCard[]) {
           const plain = await outputsOf(card, make(false), sample.attrs ?? {});
           cases.push(nativeCase(card, sample, float, made, plain, expected));
           check(t, card, `${sample.name} ${float}`, float, plain, expected);
-          if (!card.inPlace) check(t, card, `${sample.name} ${float} strided`, float, await outputsOf(card, make(true), sample.attrs ?? {}), expected);
+          if (!card.inPlace)
+            check(
+              t,
+              card,
+              `${sample.name} ${float} strided`,
+              float,
+              await outputsOf(card, make(true), sample.attrs ?? {}),
+              expected,
+            );
           for (const threads of [1, 3]) {
             setThreads(threads);
             const again = await outputsOf(card, make(false), sample.attrs ?? {});
-            t.ok(again.every((out, i) => Buffer.compare(out.bytes, (plain[i] as (typeof plain)[0]).bytes) === 0), `${sample.name} ${float}: same bytes with ${threads} threads`);
+            t.ok(
+              again.every((out, i) => Buffer.compare(out.bytes, (plain[i] as (typeof plain)[0]).bytes) === 0),
+              `${sample.name} ${float}: same bytes with ${threads} threads`,
+            );
           }
         });
       }
-      if (card.grad && sample.grad !== false && (sample.dtypes ?? ['f64']).includes('f64')) await scope(() => checkGradients(t, card, sample));
+      if (card.grad && sample.grad !== false && (sample.dtypes ?? ['f64']).includes('f64'))
+        await scope(() => checkGradients(t, card, sample));
     }
     writeCases(fileURLToPath(new URL(`../../../cases/${card.name}.bin`, import.meta.url)), cases);
     setThreads(2);
@@ -173,7 +240,15 @@ for (const card of [...opCards().values()] as OpCard[]) {
 t.test('cards and kernels match', async (t) => {
   const kernels = new Set(addon().ops());
   const cards = [...opCards().values()].filter((card) => !card.composite);
-  t.same(cards.map((card) => card.name).filter((name) => !kernels.has(name)), [], 'every card has a CPU kernel');
-  t.same([...kernels].filter((name) => !opCards().has(name)), [], 'every CPU kernel has a card');
+  t.same(
+    cards.map((card) => card.name).filter((name) => !kernels.has(name)),
+    [],
+    'every card has a CPU kernel',
+  );
+  t.same(
+    [...kernels].filter((name) => !opCards().has(name)),
+    [],
+    'every CPU kernel has a card',
+  );
   t.ok(getThreads() >= 1);
 });

@@ -7,8 +7,32 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import t from 'tap';
 import {
-  type DType, type OpCard, Tensor, add, adopt, cast, concat, copy, dtypes, fill, gather, iota, keep, mapFile, matmul, memory, mul, opCards, requireGrad,
-  resetPeakMemory, retain, run, scope, sum, sync, trimMemory,
+  add,
+  adopt,
+  cast,
+  concat,
+  copy,
+  type DType,
+  dtypes,
+  fill,
+  gather,
+  iota,
+  keep,
+  mapFile,
+  matmul,
+  memory,
+  mul,
+  type OpCard,
+  opCards,
+  requireGrad,
+  resetPeakMemory,
+  retain,
+  run,
+  scope,
+  sum,
+  sync,
+  Tensor,
+  trimMemory,
 } from '#lib/engine/index.js';
 import { collectGarbage, heldBytes, liveBytes } from '../helpers/memory.js';
 
@@ -21,13 +45,20 @@ t.setTimeout(300_000);
 
 t.test('views share storage and read what the indices say', async (t) => {
   const x = Tensor.from(count(24), [2, 3, 4]);
-  t.same(await list(x.permute(2, 0, 1)), [0, 4, 8, 12, 16, 20, 1, 5, 9, 13, 17, 21, 2, 6, 10, 14, 18, 22, 3, 7, 11, 15, 19, 23]);
+  t.same(
+    await list(x.permute(2, 0, 1)),
+    [0, 4, 8, 12, 16, 20, 1, 5, 9, 13, 17, 21, 2, 6, 10, 14, 18, 22, 3, 7, 11, 15, 19, 23],
+  );
   t.same(await list(x.transpose(0, 1).slice(2, 1, 3)), [1, 2, 13, 14, 5, 6, 17, 18, 9, 10, 21, 22]);
   t.same(await list(x.slice(1, -2)), [4, 5, 6, 7, 8, 9, 10, 11, 16, 17, 18, 19, 20, 21, 22, 23]);
   t.same(await list(x.slice(0, 1).slice(1, 1, 2).slice(2, 3)), [19]);
   t.same(await list(x.select(1, -1)), [8, 9, 10, 11, 20, 21, 22, 23]);
   t.same((await x.permute(1, 2, 0).toArray()).shape, [3, 4, 2]);
-  t.same(await list(x.permute(1, 0, 2).reshape(6, -1).slice(1, 0, 1)), [0, 12, 4, 16, 8, 20], 'reshape of a permuted view copies');
+  t.same(
+    await list(x.permute(1, 0, 2).reshape(6, -1).slice(1, 0, 1)),
+    [0, 12, 4, 16, 8, 20],
+    'reshape of a permuted view copies',
+  );
   t.same(await list(Tensor.from([1, 2], [2, 1]).expand(2, 2, 3)), [1, 1, 1, 2, 2, 2, 1, 1, 1, 2, 2, 2]);
   t.same(await list(x.slice(1, 1, 1)), [], 'an empty slice');
   t.same(x.slice(1, 1, 1).shape, [2, 0, 4]);
@@ -78,7 +109,12 @@ t.test('wrong arguments name what is wrong', async (t) => {
     ['expand to fewer dimensions', () => x.expand(3), 'E_OPTION', /expand/],
     ['expand to a negative size', () => Tensor.from([1], [1]).expand(-3), 'E_USAGE', /expand/],
     ['shapes of an op', () => matmul(x, x), 'E_OPTION', /matmul.*f32\[2, 3\]/],
-    ['mixed dtypes', () => add(x, Tensor.from(new Float64Array(6), [2, 3])), 'E_OPTION', /one dtype.*f64\[2, 3\].*cast/],
+    [
+      'mixed dtypes',
+      () => add(x, Tensor.from(new Float64Array(6), [2, 3])),
+      'E_OPTION',
+      /one dtype.*f64\[2, 3\].*cast/,
+    ],
     ['axes of a reduction', () => sum(x, 5), 'E_OPTION', /sum.*axis 5|axis 5/],
     ['not a tensor', () => add({} as Tensor, x), 'E_USAGE', /Tensor/],
   ];
@@ -90,7 +126,11 @@ t.test('wrong arguments name what is wrong', async (t) => {
   t.throws(() => run(card, [x], { axis: Number.NaN }), { code: 'E_OPTION', message: /axis/ });
   t.throws(() => run(card, [x], { axis: true }), { code: 'E_OPTION', message: /must be a number/ });
   t.throws(() => run(card, [x], { ['__proto__x' as string]: 1 }), { code: 'E_OPTION' });
-  t.throws(() => run(card, [x], { constructor: 1 as never }), { code: 'E_OPTION' }, 'names of Object.prototype are no attributes');
+  t.throws(
+    () => run(card, [x], { constructor: 1 as never }),
+    { code: 'E_OPTION' },
+    'names of Object.prototype are no attributes',
+  );
   t.throws(() => run(card, [x, x]), { code: 'E_USAGE', message: /takes 1 inputs/ });
   t.throws(() => run(card, []), { code: 'E_USAGE', message: /missing/ });
   t.same(await list(add(x, 1)), [1, 2, 3, 4, 5, 6], 'a good call works after all of them');
@@ -111,7 +151,15 @@ t.test('dispose', async (t) => {
   t.equal(await sumOf.item(), 0, 'queued work keeps its inputs');
   sumOf.dispose();
   t.equal(await liveBytes(), before);
-  for (const use of [() => x.reshape(-1), () => x.slice(0, 1), () => x.dataSync(), () => add(x, 1), () => x.detach(), () => x.expand(2, 1 << 20), () => retain(x)]) {
+  for (const use of [
+    () => x.reshape(-1),
+    () => x.slice(0, 1),
+    () => x.dataSync(),
+    () => add(x, 1),
+    () => x.detach(),
+    () => x.expand(2, 1 << 20),
+    () => retain(x),
+  ]) {
     t.throws(use, { code: 'E_DISPOSED', message: /f32\[1048576\]/ });
   }
   await t.rejects(x.data(), { code: 'E_DISPOSED' });
@@ -147,16 +195,23 @@ t.test('scopes', async (t) => {
   t.same(await Promise.all(found.map((tensor) => tensor.item())), [1, 2, 3], 'sets, bare objects, any depth, loops');
   for (const tensor of found) tensor.dispose();
 
-  t.throws(() => scope(() => {
-    inner = fill([10], 1);
-    throw new RangeError('mine');
-  }), RangeError);
+  t.throws(
+    () =>
+      scope(() => {
+        inner = fill([10], 1);
+        throw new RangeError('mine');
+      }),
+    RangeError,
+  );
   t.ok(inner?.disposed, 'an exception closes the scope');
-  await t.rejects(scope(async () => {
-    inner = fill([10], 1);
-    await sync();
-    throw new RangeError('mine');
-  }), RangeError);
+  await t.rejects(
+    scope(async () => {
+      inner = fill([10], 1);
+      await sync();
+      throw new RangeError('mine');
+    }),
+    RangeError,
+  );
   t.ok(inner?.disposed, 'a rejection closes the scope');
 
   const nested = scope(() => {
@@ -195,7 +250,10 @@ t.test('scopes across await and side by side', async (t) => {
       return x;
     });
   const results = await Promise.all(count(20).map((n) => request(n * 100, 2 + (n % 7))));
-  t.same((await Promise.all(results.map((x) => x.data()))).map(([v]) => v), count(20).map((n) => n * 100 + 2 + (n % 7)));
+  t.same(
+    (await Promise.all(results.map((x) => x.data()))).map(([v]) => v),
+    count(20).map((n) => n * 100 + 2 + (n % 7)),
+  );
   t.equal(seen.filter((x) => !x.disposed).length, 20, 'only results are left');
   for (const x of results) x.dispose();
   t.equal(await liveBytes(), before);
@@ -238,7 +296,10 @@ t.test('a failing kernel is reported at the next await', async (t) => {
   await sync();
   t.same(await list(add(good, good)), [4, 6]);
   const settled = await Promise.allSettled(count(50).map((i) => (i % 2 ? failing() : fill([1, 1], i)).data()));
-  t.same(settled.map(({ status }) => status), count(50).map((i) => (i % 2 ? 'rejected' : 'fulfilled')));
+  t.same(
+    settled.map(({ status }) => status),
+    count(50).map((i) => (i % 2 ? 'rejected' : 'fulfilled')),
+  );
 });
 
 t.test('out of memory is an error like others', async (t) => {
@@ -295,7 +356,14 @@ t.test('lend and mapFile', async (t) => {
   t.equal(file.bytes, 64);
   t.same(await list(file.tensor(8, 'f32', [2, 2])), [2, 3, 4, 5]);
   t.same(await list(file.tensor(4, 'f32', [3])), [1, 2, 3], 'an offset that is no multiple of 8 is copied');
-  for (const [offset, shape] of [[60, [2]], [-8, [2]], [64, [1]], [2 ** 60, [1]], [Number.NaN, [1]], [0.5, [1]]] as [number, number[]][]) {
+  for (const [offset, shape] of [
+    [60, [2]],
+    [-8, [2]],
+    [64, [1]],
+    [2 ** 60, [1]],
+    [Number.NaN, [1]],
+    [0.5, [1]],
+  ] as [number, number[]][]) {
     t.throws(() => file.tensor(offset, 'f32', shape), { code: 'E_USAGE' }, `offset ${offset}`);
   }
   t.throws(() => file.tensor(0, 'f32', [2 ** 61, 8]), { code: 'E_USAGE' }, 'a size beyond 64 bits');
@@ -324,8 +392,13 @@ t.test('random ops in random order leave memory where it was', async (t) => {
         const pick = () => pool[random(pool.length)] as Tensor;
         const x = pick();
         const made = [
-          () => add(x, 1), () => x.permute(1, 0).contiguous().reshape(4, 6), () => mul(x, x), () => x.slice(0, 0, 2).expand(2, 2, 6).reshape(4, 6),
-          () => concat([x.slice(0, 2), x.slice(0, 0, 2)], 0), () => copy(x), () => gather(x, iota([4])),
+          () => add(x, 1),
+          () => x.permute(1, 0).contiguous().reshape(4, 6),
+          () => mul(x, x),
+          () => x.slice(0, 0, 2).expand(2, 2, 6).reshape(4, 6),
+          () => concat([x.slice(0, 2), x.slice(0, 0, 2)], 0),
+          () => copy(x),
+          () => gather(x, iota([4])),
         ][random(7)] as () => Tensor;
         pool.push(scope(made));
         if (random(4) === 0 && pool.length > 2) (pool.splice(random(pool.length), 1)[0] as Tensor).dispose();
@@ -343,7 +416,10 @@ t.test('WORDMASK_SYNC=1 reports at the call', async (t) => {
     catch (error) { console.log(error.code, error.message); }`;
   const root = join(fileURLToPath(import.meta.url), '../../../../..');
   const start = (sync: string) =>
-    promisify(execFile)(process.execPath, ['--input-type=module', '-e', program], { cwd: root, env: { ...process.env, WORDMASK_SYNC: sync } });
+    promisify(execFile)(process.execPath, ['--input-type=module', '-e', program], {
+      cwd: root,
+      env: { ...process.env, WORDMASK_SYNC: sync },
+    });
   t.match((await start('1')).stdout, /^E_OPTION gather: index 7/);
   t.match((await start('0')).stdout, /^queued/);
 });

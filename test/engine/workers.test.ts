@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { Worker } from 'node:worker_threads';
 import t from 'tap';
-import { Tensor, matmul, mean, scope, softmax, square, sync } from '#lib/engine/index.js';
+import { matmul, mean, scope, softmax, square, sync, Tensor } from '#lib/engine/index.js';
 import { heldBytes } from '../helpers/memory.js';
 
 const script = new URL('../helpers/worker-load.js', import.meta.url);
@@ -16,12 +16,16 @@ const file = join(await mkdtemp(join(tmpdir(), 'wordmask-workers-')), 'mapped');
 await writeFile(file, new Uint8Array(1 << 12));
 
 const start = (kind: string) => new Worker(script, { workerData: { kind, file }, env: { ...process.env } });
-const message = (worker: Worker) => new Promise<unknown>((resolve, reject) => worker.once('message', resolve).once('error', reject));
+const message = (worker: Worker) =>
+  new Promise<unknown>((resolve, reject) => worker.once('message', resolve).once('error', reject));
 const exit = (worker: Worker) => new Promise<number>((resolve) => worker.once('exit', resolve));
 
 function answer(): Promise<number> {
   return scope(async () => {
-    const a = Tensor.from(Float32Array.from({ length: 128 * 128 }, (_, i) => Math.sin(i)), [128, 128]);
+    const a = Tensor.from(
+      Float32Array.from({ length: 128 * 128 }, (_, i) => Math.sin(i)),
+      [128, 128],
+    );
     let x = a;
     for (let i = 0; i < 10; i++) x = softmax(matmul(x, a));
     return mean(square(x)).item();
@@ -83,5 +87,9 @@ t.test('the process ends at once with work in flight', async (t) => {
   // 400 products of 1024 x 1024 take ten seconds and more: they are skipped.
   const ms = await end('setTimeout(() => process.exit(0), 20);');
   t.comment(`process.exit(): ${Math.round(ms)} ms`);
-  await t.rejects(end('setTimeout(() => { throw new Error("mine"); }, 20);'), { code: 1, signal: null, stderr: /Error: mine/ });
+  await t.rejects(end('setTimeout(() => { throw new Error("mine"); }, 20);'), {
+    code: 1,
+    signal: null,
+    stderr: /Error: mine/,
+  });
 });

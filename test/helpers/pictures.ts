@@ -7,7 +7,8 @@ export function waves(width: number, height: number, seed = 1): RawImage {
   const data = new Uint8Array(width * height * 3);
   for (let y = 0, i = 0; y < height; y++) {
     for (let x = 0; x < width; x++) {
-      for (let c = 0; c < 3; c++) data[i++] = 127 + 127 * Math.sin((x * (seed + c)) / 9 + (y * (3 - c + seed)) / 13 + ((x * y) % 17) / 5);
+      for (let c = 0; c < 3; c++)
+        data[i++] = 127 + 127 * Math.sin((x * (seed + c)) / 9 + (y * (3 - c + seed)) / 13 + ((x * y) % 17) / 5);
     }
   }
   return { data, width, height, channels: 3 };
@@ -20,19 +21,25 @@ export function bytesOf(result: Segmentation): Record<string, Buffer> {
     if (data) bytes[name] = Buffer.from(data.buffer, data.byteOffset, data.byteLength);
   };
   put('labels', result.labels);
-  for (const name of ['score', 'margin', 'entropy', 'topk', 'topkScores', 'probabilities'] as const) put(name, result[name]?.data as ArrayBufferView | undefined);
+  for (const name of ['score', 'margin', 'entropy', 'topk', 'topkScores', 'probabilities'] as const)
+    put(name, result[name]?.data as ArrayBufferView | undefined);
   return bytes;
 }
 
 /** Names of the planes that differ. */
 export function differences(a: Segmentation, b: Segmentation): string[] {
   const [left, right] = [bytesOf(a), bytesOf(b)];
-  return [...new Set([...Object.keys(left), ...Object.keys(right)])].filter((name) => !left[name] || !right[name] || !left[name].equals(right[name]));
+  return [...new Set([...Object.keys(left), ...Object.keys(right)])].filter(
+    (name) => !left[name] || !right[name] || !left[name].equals(right[name]),
+  );
 }
 
 /** Words that are all different. */
 export function words(count: number): string[] {
   const colours = ['red', 'green', 'blue', 'grey', 'pale', 'dark', 'wet', 'dry', 'old', 'new'];
   const things = ['cat', 'dog', 'tree', 'road', 'sky', 'sea', 'wall', 'car', 'hand', 'hat', 'cup', 'door'];
-  return Array.from({ length: count }, (_, i) => `${colours[i % 10]} ${things[Math.floor(i / 10) % 12]}${i >= 120 ? ` ${Math.floor(i / 120)}` : ''}`);
+  return Array.from(
+    { length: count },
+    (_, i) => `${colours[i % 10]} ${things[Math.floor(i / 10) % 12]}${i >= 120 ? ` ${Math.floor(i / 120)}` : ''}`,
+  );
 }

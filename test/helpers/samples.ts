@@ -59,7 +59,10 @@ function toF16(x: number): number {
 
 /** Values as the host array of a dtype. */
 export function toHost(values: Float64Array, dtype: DType): TypedArray {
-  const array = viewAs(dtype, new ArrayBuffer(values.length * { f32: 4, bf16: 2, f16: 2, f64: 8, i32: 4, u8: 1, bool: 1 }[dtype]));
+  const array = viewAs(
+    dtype,
+    new ArrayBuffer(values.length * { f32: 4, bf16: 2, f16: 2, f64: 8, i32: 4, u8: 1, bool: 1 }[dtype]),
+  );
   for (let i = 0; i < values.length; i++) {
     const x = values[i] as number;
     array[i] = dtype === 'bf16' ? toBf16(x) : dtype === 'f16' ? toF16(x) : x;
@@ -73,10 +76,16 @@ export function fromHost(array: TypedArray, dtype: DType): Float64Array {
 }
 
 /** The input of a sample for a float dtype, already rounded to the type it will have on the device. */
-export function makeInput(key: string, input: SampleInput, float: DType): { ref: RefArray; dtype: DType; host: TypedArray } {
+export function makeInput(
+  key: string,
+  input: SampleInput,
+  float: DType,
+): { ref: RefArray; dtype: DType; host: TypedArray } {
   const dtype = input.dtype ?? float;
   const random = seeded(key);
-  const fill = input.fill ?? (dtype === 'u8' ? { integers: [0, 255] as const } : dtype === 'bool' ? { integers: [0, 1] as const } : 'normal');
+  const fill =
+    input.fill ??
+    (dtype === 'u8' ? { integers: [0, 255] as const } : dtype === 'bool' ? { integers: [0, 1] as const } : 'normal');
   const raw = Float64Array.from({ length: numel(input.shape) }, (_, i) => draw(fill, random, i));
   const host = toHost(raw, dtype);
   return { ref: { data: fromHost(host, dtype), shape: input.shape }, dtype, host };

@@ -1,14 +1,30 @@
 /** What a worker of test/engine/workers.test.ts does until it is ended. */
 import { setImmediate as turn } from 'node:timers/promises';
 import { parentPort, workerData } from 'node:worker_threads';
-import { Tensor, backward, fill, hostCall, mapFile, matmul, mean, requireGrad, scope, softmax, square, withSignal } from '#lib/engine/index.js';
+import {
+  backward,
+  fill,
+  hostCall,
+  mapFile,
+  matmul,
+  mean,
+  requireGrad,
+  scope,
+  softmax,
+  square,
+  Tensor,
+  withSignal,
+} from '#lib/engine/index.js';
 
 const { kind, file } = workerData as { kind: string; file: string };
 
 /** One value that depends on arithmetic, for comparison between environments. */
 async function answer(): Promise<number> {
   return scope(async () => {
-    const a = Tensor.from(Float32Array.from({ length: 128 * 128 }, (_, i) => Math.sin(i)), [128, 128]);
+    const a = Tensor.from(
+      Float32Array.from({ length: 128 * 128 }, (_, i) => Math.sin(i)),
+      [128, 128],
+    );
     let x = a;
     for (let i = 0; i < 10; i++) x = softmax(matmul(x, a));
     return mean(square(x)).item();
@@ -29,7 +45,11 @@ async function busy(): Promise<never> {
     forgotten.push(hostCall('distance_transform', [bytes], [256, 256]).catch(() => undefined));
     forgotten.push(withSignal(new AbortController().signal, () => softmax(x).data() as Promise<unknown>));
     const w = requireGrad(fill([64, 64], 0.1));
-    forgotten.push(backward(mean(square(matmul(w, w)))).get(w)?.data());
+    forgotten.push(
+      backward(mean(square(matmul(w, w))))
+        .get(w)
+        ?.data(),
+    );
     if (round % 3 === 0) lent.dispose();
     if (round === 1) parentPort?.postMessage('busy');
     if (forgotten.length > 64) await Promise.allSettled(forgotten.splice(0, 32) as Promise<unknown>[]);

@@ -30,10 +30,16 @@ t.setTimeout(300_000);
 t.test('aborted at 200 random times', needsData, async (t) => {
   const model = await open(`naclip:${folder}`);
   const kinds: [number, number, SegmentOptions][] = [
-    [200, 150, small], [200, 150, { ...small, refine: { name: 'pamr', steps: 3, dilations: [2, 4] }, outputs: ['score', 'topk'] }], [120, 90, { ...small, refine: { name: 'crf', iterations: 3 }, minArea: 20 }],
+    [200, 150, small],
+    [200, 150, { ...small, refine: { name: 'pamr', steps: 3, dilations: [2, 4] }, outputs: ['score', 'topk'] }],
+    [120, 90, { ...small, refine: { name: 'crf', iterations: 3 }, minArea: 20 }],
     [300, 200, { refine: 'none' }],
   ];
-  const big: [number, number, SegmentOptions] = [1600, 1200, { shortSide: 128, crop: 64, stride: 32, refine: { name: 'pamr', steps: 2, dilations: [2] } }];
+  const big: [number, number, SegmentOptions] = [
+    1600,
+    1200,
+    { shortSide: 128, crop: 64, stride: 32, refine: { name: 'pamr', steps: 2, dilations: [2] } },
+  ];
   const pictures = new Map([...kinds, big].map(([w, h]) => [w, waves(w, h)]));
   const reference = await model.segment(waves(50, 40), ['cat', 'dog'], small);
   const lasts: number[] = [];
@@ -51,16 +57,30 @@ t.test('aborted at 200 random times', needsData, async (t) => {
     const controller = new AbortController();
     const reason = { i };
     // New words each time, so that the text tower has work too.
-    const vocab = Vocabulary.from(words(12).map((word) => `${word} ${i}`), { templates: 'clip7' });
+    const vocab = Vocabulary.from(
+      words(12).map((word) => `${word} ${i}`),
+      { templates: 'clip7' },
+    );
     const picture = pictures.get(w) as never;
-    const call = i % 5 === 4
-      ? model.encode(picture, { shortSide: options.shortSide, crop: options.crop, stride: options.stride, signal: controller.signal }).then((features) => features.dispose())
-      : model.segment(picture, vocab, { ...options, signal: controller.signal });
+    const call =
+      i % 5 === 4
+        ? model
+            .encode(picture, {
+              shortSide: options.shortSide,
+              crop: options.crop,
+              stride: options.stride,
+              signal: controller.signal,
+            })
+            .then((features) => features.dispose())
+        : model.segment(picture, vocab, { ...options, signal: controller.signal });
     let rejected = 0;
-    const outcome = call.then(() => 'done', (error) => {
-      rejected = performance.now();
-      return error;
-    });
+    const outcome = call.then(
+      () => 'done',
+      (error) => {
+        rejected = performance.now();
+        return error;
+      },
+    );
     await Promise.race([delay(random() * 1.1 * (lasts[which] as number)), outcome]);
     const aborted = performance.now();
     controller.abort(reason);
@@ -71,7 +91,10 @@ t.test('aborted at 200 random times', needsData, async (t) => {
       worst = Math.max(worst, rejected - aborted);
     }
   }
-  t.ok(worst < guardMs, `rejected within ${worst.toFixed(1)} ms of the abort at worst (${finished} calls were done before)`);
+  t.ok(
+    worst < guardMs,
+    `rejected within ${worst.toFixed(1)} ms of the abort at worst (${finished} calls were done before)`,
+  );
   t.ok(finished < 190, 'aborts hit work');
   t.same(differences(await model.segment(waves(50, 40), ['cat', 'dog'], small), reference), [], 'the next call works');
   // What was aborted ends in the background: wait for it as dispose() does.
@@ -86,7 +109,10 @@ t.test('aborts leave nothing behind', needsData, async (t) => {
   const before = await heldBytes();
   for (let i = 0; i < 30; i++) {
     const signal = AbortSignal.timeout(1 + (i % 12));
-    await model.encode(waves(100, 80), { shortSide: 64, crop: 32, stride: 16, signal }).then((features) => features.dispose(), () => undefined);
+    await model.encode(waves(100, 80), { shortSide: 64, crop: 32, stride: 16, signal }).then(
+      (features) => features.dispose(),
+      () => undefined,
+    );
   }
   for (let i = 0; i < 50 && (await heldBytes()) !== before; i++) await delay(10);
   t.equal(await heldBytes(), before);
@@ -96,11 +122,20 @@ t.test('aborts leave nothing behind', needsData, async (t) => {
 t.test('deadlines', needsData, async (t) => {
   const model = await open(`naclip:${folder}`);
   const started = performance.now();
-  await t.rejects(model.segment(waves(1500, 1000), words(200), { refine: 'pamr', timeoutMs: 30 }), { code: 'E_TIMEOUT', retryable: true, details: { limit: 30 }, message: /segment.*30/ });
+  await t.rejects(model.segment(waves(1500, 1000), words(200), { refine: 'pamr', timeoutMs: 30 }), {
+    code: 'E_TIMEOUT',
+    retryable: true,
+    details: { limit: 30 },
+    message: /segment.*30/,
+  });
   t.ok(performance.now() - started < guardMs + 30);
   await t.rejects(model.encode(waves(1500, 1000), { timeoutMs: 1 }), { code: 'E_TIMEOUT', message: /encode/ });
   t.equal((await model.segment(waves(40, 40), ['cat'], { ...small, timeoutMs: 60_000 })).labels.length, 1600);
-  t.equal((await model.segment(waves(40, 40), ['cat'], { ...small, timeoutMs: 2 ** 31 - 1 })).labels.length, 1600, 'the longest deadline');
+  t.equal(
+    (await model.segment(waves(40, 40), ['cat'], { ...small, timeoutMs: 2 ** 31 - 1 })).labels.length,
+    1600,
+    'the longest deadline',
+  );
   const controller = new AbortController();
   const call = model.segment(waves(1500, 1000), words(50), { timeoutMs: 60_000, signal: controller.signal });
   controller.abort('mine');
@@ -159,7 +194,10 @@ t.test('open', needsData, async (t) => {
   for (const ms of [0, 1, 5, 10, 20, 40, 80]) {
     const controller = new AbortController();
     const call = open(`naclip:${folder}`, { signal: controller.signal });
-    const outcome = call.then((model) => model.dispose(), (error) => error);
+    const outcome = call.then(
+      (model) => model.dispose(),
+      (error) => error,
+    );
     await delay(ms);
     controller.abort('mine');
     const error = await outcome;
@@ -167,11 +205,22 @@ t.test('open', needsData, async (t) => {
   }
   for (let i = 0; i < 50 && (await heldBytes()) !== before; i++) await delay(10);
   t.equal(await heldBytes(), before);
-  await t.rejects(open(folder, { signal: AbortSignal.abort('gone') }).catch((error) => Promise.reject(new Error(error))), { message: 'gone' });
+  await t.rejects(
+    open(folder, { signal: AbortSignal.abort('gone') }).catch((error) => Promise.reject(new Error(error))),
+    { message: 'gone' },
+  );
   for (const [options, code, message] of [
-    [{ dtpye: 'fp32' }, 'E_OPTION', /did you mean 'dtype'/], [{ dtype: 'fp16' }, 'E_OPTION', /fp16/], [{ dtype: 'int8' }, 'E_OPTION', /int8/], [{ device: 'gpu' }, 'E_OPTION', /cpu/], [{ device: 'cuda:0' }, 'E_DEVICE', /cuda/],
-    [{ memory: '12 parsecs' }, 'E_OPTION', /memory/], [{ memory: 1000 }, 'E_MEMORY_PLAN', /67108864/], [{ threads: 0 }, 'E_OPTION', /threads/], [{ deterministic: false }, 'E_OPTION', /deterministic/],
-    [{ system: 'naclipp' }, 'E_MODEL_ID', /naclip/], [null, 'E_USAGE', /options/],
+    [{ dtpye: 'fp32' }, 'E_OPTION', /did you mean 'dtype'/],
+    [{ dtype: 'fp16' }, 'E_OPTION', /fp16/],
+    [{ dtype: 'int8' }, 'E_OPTION', /int8/],
+    [{ device: 'gpu' }, 'E_OPTION', /cpu/],
+    [{ device: 'cuda:0' }, 'E_DEVICE', /cuda/],
+    [{ memory: '12 parsecs' }, 'E_OPTION', /memory/],
+    [{ memory: 1000 }, 'E_MEMORY_PLAN', /67108864/],
+    [{ threads: 0 }, 'E_OPTION', /threads/],
+    [{ deterministic: false }, 'E_OPTION', /deterministic/],
+    [{ system: 'naclipp' }, 'E_MODEL_ID', /naclip/],
+    [null, 'E_USAGE', /options/],
   ] as [never, string, RegExp][]) {
     await t.rejects(open(folder, options), { code, message }, JSON.stringify(options));
   }
@@ -191,14 +240,27 @@ t.test('memory that runs out', needsData, async (t) => {
     const results = [await attempt(200, 150, {}), await attempt(1600, 1100, {}), await attempt(200, 150, { crop: 0, shortSide: 1000 }), await attempt(200, 150, {})];
     console.log(JSON.stringify({ results, live: memory().cpu.liveBytes }));`;
   const run = async (limit: string) => {
-    const { stdout } = await promisify(execFile)(process.execPath, ['--input-type=module', '-e', program], { cwd: root, env: { ...process.env, ...(limit && { WORDMASK_MEMORY_LIMIT: limit }) } });
-    return JSON.parse(stdout).results as { sum?: number; code?: string; message?: string; warnings?: string[]; retryable?: boolean }[];
+    const { stdout } = await promisify(execFile)(process.execPath, ['--input-type=module', '-e', program], {
+      cwd: root,
+      env: { ...process.env, ...(limit && { WORDMASK_MEMORY_LIMIT: limit }) },
+    });
+    return JSON.parse(stdout).results as {
+      sum?: number;
+      code?: string;
+      message?: string;
+      warnings?: string[];
+      retryable?: boolean;
+    }[];
   };
   const free = await run('');
   t.ok(free.every(({ code, warnings }) => code === undefined && warnings?.length === 0));
   const tight = await run(String(30 << 20));
   t.match(tight[0], { sum: free[0]?.sum });
-  t.match(tight[1], { sum: free[1]?.sum, warnings: [/out of memory/] }, 'the same result in smaller pieces, said in the warnings');
+  t.match(
+    tight[1],
+    { sum: free[1]?.sum, warnings: [/out of memory/] },
+    'the same result in smaller pieces, said in the warnings',
+  );
   t.match(tight[2], { code: 'E_OOM', retryable: true, message: /WORDMASK_MEMORY_LIMIT/ });
   t.match(tight[3], { sum: free[0]?.sum }, 'the next call works');
   await sync();

@@ -7,7 +7,11 @@ import { sclip } from '#lib/systems/sclip/index.js';
 
 t.test('layers', (t) => {
   const { check } = naclip;
-  t.same(check({ pamr: { steps: 3 } }, undefined, { pamr: { dilations: [2] } }).pamr, { steps: 3, dilations: [2] }, 'parts of pamr come from the layer that names them');
+  t.same(
+    check({ pamr: { steps: 3 } }, undefined, { pamr: { dilations: [2] } }).pamr,
+    { steps: 3, dilations: [2] },
+    'parts of pamr come from the layer that names them',
+  );
   t.same(check({ pamr: { steps: 3, dilations: [4] } }, { pamrSteps: 5 }).pamr, { steps: 5, dilations: [4] });
   t.same(check({ pamrDilations: [1, 2] }).pamr, { steps: 10, dilations: [1, 2] });
   t.match(check({ arch: 'vanilla' }), { residual: true, ffn: true });
@@ -17,7 +21,8 @@ t.test('layers', (t) => {
 });
 
 t.test('refusals name option and value', (t) => {
-  const wrong = (given: Record<string, unknown>, message: RegExp) => t.throws(() => naclip.check(given), { code: 'E_OPTION', message });
+  const wrong = (given: Record<string, unknown>, message: RegExp) =>
+    t.throws(() => naclip.check(given), { code: 'E_OPTION', message });
   wrong({ sigma: -1 }, /sigma.*-1/);
   wrong({ pamr: null }, /pamr.*null/);
   wrong({ pamr: { step: 3 } }, /pamr/);
@@ -32,7 +37,14 @@ t.test('refusals name option and value', (t) => {
 t.test('whole pictures of SCLIP and ClearCLIP are not padded', (t) => {
   for (const system of [sclip, clearclip]) {
     const whole = planWindows(500, 333, 16, system.check({ crop: 0, shortSide: 300 }));
-    t.same([whole.pad, whole.grid], [[0, 0, 0, 0], [18, 28]], system.info.name);
+    t.same(
+      [whole.pad, whole.grid],
+      [
+        [0, 0, 0, 0],
+        [18, 28],
+      ],
+      system.info.name,
+    );
   }
   const windows = planWindows(500, 333, 16, clearclip.check({ crop: 100, stride: 100 }));
   t.same(windows.pad, [6, 6, 6, 6], 'windows of ClearCLIP are, around their centre');

@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import t, { type Test } from 'tap';
 import { open } from '#lib/pipelines/open.js';
 import { Vocabulary } from '#lib/pipelines/vocabulary.js';
-import { clipTinyFolder, data, loadAll, type Loaded, maxError, needsData } from '../helpers/data.js';
+import { clipTinyFolder, data, type Loaded, loadAll, maxError, needsData } from '../helpers/data.js';
 
 interface Note {
   classes?: string[][];
@@ -14,19 +14,38 @@ const folder = clipTinyFolder;
 
 function optionsOf({ parameters: p }: Note): Record<string, unknown> {
   return {
-    shortSide: p.short_side, crop: p.crop, stride: p.stride, probThreshold: p.prob_threshold, logitScale: p.logit_scale, mean: p.mean, std: p.std,
+    shortSide: p.short_side,
+    crop: p.crop,
+    stride: p.stride,
+    probThreshold: p.prob_threshold,
+    logitScale: p.logit_scale,
+    mean: p.mean,
+    std: p.std,
     ...(p.area_threshold !== undefined && { areaThreshold: p.area_threshold }),
     ...(p.sigma !== undefined && { sigma: p.sigma, arch: p.arch, attention: p.attention }),
   };
 }
 
 function vocabularyOf(note: Note): Vocabulary {
-  return Vocabulary.from((note.classes ?? []).map((prompts, i) => ({ name: `${i} ${prompts[0]}`, prompts })), { templates: 'clip80' });
+  return Vocabulary.from(
+    (note.classes ?? []).map((prompts, i) => ({ name: `${i} ${prompts[0]}`, prompts })),
+    { templates: 'clip80' },
+  );
 }
 
 /** Shapes agree up to leading axes of length 1. */
-function compare(t: Test, name: string, actual: { data: ArrayLike<number>; shape: number[] } | undefined, want: Loaded, tolerance: number): void {
-  t.same(actual?.shape.filter((d) => d !== 1), want.shape.filter((d) => d !== 1), `${name}: shape`);
+function compare(
+  t: Test,
+  name: string,
+  actual: { data: ArrayLike<number>; shape: number[] } | undefined,
+  want: Loaded,
+  tolerance: number,
+): void {
+  t.same(
+    actual?.shape.filter((d) => d !== 1),
+    want.shape.filter((d) => d !== 1),
+    `${name}: shape`,
+  );
   const error = maxError(actual?.data ?? [], want.data);
   t.ok(error <= tolerance, `${name}: error ${error.toExponential(2)} <= ${tolerance}`);
 }
@@ -39,10 +58,17 @@ function compareLabels(t: Test, name: string, actual: ArrayLike<number>, want: A
 
 async function caseOf(path: string) {
   const note = JSON.parse(await readFile(data('systems', path, 'note.json'), 'utf8')) as Note;
-  return { note, expected: await loadAll(data('systems', path, 'expected.safetensors')), image: data('systems', path, 'image.png') };
+  return {
+    note,
+    expected: await loadAll(data('systems', path, 'expected.safetensors')),
+    image: data('systems', path, 'image.png'),
+  };
 }
 
-for (const [system, path] of [['naclip', 'naclip/clip-tiny-slide'], ['sclip', 'sclip/clip-tiny-slide']] as const) {
+for (const [system, path] of [
+  ['naclip', 'naclip/clip-tiny-slide'],
+  ['sclip', 'sclip/clip-tiny-slide'],
+] as const) {
   t.test(path, needsData, async (t) => {
     const { note, expected, image } = await caseOf(path);
     const model = await open(`${system}:${await folder()}`);
@@ -50,7 +76,8 @@ for (const [system, path] of [['naclip', 'naclip/clip-tiny-slide'], ['sclip', 's
     const labelNames = [...expected.keys()].filter((name) => name.startsWith('label_map'));
     const found = await model.trace(image, vocabularyOf(note), [...names, ...labelNames], optionsOf(note));
     for (const name of names) compare(t, name, found[name], expected.get(name) as Loaded, 1e-4);
-    for (const name of labelNames) compareLabels(t, name, found[name]?.data ?? [], (expected.get(name) as Loaded).data, 0);
+    for (const name of labelNames)
+      compareLabels(t, name, found[name]?.data ?? [], (expected.get(name) as Loaded).data, 0);
     await model.dispose();
   });
 }
@@ -60,7 +87,11 @@ for (const path of ['clearclip/clip-tiny-slide', 'maskclip/clip-tiny-slide']) {
     const { note, expected, image } = await caseOf(path);
     const model = await open(`clearclip:${await folder()}`);
     const { main } = note.parameters;
-    const mainOptions = { attention: main?.attention, residual: main?.keep_residual_and_mlp, ffn: main?.keep_residual_and_mlp };
+    const mainOptions = {
+      attention: main?.attention,
+      residual: main?.keep_residual_and_mlp,
+      ffn: main?.keep_residual_and_mlp,
+    };
     const plain = [...expected.keys()].filter((name) => !/^(window_logits_lowres|label_map)\./.test(name));
     const found = await model.trace(image, vocabularyOf(note), plain, { ...optionsOf(note), ...mainOptions });
     for (const name of plain) compare(t, name, found[name], expected.get(name) as Loaded, 1e-4);
@@ -69,7 +100,14 @@ for (const path of ['clearclip/clip-tiny-slide', 'maskclip/clip-tiny-slide']) {
       if (!match) continue;
       const [, value, attention, residual] = match as unknown as [string, string, string, string];
       const keep = residual === 'residual';
-      const got = (await model.trace(image, vocabularyOf(note), [value], { ...optionsOf(note), attention, residual: keep, ffn: keep }))[value];
+      const got = (
+        await model.trace(image, vocabularyOf(note), [value], {
+          ...optionsOf(note),
+          attention,
+          residual: keep,
+          ffn: keep,
+        })
+      )[value];
       if (value === 'label_map') compareLabels(t, name, got?.data ?? [], want.data, 0);
       else compare(t, name, got, want, 1e-4);
     }
@@ -82,14 +120,21 @@ t.test('maskclip/clip-tiny-original', needsData, async (t) => {
   const model = await open(`maskclip:${await folder()}`);
   const features = expected.get('text_features') as Loaded;
   const labels = Array.from({ length: features.shape[0] as number }, (_, i) => `class ${i}`);
-  const variants = note.parameters.variants as Record<string, { key_smoothing_threshold: number; prompt_denoising_threshold: number }>;
+  const variants = note.parameters.variants as Record<
+    string,
+    { key_smoothing_threshold: number; prompt_denoising_threshold: number }
+  >;
   for (const [name, want] of expected) {
     const [value, activation, variant] = name.split('.') as [string, string, string | undefined];
     if (name === 'text_features') continue;
     const settings = variants[variant ?? 'plain'];
     const found = await model.trace(image, Vocabulary.from(labels), [value], {
-      preset: 'maskclip-original', shortSide: note.parameters.short_side, ...(activation && { activation }), textFeatures: features as { data: Float32Array; shape: number[] },
-      keySmoothing: settings?.key_smoothing_threshold, promptDenoising: settings?.prompt_denoising_threshold,
+      preset: 'maskclip-original',
+      shortSide: note.parameters.short_side,
+      ...(activation && { activation }),
+      textFeatures: features as { data: Float32Array; shape: number[] },
+      keySmoothing: settings?.key_smoothing_threshold,
+      promptDenoising: settings?.prompt_denoising_threshold,
     });
     if (value === 'label_map') compareLabels(t, name, found[value]?.data ?? [], want.data, 0);
     else compare(t, name, found[value], want, 1e-4);
@@ -104,8 +149,17 @@ t.test('naclip/clip-tiny-variants', needsData, async (t) => {
     const [value, input, ...rest] = name.split('.') as [string, string, ...string[]];
     if (value === 'input') continue;
     const pixels = expected.get(`input.${input}`) as unknown as { data: Float32Array; shape: number[] };
-    const [arch, attention, ...sigma] = value === 'omega' ? ['reduced', 'naclip', ...rest] : value === 'position_table' ? ['reduced', 'naclip', '5'] : rest;
-    const found = await model.trace(pixels as never, ['x'], [value], { arch, attention, sigma: Number(sigma.join('.')) });
+    const [arch, attention, ...sigma] =
+      value === 'omega'
+        ? ['reduced', 'naclip', ...rest]
+        : value === 'position_table'
+          ? ['reduced', 'naclip', '5']
+          : rest;
+    const found = await model.trace(pixels as never, ['x'], [value], {
+      arch,
+      attention,
+      sigma: Number(sigma.join('.')),
+    });
     compare(t, name, found[value], want, 1e-4);
   }
   await model.dispose();

@@ -1,7 +1,7 @@
 /** config.json of CLIP in the Hugging Face layout (`model_type: clip`), checked field by field. */
 import { z } from 'zod';
-import { WordmaskError, show } from '../../util/errors.js';
 import type { Activation } from '../../nn/linear.js';
+import { show, WordmaskError } from '../../util/errors.js';
 
 export interface TowerConfig {
   readonly width: number;
@@ -58,20 +58,35 @@ const schema = z.object({
 export function parseClipConfig(file: string, json: unknown): ClipConfig {
   const parsed = schema.safeParse(json);
   if (!parsed.success) {
-    const problems = parsed.error.issues.map(({ path, message }) => `${path.join('.') || 'the file'}: ${message}, found ${show(valueAt(json, path))}`);
-    throw new WordmaskError('E_MODEL_FORMAT', `${file}: not a usable CLIP config; ${problems.join('; ')}`, { details: { file, problems } });
+    const problems = parsed.error.issues.map(
+      ({ path, message }) => `${path.join('.') || 'the file'}: ${message}, found ${show(valueAt(json, path))}`,
+    );
+    throw new WordmaskError('E_MODEL_FORMAT', `${file}: not a usable CLIP config; ${problems.join('; ')}`, {
+      details: { file, problems },
+    });
   }
   const { projection_dim } = parsed.data;
   // Exports of 2021 and 2022 say it twice; as in the published reader, the older spelling wins with its defaults filled in.
   const v = parsed.data.vision_config_dict ?? parsed.data.vision_config;
   const t = parsed.data.text_config_dict ?? parsed.data.text_config;
-  for (const [name, tower] of [['vision_config', v], ['text_config', t]] as const) {
+  for (const [name, tower] of [
+    ['vision_config', v],
+    ['text_config', t],
+  ] as const) {
     if (tower.hidden_size % tower.num_attention_heads !== 0) {
-      throw new WordmaskError('E_MODEL_FORMAT', `${file}: ${name}.hidden_size ${show(tower.hidden_size)} is not a multiple of num_attention_heads ${show(tower.num_attention_heads)}`, { details: { file } });
+      throw new WordmaskError(
+        'E_MODEL_FORMAT',
+        `${file}: ${name}.hidden_size ${show(tower.hidden_size)} is not a multiple of num_attention_heads ${show(tower.num_attention_heads)}`,
+        { details: { file } },
+      );
     }
   }
   if (v.image_size < v.patch_size) {
-    throw new WordmaskError('E_MODEL_FORMAT', `${file}: vision_config.image_size ${v.image_size} is smaller than patch_size ${v.patch_size}`, { details: { file } });
+    throw new WordmaskError(
+      'E_MODEL_FORMAT',
+      `${file}: vision_config.image_size ${v.image_size} is smaller than patch_size ${v.patch_size}`,
+      { details: { file } },
+    );
   }
   return {
     embed: projection_dim,
@@ -81,12 +96,20 @@ export function parseClipConfig(file: string, json: unknown): ClipConfig {
 }
 
 function valueAt(json: unknown, path: readonly PropertyKey[]): unknown {
-  return path.reduce<unknown>((value, key) => (typeof value === 'object' && value !== null ? (value as Record<PropertyKey, unknown>)[key] : undefined), json);
+  return path.reduce<unknown>(
+    (value, key) =>
+      typeof value === 'object' && value !== null ? (value as Record<PropertyKey, unknown>)[key] : undefined,
+    json,
+  );
 }
 
 function tower(c: z.infer<typeof visionSchema> | z.infer<typeof textSchema>): TowerConfig {
   return {
-    width: c.hidden_size, layers: c.num_hidden_layers, heads: c.num_attention_heads, ffn: c.intermediate_size,
-    activation: c.hidden_act, eps: c.layer_norm_eps,
+    width: c.hidden_size,
+    layers: c.num_hidden_layers,
+    heads: c.num_attention_heads,
+    ffn: c.intermediate_size,
+    activation: c.hidden_act,
+    eps: c.layer_norm_eps,
   };
 }

@@ -1,5 +1,5 @@
 /** CLIP's vision tower as the encoder of dense systems. */
-import { type Tensor, adopt, retain, scope } from '../../engine/index.js';
+import { adopt, retain, scope, type Tensor } from '../../engine/index.js';
 import type { AttentionKind } from '../../nn/transformer.js';
 import type { ClipModel, PositionRule, Taps, VisionVariant } from './model.js';
 
@@ -16,7 +16,11 @@ export interface DenseVariant {
 
 export function visionVariant(options: DenseVariant): VisionVariant {
   return {
-    attention: options.attention, residual: options.residual, ffn: options.ffn, sigma: options.sigma, positions: options.positions,
+    attention: options.attention,
+    residual: options.residual,
+    ffn: options.ffn,
+    sigma: options.sigma,
+    positions: options.positions,
     activation: options.activation === 'model' ? undefined : options.activation,
     eps: options.layerNormEps > 0 ? options.layerNormEps : undefined,
   };
@@ -28,7 +32,12 @@ export function denseClipEncoder(model: ClipModel) {
     patch: model.config.vision.patch,
     embed: model.config.embed,
     compute: model.compute,
-    encode: (rows: Tensor, grid: readonly [number, number], options: DenseVariant, wantKeys: boolean): { features: Tensor; keys?: Tensor } =>
+    encode: (
+      rows: Tensor,
+      grid: readonly [number, number],
+      options: DenseVariant,
+      wantKeys: boolean,
+    ): { features: Tensor; keys?: Tensor } =>
       scope(() => {
         const variant = visionVariant(options);
         const lastBlock = model.config.vision.layers - 1;

@@ -1,12 +1,12 @@
 /** The CLIP family: config, model, key map, and its raw face. */
-import { Tensor, l2Normalise, noGrad, scope } from '../../engine/index.js';
+import { l2Normalise, noGrad, scope, type Tensor } from '../../engine/index.js';
+import type { Backbone, BackboneInput } from '../../nn/backbone.js';
 import { loadTokenizer } from '../../text/index.js';
 import { openWeights } from '../../weights/index.js';
-import type { Backbone, BackboneInput } from '../../nn/backbone.js';
 import type { ClipConfig } from './config.js';
 import { clipForward, clipNames } from './inspect.js';
 import { type LoadClipOptions, loadClip } from './load.js';
-import { ClipModel } from './model.js';
+import type { ClipModel } from './model.js';
 import { encodeTexts } from './text.js';
 
 export type { Backbone, BackboneInput } from '../../nn/backbone.js';
@@ -17,7 +17,12 @@ export { openDenseClip } from './open.js';
 export { clipPreprocess, preprocess } from './preprocess.js';
 
 /** Opens a folder with config.json and weights for raw use: values by name, gradients (f32). */
-export async function loadClipBackbone(folder: string, config: ClipConfig, weightsFile: string, options: LoadClipOptions): Promise<Backbone> {
+export async function loadClipBackbone(
+  folder: string,
+  config: ClipConfig,
+  weightsFile: string,
+  options: LoadClipOptions,
+): Promise<Backbone> {
   const weights = await openWeights(weightsFile);
   let model: ClipModel;
   try {
@@ -35,12 +40,14 @@ export async function loadClipBackbone(folder: string, config: ClipConfig, weigh
     inspect: async (inputs, names) => {
       const tensors = noGrad(() => scope(() => clipForward(model, inputs, names)));
       const found: Record<string, { data: Float32Array; shape: number[] }> = {};
-      for (const [name, tensor] of Object.entries(tensors)) found[name] = (await tensor.toArray()) as { data: Float32Array; shape: number[] };
+      for (const [name, tensor] of Object.entries(tensors))
+        found[name] = (await tensor.toArray()) as { data: Float32Array; shape: number[] };
       for (const tensor of Object.values(tensors)) tensor.dispose();
       return found;
     },
     encodeImage: async (pixels: BackboneInput) => {
-      const result = noGrad(() => scope(() => clipForward(model, { pixel_values: pixels }, ['image_embeds']))).image_embeds as Tensor;
+      const result = noGrad(() => scope(() => clipForward(model, { pixel_values: pixels }, ['image_embeds'])))
+        .image_embeds as Tensor;
       const host = await result.toArray();
       result.dispose();
       return host;

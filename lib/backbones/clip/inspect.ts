@@ -1,23 +1,35 @@
 /** Named values of both CLIP towers, as tensors on the tape. */
-import { Tensor, adopt, dtypeOfArray, exp, gather, l2Normalise, matmul, mul, retain } from '../../engine/index.js';
-import { WordmaskError, show } from '../../util/errors.js';
-import { nearest } from '../../util/nearest.js';
+import { adopt, dtypeOfArray, exp, gather, l2Normalise, matmul, mul, retain, Tensor } from '../../engine/index.js';
 import type { BackboneInput } from '../../nn/backbone.js';
+import { show, WordmaskError } from '../../util/errors.js';
+import { nearest } from '../../util/nearest.js';
 import type { ClipModel } from './model.js';
 
 type Inputs = Readonly<Record<string, BackboneInput>>;
 
 /** Spellings of reference outputs. */
-const aliases: Record<string, string> = { image_embeds_normalised: 'image_embeds', text_embeds_normalised: 'text_embeds' };
+const aliases: Record<string, string> = {
+  image_embeds_normalised: 'image_embeds',
+  text_embeds_normalised: 'text_embeds',
+};
 
 const plainNames = [
-  'vision.last_hidden', 'vision.pooled', 'vision.projected_patches', 'text.last_hidden', 'text.pooled', 'image_embeds', 'text_embeds',
-  'logits_per_image', 'logits_per_text',
+  'vision.last_hidden',
+  'vision.pooled',
+  'vision.projected_patches',
+  'text.last_hidden',
+  'text.pooled',
+  'image_embeds',
+  'text_embeds',
+  'logits_per_image',
+  'logits_per_text',
 ];
 
 export function clipNames(model: ClipModel): string[] {
-  const layers = (tower: string, count: number) =>
-    [...Array.from({ length: count + 1 }, (_, i) => `${tower}.hidden.${i}`), ...Array.from({ length: count }, (_, i) => `${tower}.attention.${i}`)];
+  const layers = (tower: string, count: number) => [
+    ...Array.from({ length: count + 1 }, (_, i) => `${tower}.hidden.${i}`),
+    ...Array.from({ length: count }, (_, i) => `${tower}.attention.${i}`),
+  ];
   return [...plainNames, ...layers('vision', model.config.vision.layers), ...layers('text', model.config.text.layers)];
 }
 
@@ -28,7 +40,11 @@ export function clipForward(model: ClipModel, inputs: Inputs, names: readonly st
     const resolved = aliases[name] ?? name.replace(/^vision_large\./, 'vision.');
     if (known.has(resolved)) return resolved;
     const guess = nearest(resolved, known);
-    throw new WordmaskError('E_OPTION', `inspect: unknown value ${show(name)}${guess ? `, did you mean '${guess}'?` : ''} (see \`names\`)`, { details: { name } });
+    throw new WordmaskError(
+      'E_OPTION',
+      `inspect: unknown value ${show(name)}${guess ? `, did you mean '${guess}'?` : ''} (see \`names\`)`,
+      { details: { name } },
+    );
   });
   const values = new Map<string, Tensor>();
   const wanted = new Set(canonical);
@@ -39,7 +55,9 @@ export function clipForward(model: ClipModel, inputs: Inputs, names: readonly st
   if (joint) {
     const scale = model.parameters.get('logit_scale');
     if (!scale) throw new WordmaskError('E_WEIGHTS', "the weights hold no 'logit_scale', which logits need");
-    const cosines = matmul(values.get('image_embeds') as Tensor, values.get('text_embeds') as Tensor, { transposeB: true });
+    const cosines = matmul(values.get('image_embeds') as Tensor, values.get('text_embeds') as Tensor, {
+      transposeB: true,
+    });
     const logits = mul(cosines, exp(scale.reshape(1, 1))); // [images, texts]
     values.set('logits_per_image', logits);
     values.set('logits_per_text', logits.permute(1, 0));
@@ -56,9 +74,18 @@ function taps(tower: string, wanted: ReadonlySet<string>, values: Map<string, Te
   };
 }
 
-function visionValues(model: ClipModel, inputs: Inputs, wanted: ReadonlySet<string>, values: Map<string, Tensor>): void {
+function visionValues(
+  model: ClipModel,
+  inputs: Inputs,
+  wanted: ReadonlySet<string>,
+  values: Map<string, Tensor>,
+): void {
   const pixels = input(inputs, 'pixel_values');
-  if (pixels.rank !== 4 || pixels.shape[1] !== 3) throw new WordmaskError('E_USAGE', `inspect: pixel_values must have shape [B, 3, H, W], got [${pixels.shape.join(', ')}]`);
+  if (pixels.rank !== 4 || pixels.shape[1] !== 3)
+    throw new WordmaskError(
+      'E_USAGE',
+      `inspect: pixel_values must have shape [B, 3, H, W], got [${pixels.shape.join(', ')}]`,
+    );
   const { rows, grid } = model.patchRows(pixels);
   const last = model.visionBlocks(model.embedPatches(rows, grid), grid, {}, taps('vision', wanted, values));
   values.set('vision.last_hidden', last);
@@ -72,13 +99,19 @@ function textValues(model: ClipModel, inputs: Inputs, wanted: ReadonlySet<string
   const ids = input(inputs, 'input_ids');
   const [batch = 0, length = 0] = ids.shape;
   if (ids.rank !== 2 || length > model.config.text.positions) {
-    throw new WordmaskError('E_USAGE', `inspect: input_ids must have shape [B, L] with L up to ${model.config.text.positions}, got [${ids.shape.join(', ')}]`);
+    throw new WordmaskError(
+      'E_USAGE',
+      `inspect: input_ids must have shape [B, L] with L up to ${model.config.text.positions}, got [${ids.shape.join(', ')}]`,
+    );
   }
   const host = ids.dataSync() as Int32Array;
   const lengths = inputs.attention_mask ? keyLengths(input(inputs, 'attention_mask'), batch, length) : undefined;
   const last = model.encodeTextTokens(ids, { keyLengths: lengths, taps: taps('text', wanted, values) });
   values.set('text.last_hidden', last);
-  const ends = Int32Array.from({ length: batch }, (_, i) => i * length + model.endPosition(host.subarray(i * length, (i + 1) * length)));
+  const ends = Int32Array.from(
+    { length: batch },
+    (_, i) => i * length + model.endPosition(host.subarray(i * length, (i + 1) * length)),
+  );
   const pooled = gather(last.reshape(batch * length, -1), Tensor.from(ends)); // [B, D]
   values.set('text.pooled', pooled);
   values.set('text_embeds', l2Normalise(model.projectText(pooled)));
@@ -92,7 +125,10 @@ function keyLengths(mask: Tensor, batch: number, length: number): Tensor {
     const count = row.findIndex((x) => x === 0);
     const valid = count < 0 ? length : count;
     if (valid === 0 || row.subarray(valid).some((x) => x !== 0)) {
-      throw new WordmaskError('E_USAGE', `inspect: attention_mask row ${i} must be ones followed by zeros (padding behind the text)`);
+      throw new WordmaskError(
+        'E_USAGE',
+        `inspect: attention_mask row ${i} must be ones followed by zeros (padding behind the text)`,
+      );
     }
     return valid;
   });
@@ -101,10 +137,12 @@ function keyLengths(mask: Tensor, batch: number, length: number): Tensor {
 
 function input(inputs: Inputs, name: string): Tensor {
   const value = inputs[name];
-  if (value === undefined) throw new WordmaskError('E_USAGE', `inspect: the input '${name}' is needed for the values asked for`);
+  if (value === undefined)
+    throw new WordmaskError('E_USAGE', `inspect: the input '${name}' is needed for the values asked for`);
   if (value instanceof Tensor) return value;
   const data = value.data as ArrayLike<number | bigint> & { constructor: { name: string } };
   // Ids and masks may come as 64-bit or unsigned integers; they are small.
-  if (name !== 'pixel_values') return Tensor.from(Int32Array.from(data as ArrayLike<number>, Number), value.shape, 'i32');
+  if (name !== 'pixel_values')
+    return Tensor.from(Int32Array.from(data as ArrayLike<number>, Number), value.shape, 'i32');
   return Tensor.from(value.data, value.shape, dtypeOfArray(value.data));
 }

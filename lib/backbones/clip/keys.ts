@@ -30,7 +30,8 @@ export function clipTensors(config: ClipConfig): Map<string, readonly number[]> 
 function addTower(wanted: Map<string, readonly number[]>, prefix: string, tower: TowerConfig): void {
   for (let i = 0; i < tower.layers; i++) {
     const at = `${prefix}.encoder.layers.${i}`;
-    for (const norm of ['layer_norm1', 'layer_norm2']) for (const part of ['weight', 'bias']) wanted.set(`${at}.${norm}.${part}`, [tower.width]);
+    for (const norm of ['layer_norm1', 'layer_norm2'])
+      for (const part of ['weight', 'bias']) wanted.set(`${at}.${norm}.${part}`, [tower.width]);
     for (const name of ['q_proj', 'k_proj', 'v_proj', 'out_proj']) {
       wanted.set(`${at}.self_attn.${name}.weight`, [tower.width, tower.width]);
       wanted.set(`${at}.self_attn.${name}.bias`, [tower.width]);
@@ -46,8 +47,14 @@ function addTower(wanted: Map<string, readonly number[]>, prefix: string, tower:
 export const clipIgnored: readonly string[] = ['**.position_ids', 'input_resolution', 'context_length', 'vocab_size'];
 
 const block = (from: string, to: string): KeyRule[] => [
-  { from: `${from}.resblocks.*.attn.in_proj_weight`, to: ['q', 'k', 'v'].map((x) => `${to}.encoder.layers.*.self_attn.${x}_proj.weight`) },
-  { from: `${from}.resblocks.*.attn.in_proj_bias`, to: ['q', 'k', 'v'].map((x) => `${to}.encoder.layers.*.self_attn.${x}_proj.bias`) },
+  {
+    from: `${from}.resblocks.*.attn.in_proj_weight`,
+    to: ['q', 'k', 'v'].map((x) => `${to}.encoder.layers.*.self_attn.${x}_proj.weight`),
+  },
+  {
+    from: `${from}.resblocks.*.attn.in_proj_bias`,
+    to: ['q', 'k', 'v'].map((x) => `${to}.encoder.layers.*.self_attn.${x}_proj.bias`),
+  },
   { from: `${from}.resblocks.*.attn.out_proj.*`, to: `${to}.encoder.layers.*.self_attn.out_proj.*` },
   { from: `${from}.resblocks.*.ln_1.*`, to: `${to}.encoder.layers.*.layer_norm1.*` },
   { from: `${from}.resblocks.*.ln_2.*`, to: `${to}.encoder.layers.*.layer_norm2.*` },

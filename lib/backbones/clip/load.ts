@@ -1,8 +1,8 @@
 /** Builds a ClipModel from weights: trainable with the file's tensors, or packed for inference. */
-import { type Tensor, concat, requireGrad } from '../../engine/index.js';
-import { type Compute, type Linear, denseLinear, packedLinear } from '../../nn/linear.js';
+import { concat, requireGrad, type Tensor } from '../../engine/index.js';
+import { type Compute, denseLinear, type Linear, packedLinear } from '../../nn/linear.js';
 import type { BlockWeights } from '../../nn/transformer.js';
-import { type WeightSet, assertCoverage, checkFinite, coverage, loadTensors, mapKeys } from '../../weights/index.js';
+import { assertCoverage, checkFinite, coverage, loadTensors, mapKeys, type WeightSet } from '../../weights/index.js';
 import type { ClipConfig } from './config.js';
 import { clipIgnored, clipRules, clipTensors } from './keys.js';
 import { ClipModel } from './model.js';
@@ -40,12 +40,18 @@ export function buildClip(config: ClipConfig, tensors: Map<string, Tensor>, opti
     blocks: builder.blocks('vision_model', config.vision.layers, true),
     projection: builder.map('visual_projection'),
   };
-  const text = { blocks: builder.blocks('text_model', config.text.layers, false), projection: builder.map('text_projection') };
+  const text = {
+    blocks: builder.blocks('text_model', config.text.layers, false),
+    projection: builder.map('text_projection'),
+  };
   return new ClipModel(config, options.compute, tensors, vision, text);
 }
 
 class Builder {
-  constructor(private readonly tensors: Map<string, Tensor>, private readonly options: LoadClipOptions) {
+  constructor(
+    private readonly tensors: Map<string, Tensor>,
+    private readonly options: LoadClipOptions,
+  ) {
     if (options.trainable) for (const tensor of tensors.values()) requireGrad(tensor);
   }
 
@@ -68,25 +74,42 @@ class Builder {
   }
 
   blocks(prefix: string, layers: number, variants: boolean): BlockWeights[] {
-    return Array.from({ length: layers }, (_, i) => this.block(`${prefix}.encoder.layers.${i}`, variants && i === layers - 1));
+    return Array.from({ length: layers }, (_, i) =>
+      this.block(`${prefix}.encoder.layers.${i}`, variants && i === layers - 1),
+    );
   }
 
   /** Query, key and value share one map, except where a variant may need them one by one. */
   private block(at: string, separate: boolean): BlockWeights {
     const norm = (name: string) => ({ gain: this.get(`${at}.${name}.weight`), bias: this.get(`${at}.${name}.bias`) });
-    const attention = separate || this.options.trainable
-      ? { q: this.map(`${at}.self_attn.q_proj`), k: this.map(`${at}.self_attn.k_proj`), v: this.map(`${at}.self_attn.v_proj`) }
-      : { qkv: this.joined(`${at}.self_attn`) };
+    const attention =
+      separate || this.options.trainable
+        ? {
+            q: this.map(`${at}.self_attn.q_proj`),
+            k: this.map(`${at}.self_attn.k_proj`),
+            v: this.map(`${at}.self_attn.v_proj`),
+          }
+        : { qkv: this.joined(`${at}.self_attn`) };
     return {
-      ...attention, norm1: norm('layer_norm1'), norm2: norm('layer_norm2'), out: this.map(`${at}.self_attn.out_proj`),
-      fc1: this.map(`${at}.mlp.fc1`), fc2: this.map(`${at}.mlp.fc2`),
+      ...attention,
+      norm1: norm('layer_norm1'),
+      norm2: norm('layer_norm2'),
+      out: this.map(`${at}.self_attn.out_proj`),
+      fc1: this.map(`${at}.mlp.fc1`),
+      fc2: this.map(`${at}.mlp.fc2`),
     };
   }
 
   private joined(at: string): Linear {
     const names = ['q_proj', 'k_proj', 'v_proj'].map((name) => `${at}.${name}`);
-    const weight = concat(names.map((name) => this.get(`${name}.weight`)), 0); // [3D, D]
-    const bias = concat(names.map((name) => this.get(`${name}.bias`)), 0); // [3D]
+    const weight = concat(
+      names.map((name) => this.get(`${name}.weight`)),
+      0,
+    ); // [3D, D]
+    const bias = concat(
+      names.map((name) => this.get(`${name}.bias`)),
+      0,
+    ); // [3D]
     const layer = packedLinear(weight, bias, this.options.compute);
     weight.dispose();
     for (const name of names) {

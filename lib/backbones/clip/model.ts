@@ -3,7 +3,18 @@
  * Follows the published code as Hugging Face restates it. Differences: none in the default configuration; the last
  * vision block takes the attention variants of dense-CLIP methods as parameters.
  */
-import { type Tensor, add, classTokenEmbed, concat, gather, layerNorm, patchify, resize, retain, scope } from '../../engine/index.js';
+import {
+  add,
+  classTokenEmbed,
+  concat,
+  gather,
+  layerNorm,
+  patchify,
+  resize,
+  retain,
+  scope,
+  type Tensor,
+} from '../../engine/index.js';
 import type { Activation, Compute, Linear } from '../../nn/linear.js';
 import { type AttentionKind, type BlockWeights, type Norm, transformerBlock } from '../../nn/transformer.js';
 import type { ClipConfig, TowerConfig } from './config.js';
@@ -81,7 +92,11 @@ export class ClipModel {
   embedPatches(rows: Tensor, grid: readonly [number, number], variant: VisionVariant = {}): Tensor {
     return scope(() => {
       const patches = this.vision.patch.forward(rows, { out: 'f32' }); // [N, P, D]
-      const tokens = classTokenEmbed(patches, this.parameter('vision_model.embeddings.class_embedding'), this.positionTable(grid[0], grid[1], variant.positions ?? 'exact')); // [N, 1+P, D]
+      const tokens = classTokenEmbed(
+        patches,
+        this.parameter('vision_model.embeddings.class_embedding'),
+        this.positionTable(grid[0], grid[1], variant.positions ?? 'exact'),
+      ); // [N, 1+P, D]
       const norm = this.norm('vision_model.pre_layrnorm');
       return layerNorm(tokens, norm.gain, norm.bias, variant.eps ?? this.config.vision.eps);
     });
@@ -90,7 +105,10 @@ export class ClipModel {
   /** Pixels [B, 3, H, W], normalised -> patch rows [B, h*w, 3*p*p]; a remainder of a patch is dropped. */
   patchRows(pixels: Tensor): { rows: Tensor; grid: [number, number] } {
     const { patch } = this.config.vision;
-    const grid: [number, number] = [Math.floor((pixels.shape[2] as number) / patch), Math.floor((pixels.shape[3] as number) / patch)];
+    const grid: [number, number] = [
+      Math.floor((pixels.shape[2] as number) / patch),
+      Math.floor((pixels.shape[3] as number) / patch),
+    ];
     return { rows: patchify(pixels, patch), grid };
   }
 
@@ -123,7 +141,9 @@ export class ClipModel {
   keyTokens(hidden: Tensor, variant: VisionVariant = {}): Tensor {
     const last = this.vision.blocks.at(-1) as BlockWeights;
     return scope(() => {
-      const normed = layerNorm(hidden, last.norm1.gain, last.norm1.bias, variant.eps ?? this.config.vision.eps, { bf16Out: this.compute === 'bf16' });
+      const normed = layerNorm(hidden, last.norm1.gain, last.norm1.bias, variant.eps ?? this.config.vision.eps, {
+        bf16Out: this.compute === 'bf16',
+      });
       const width = this.config.vision.width;
       const keys = last.k ? last.k.forward(normed) : (last.qkv as Linear).forward(normed).slice(2, width, 2 * width);
       return last.out.forward(keys.contiguous(), { out: 'f32' }).slice(1, 1);
@@ -137,7 +157,10 @@ export class ClipModel {
       const length = ids.shape[1] as number;
       const words = gather(this.parameter('text_model.embeddings.token_embedding.weight'), ids); // [B, L, D]
       const x = add(words, this.parameter('text_model.embeddings.position_embedding.weight').slice(0, 0, length));
-      const hidden = runBlocks(x, this.text.blocks, text, this.compute, {}, [0, 0], options.taps ?? {}, { causal: true, keyLengths: options.keyLengths });
+      const hidden = runBlocks(x, this.text.blocks, text, this.compute, {}, [0, 0], options.taps ?? {}, {
+        causal: true,
+        keyLengths: options.keyLengths,
+      });
       const norm = this.norm('text_model.final_layer_norm');
       return layerNorm(hidden, norm.gain, norm.bias, text.eps);
     });
@@ -170,8 +193,14 @@ export class ClipModel {
 }
 
 function runBlocks(
-  input: Tensor, blocks: readonly BlockWeights[], tower: TowerConfig, compute: Compute, variant: VisionVariant, grid: readonly [number, number],
-  taps: Taps, text: { causal?: boolean; keyLengths?: Tensor },
+  input: Tensor,
+  blocks: readonly BlockWeights[],
+  tower: TowerConfig,
+  compute: Compute,
+  variant: VisionVariant,
+  grid: readonly [number, number],
+  taps: Taps,
+  text: { causal?: boolean; keyLengths?: Tensor },
 ): Tensor {
   return scope(() => {
     let x = input;
@@ -179,8 +208,14 @@ function runBlocks(
     blocks.forEach((weights, i) => {
       const last = i === blocks.length - 1;
       const next = transformerBlock(x, weights, {
-        heads: tower.heads, activation: variant.activation ?? tower.activation, eps: variant.eps ?? tower.eps, compute, ...text,
-        ...(last ? { attention: variant.attention, residual: variant.residual, ffn: variant.ffn, sigma: variant.sigma, grid } : {}),
+        heads: tower.heads,
+        activation: variant.activation ?? tower.activation,
+        eps: variant.eps ?? tower.eps,
+        compute,
+        ...text,
+        ...(last
+          ? { attention: variant.attention, residual: variant.residual, ffn: variant.ffn, sigma: variant.sigma, grid }
+          : {}),
         onAttention: taps.attention && ((map) => taps.attention?.(i, map)),
       });
       if (x !== input && !x.requiresGrad && !taps.hidden) x.dispose();

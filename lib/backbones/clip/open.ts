@@ -21,11 +21,18 @@ export interface ClipFiles {
 }
 
 /** @throws E_MODEL_FORMAT, E_TOKENIZER, E_WEIGHTS, E_WEIGHTS_VALUE */
-export async function openDenseClip(files: ClipFiles, options: { compute: 'f32' | 'bf16'; checkWeights: boolean; signal?: AbortSignal }) {
+export async function openDenseClip(
+  files: ClipFiles,
+  options: { compute: 'f32' | 'bf16'; checkWeights: boolean; signal?: AbortSignal },
+) {
   const config = parseClipConfig(files.configFile, files.config);
   const tokenizer = await loadTokenizer(files.tokenizer, { signal: options.signal });
   if (tokenizer.vocabSize > config.text.vocabulary) {
-    throw new WordmaskError('E_TOKENIZER', `${files.tokenizer}: the tokenizer has ${tokenizer.vocabSize} ids, the text tower only ${config.text.vocabulary}`, { details: { folder: files.tokenizer } });
+    throw new WordmaskError(
+      'E_TOKENIZER',
+      `${files.tokenizer}: the tokenizer has ${tokenizer.vocabSize} ids, the text tower only ${config.text.vocabulary}`,
+      { details: { folder: files.tokenizer } },
+    );
   }
   const weights = await openWeights(files.weights, { signal: options.signal });
   let model: ClipModel | undefined;
@@ -46,14 +53,17 @@ export async function openDenseClip(files: ClipFiles, options: { compute: 'f32' 
 
 function denseClip(config: ClipConfig, model: ClipModel, tokenizer: Tokenizer, hash: string, parametersBytes: number) {
   return {
-    encoder: denseClipEncoder(model), embed: config.embed,
+    encoder: denseClipEncoder(model),
+    embed: config.embed,
     /** SHA-256 over the weights files. */
     hash,
     sizes: { patch: config.vision.patch, embed: config.embed, parametersBytes, width: config.vision.width },
     /** Texts -> features [T, E], not normalised; one warning for each text that was cut. */
-    encodeText: (texts: readonly string[], warnings: string[]): Tensor => encodeTexts(model, tokenizer, texts, warnings),
+    encodeText: (texts: readonly string[], warnings: string[]): Tensor =>
+      encodeTexts(model, tokenizer, texts, warnings),
     probeNames: probeNames as readonly string[],
-    probe: (pixels: Tensor, variant: DenseVariant, name: string): Tensor => probeClip(model, pixels, variant, name as (typeof probeNames)[number]),
+    probe: (pixels: Tensor, variant: DenseVariant, name: string): Tensor =>
+      probeClip(model, pixels, variant, name as (typeof probeNames)[number]),
     dispose: () => model.dispose(),
   };
 }

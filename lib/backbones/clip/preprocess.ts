@@ -15,8 +15,13 @@ export function clipPreprocess(image: Tensor, size: number): Tensor {
     const [h, w] = resizedSize(image.shape[0] as number, image.shape[1] as number, size);
     const resized = resize(image, { width: w, height: h, mode: 'pil_bicubic' }); // [h, w, 3]
     const [top, left] = [halfToEven((h - size) / 2), halfToEven((w - size) / 2)];
-    const crop = resized.slice(0, top, top + size).slice(1, left, left + size).contiguous(); // [n, n, 3]
-    return normaliseImage(crop, Tensor.from(Float32Array.from(clipMean)), Tensor.from(Float32Array.from(clipStd)), { unit: true }).reshape(1, 3, size, size);
+    const crop = resized
+      .slice(0, top, top + size)
+      .slice(1, left, left + size)
+      .contiguous(); // [n, n, 3]
+    return normaliseImage(crop, Tensor.from(Float32Array.from(clipMean)), Tensor.from(Float32Array.from(clipStd)), {
+      unit: true,
+    }).reshape(1, 3, size, size);
   });
 }
 
@@ -44,14 +49,24 @@ export async function preprocess(
   options: DecodeOptions = {},
 ): Promise<HostArray & { data: Float32Array; shape: number[] }> {
   if (!Number.isInteger(size) || size < 1 || size > maxSize) {
-    throw new WordmaskError('E_OPTION', `preprocess: size must be a whole number from 1 to ${maxSize}, got ${show(size)}`, { details: { option: 'size' } });
+    throw new WordmaskError(
+      'E_OPTION',
+      `preprocess: size must be a whole number from 1 to ${maxSize}, got ${show(size)}`,
+      { details: { option: 'size' } },
+    );
   }
   const { data, width, height } = await decodeImage(image, options);
   const [h, w] = resizedSize(height, width, size);
   if (h * w > maxResizedPixels) {
-    throw new WordmaskError('E_IMAGE_SIZE', `a picture of ${width} x ${height} pixels would become ${w} x ${h} before the centre crop, the limit is ${maxResizedPixels} pixels: crop it first`, { details: { value: h * w, limit: maxResizedPixels } });
+    throw new WordmaskError(
+      'E_IMAGE_SIZE',
+      `a picture of ${width} x ${height} pixels would become ${w} x ${h} before the centre crop, the limit is ${maxResizedPixels} pixels: crop it first`,
+      { details: { value: h * w, limit: maxResizedPixels } },
+    );
   }
-  const pixels = await noGrad(() => scope(() => clipPreprocess(Tensor.from(data, [height, width, 3], 'u8'), size).toArray()));
+  const pixels = await noGrad(() =>
+    scope(() => clipPreprocess(Tensor.from(data, [height, width, 3], 'u8'), size).toArray()),
+  );
   return pixels as { data: Float32Array; shape: number[] };
 }
 

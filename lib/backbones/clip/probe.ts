@@ -1,5 +1,5 @@
 /** Values inside the vision tower under a dense variant, by the names of the systems' reference cases. */
-import { Tensor, adopt, omega, retain, scope } from '../../engine/index.js';
+import { adopt, omega, retain, scope, Tensor } from '../../engine/index.js';
 import { type DenseVariant, visionVariant } from './dense.js';
 import type { ClipModel } from './model.js';
 
@@ -11,7 +11,12 @@ export const probeNames = ['position_table', 'tokens', 'attention', 'omega', 'va
  * `omega` [L, L]; `value_features` [D, h, w] after the final norm; `key_tokens` [hw, D].
  * @param pixels normalised input [1, 3, H, W]
  */
-export function probeClip(model: ClipModel, pixels: Tensor, options: DenseVariant, name: (typeof probeNames)[number]): Tensor {
+export function probeClip(
+  model: ClipModel,
+  pixels: Tensor,
+  options: DenseVariant,
+  name: (typeof probeNames)[number],
+): Tensor {
   return scope(() => {
     const variant = visionVariant(options);
     const { rows, grid } = model.patchRows(pixels);

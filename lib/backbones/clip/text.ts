@@ -1,5 +1,5 @@
 /** Texts to features. */
-import { Tensor, concat, gather, scope } from '../../engine/index.js';
+import { concat, gather, scope, Tensor } from '../../engine/index.js';
 import type { Tokenizer } from '../../text/index.js';
 import type { ClipModel } from './model.js';
 
@@ -10,7 +10,12 @@ const batchRows = 64;
  * Texts -> projected features [T, E], not normalised. Padding behind the end token cannot reach it (attention is causal),
  * so each batch is only as long as its longest text; texts of equal length share a batch.
  */
-export function encodeTexts(model: ClipModel, tokenizer: Tokenizer, texts: readonly string[], warnings: string[] = []): Tensor {
+export function encodeTexts(
+  model: ClipModel,
+  tokenizer: Tokenizer,
+  texts: readonly string[],
+  warnings: string[] = [],
+): Tensor {
   const encoded = tokenizer.encodeBatch([...texts], { maxLength: model.config.text.positions });
   warnings.push(...encoded.warnings);
   return encodeIds(model, encoded.ids);
@@ -18,11 +23,18 @@ export function encodeTexts(model: ClipModel, tokenizer: Tokenizer, texts: reado
 
 /** The same from token ids. Results do not depend on what else is in a batch. */
 function encodeIds(model: ClipModel, ids: readonly (readonly number[])[]): Tensor {
-  const order = ids.map((_, i) => i).sort((a, b) => (ids[a] as readonly number[]).length - (ids[b] as readonly number[]).length || a - b);
+  const order = ids
+    .map((_, i) => i)
+    .sort((a, b) => (ids[a] as readonly number[]).length - (ids[b] as readonly number[]).length || a - b);
   return scope(() => {
     const parts: Tensor[] = [];
     for (let begin = 0; begin < order.length; begin += batchRows) {
-      parts.push(encodeBatch(model, order.slice(begin, begin + batchRows).map((i) => ids[i] as readonly number[])));
+      parts.push(
+        encodeBatch(
+          model,
+          order.slice(begin, begin + batchRows).map((i) => ids[i] as readonly number[]),
+        ),
+      );
     }
     const sorted = parts.length === 1 ? (parts[0] as Tensor) : concat(parts, 0); // [T, E] in order of length
     const back = new Int32Array(order.length);

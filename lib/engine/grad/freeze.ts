@@ -14,10 +14,17 @@ export interface HasParameters {
  * @throws E_OPTION for a pattern that matches nothing
  */
 export function freeze(model: HasParameters, patterns: readonly string[]): void {
-  const rules = patterns.map((pattern) => ({ pattern, free: pattern.startsWith('!'), test: toRegExp(pattern.replace(/^!/, '')) }));
+  const rules = patterns.map((pattern) => ({
+    pattern,
+    free: pattern.startsWith('!'),
+    test: toRegExp(pattern.replace(/^!/, '')),
+  }));
   for (const { pattern, test } of rules) {
     if (![...model.parameters.keys()].some((path) => test.test(path))) {
-      throw new WordmaskError('E_OPTION', `freeze: pattern '${pattern}' matches no parameter (for example ${[...model.parameters.keys()].slice(0, 3).join(', ')})`);
+      throw new WordmaskError(
+        'E_OPTION',
+        `freeze: pattern '${pattern}' matches no parameter (for example ${[...model.parameters.keys()].slice(0, 3).join(', ')})`,
+      );
     }
   }
   for (const [path, parameter] of model.parameters) {
@@ -29,7 +36,12 @@ export function freeze(model: HasParameters, patterns: readonly string[]): void 
 function toRegExp(pattern: string): RegExp {
   const body = pattern
     .split('**')
-    .map((part) => part.split('*').map((text) => text.replace(/[.+?^${}()|[\]\\]/g, '\\$&')).join('[^.]*'))
+    .map((part) =>
+      part
+        .split('*')
+        .map((text) => text.replace(/[.+?^${}()|[\]\\]/g, '\\$&'))
+        .join('[^.]*'),
+    )
     .join('.*');
   return new RegExp(`^${body}$`);
 }

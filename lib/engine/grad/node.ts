@@ -3,7 +3,10 @@ import type { Tensor } from '../tensor.js';
 
 /** Identity of a differentiable value, shared by all handles on it. A leaf has no node. */
 export class GradValue {
-  constructor(readonly node: GradNode | undefined, readonly index: number) {}
+  constructor(
+    readonly node: GradNode | undefined,
+    readonly index: number,
+  ) {}
 }
 
 let counter = 0;

@@ -7,10 +7,10 @@ import type { Attrs, OpCard } from '../card.js';
 import { currentContext, noGrad, runInContext } from '../context.js';
 import { isFloat } from '../dtype.js';
 import { add } from '../ops/math/add.js';
-import { ownedTensors, scope } from '../scope.js';
 import { fill } from '../ops/shape/fill.js';
+import { ownedTensors, scope } from '../scope.js';
 import { sameShape, specText } from '../shapes.js';
-import { Parameter, Tensor } from '../tensor.js';
+import { Parameter, type Tensor } from '../tensor.js';
 import { GradNode, GradValue } from './node.js';
 
 class OpNode extends GradNode {
@@ -18,7 +18,12 @@ class OpNode extends GradNode {
   private inputs: (Tensor | undefined)[];
   private results: Tensor[];
 
-  constructor(private readonly card: OpCard, inputs: readonly (Tensor | undefined)[], outputs: readonly Tensor[], private readonly attrs: Attrs) {
+  constructor(
+    private readonly card: OpCard,
+    inputs: readonly (Tensor | undefined)[],
+    outputs: readonly Tensor[],
+    private readonly attrs: Attrs,
+  ) {
     super();
     this.sources = inputs.map((tensor) => tensor?.gradValue);
     this.inputs = inputs.map((tensor) => tensor && savedHandle(tensor));
@@ -35,7 +40,10 @@ class OpNode extends GradNode {
       const grad = thunk();
       const input = inputs[i] as Tensor;
       if (!sameShape(grad.shape, input.shape) || grad.dtype !== input.dtype) {
-        throw new WordmaskError('E_INTERNAL', `${card.name}: gradient of input ${i} is ${grad.dtype}[${grad.shape.join(', ')}], the input ${input.dtype}[${input.shape.join(', ')}]`);
+        throw new WordmaskError(
+          'E_INTERNAL',
+          `${card.name}: gradient of input ${i} is ${grad.dtype}[${grad.shape.join(', ')}], the input ${input.dtype}[${input.shape.join(', ')}]`,
+        );
       }
       found.push([source, grad]);
     });
@@ -58,7 +66,12 @@ function savedHandle(tensor: Tensor): Tensor {
   return handle;
 }
 
-export function recordOp(card: OpCard, inputs: readonly (Tensor | undefined)[], outputs: readonly Tensor[], attrs: Attrs): void {
+export function recordOp(
+  card: OpCard,
+  inputs: readonly (Tensor | undefined)[],
+  outputs: readonly Tensor[],
+  attrs: Attrs,
+): void {
   register(new OpNode(card, inputs, outputs, attrs), outputs);
 }
 
@@ -69,7 +82,8 @@ function register(node: GradNode, outputs: readonly Tensor[]): void {
 
 /** Marks a tensor as a leaf whose gradient is wanted; `false` takes the mark away. @throws E_USAGE for integers */
 export function requireGrad<T extends Tensor>(tensor: T, required = true): T {
-  if (required && !isFloat(tensor.dtype)) throw new WordmaskError('E_USAGE', `requireGrad: ${specText(tensor)} has no gradient: only float tensors have`);
+  if (required && !isFloat(tensor.dtype))
+    throw new WordmaskError('E_USAGE', `requireGrad: ${specText(tensor)} has no gradient: only float tensors have`);
   if (required && !tensor.gradValue) tensor.gradValue = new GradValue(undefined, 0);
   else if (!required) tensor.gradValue = undefined;
   return tensor;
@@ -113,10 +127,16 @@ export function backward(loss: Tensor, options: BackwardOptions = {}): Grads {
   const value = loss.gradValue;
   if (!value) throw new WordmaskError('E_USAGE', 'backward: the loss depends on nothing that requires a gradient');
   if (loss.size !== 1 && !options.grad) {
-    throw new WordmaskError('E_USAGE', `backward: the loss must have one element, got shape [${loss.shape.join(', ')}]; reduce it with sum() or mean(), or pass { grad }`);
+    throw new WordmaskError(
+      'E_USAGE',
+      `backward: the loss must have one element, got shape [${loss.shape.join(', ')}]; reduce it with sum() or mean(), or pass { grad }`,
+    );
   }
   if (options.grad && (!sameShape(options.grad.shape, loss.shape) || options.grad.dtype !== loss.dtype)) {
-    throw new WordmaskError('E_USAGE', `backward: grad must be as the loss, ${specText(loss)}, got ${specText(options.grad)}`);
+    throw new WordmaskError(
+      'E_USAGE',
+      `backward: grad must be as the loss, ${specText(loss)}, got ${specText(options.grad)}`,
+    );
   }
   const wanted = options.wrt && new Set(options.wrt.map(wantedValue));
   return noGrad(() => {
@@ -126,12 +146,20 @@ export function backward(loss: Tensor, options: BackwardOptions = {}): Grads {
 }
 
 function wantedValue(tensor: Tensor): GradValue {
-  if (!tensor.gradValue) throw new WordmaskError('E_USAGE', `backward: a tensor in wrt (${tensor instanceof Parameter ? tensor.name : tensor.dtype}[${tensor.shape.join(', ')}]) does not require a gradient`);
+  if (!tensor.gradValue)
+    throw new WordmaskError(
+      'E_USAGE',
+      `backward: a tensor in wrt (${tensor instanceof Parameter ? tensor.name : tensor.dtype}[${tensor.shape.join(', ')}]) does not require a gradient`,
+    );
   return tensor.gradValue;
 }
 
 /** Values made by nodes with an id up to `floor` count as leaves. Without `wanted`, all leaves are returned. */
-function walk(seeds: (readonly [GradValue, Tensor])[], wanted: ReadonlySet<GradValue> | undefined, floor: number): Map<GradValue, Tensor> {
+function walk(
+  seeds: (readonly [GradValue, Tensor])[],
+  wanted: ReadonlySet<GradValue> | undefined,
+  floor: number,
+): Map<GradValue, Tensor> {
   const sums = new Map<GradValue, Tensor>();
   const pending = new Map<number, GradNode>();
   const accumulate = ([value, grad]: readonly [GradValue, Tensor]) => {
@@ -152,7 +180,10 @@ function walk(seeds: (readonly [GradValue, Tensor])[], wanted: ReadonlySet<GradV
     while (pending.size > 0) {
       const node = pending.get(Math.max(...pending.keys())) as GradNode;
       pending.delete(node.id);
-      stepBack(node, node.outputs.map((value) => sums.get(value))).forEach(accumulate);
+      stepBack(
+        node,
+        node.outputs.map((value) => sums.get(value)),
+      ).forEach(accumulate);
       for (const value of node.outputs) if (!wanted?.has(value)) drop(value);
     }
   } catch (error) {
@@ -166,7 +197,10 @@ function walk(seeds: (readonly [GradValue, Tensor])[], wanted: ReadonlySet<GradV
 /** Gradients of a node's sources, each a tensor of its own; whatever else was computed on the way is freed. */
 function stepBack(node: GradNode, grads: readonly (Tensor | undefined)[]): (readonly [GradValue, Tensor])[] {
   if (node.released) {
-    throw new WordmaskError('E_USAGE', 'backward: this part of the tape is gone, it was walked before or its scope has ended: compute the loss again, or add losses up before backward()');
+    throw new WordmaskError(
+      'E_USAGE',
+      'backward: this part of the tape is gone, it was walked before or its scope has ended: compute the loss again, or add losses up before backward()',
+    );
   }
   const taken = new Set(grads);
   const found = scope(() =>
@@ -184,7 +218,10 @@ class CheckpointNode extends GradNode {
   readonly sources: readonly (GradValue | undefined)[];
   private inputs: Tensor[];
 
-  constructor(private readonly fn: (...xs: Tensor[]) => Tensor | Tensor[], xs: readonly Tensor[]) {
+  constructor(
+    private readonly fn: (...xs: Tensor[]) => Tensor | Tensor[],
+    xs: readonly Tensor[],
+  ) {
     super();
     this.sources = xs.map((x) => x.gradValue);
     this.inputs = xs.map(savedHandle);
@@ -194,7 +231,9 @@ class CheckpointNode extends GradNode {
     const inner = this.inputs.map((x, i) => (this.sources[i] ? requireGrad(x.detach()) : x.detach()));
     const floor = new MarkerNode().id;
     const outputs = runInContext({ grad: true }, () => [this.fn(...inner)].flat() as Tensor[]);
-    const seeds = outputs.flatMap((output, i) => (output.gradValue && grads[i] ? [[output.gradValue, (grads[i] as Tensor).detach()] as const] : []));
+    const seeds = outputs.flatMap((output, i) =>
+      output.gradValue && grads[i] ? [[output.gradValue, (grads[i] as Tensor).detach()] as const] : [],
+    );
     const sums = walk(seeds, undefined, floor);
     const found: (readonly [GradValue, Tensor])[] = [];
     inner.forEach((x, i) => {

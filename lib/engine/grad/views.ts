@@ -1,13 +1,16 @@
 /** Gradients of views: reshape, permute, slice, expand. */
 import { currentContext } from '../context.js';
-import { sliceBwd } from '../ops/shape/slice_bwd.js';
 import { sumTo } from '../ops/math/sum_to.js';
+import { sliceBwd } from '../ops/shape/slice_bwd.js';
 import type { Tensor } from '../tensor.js';
 import { GradNode, type GradValue } from './node.js';
 
 class ViewNode extends GradNode {
   readonly sources: readonly GradValue[];
-  constructor(source: GradValue, private readonly back: (grad: Tensor) => Tensor) {
+  constructor(
+    source: GradValue,
+    private readonly back: (grad: Tensor) => Tensor,
+  ) {
     super();
     this.sources = [source];
   }

@@ -36,7 +36,11 @@ export function refFill(shape: readonly number[], value: (index: number[], linea
 }
 
 /** f over the last axis, row by row. */
-export function refRows(x: RefArray, f: (row: number[], index: number) => ArrayLike<number>, width = x.shape.at(-1) as number): RefArray {
+export function refRows(
+  x: RefArray,
+  f: (row: number[], index: number) => ArrayLike<number>,
+  width = x.shape.at(-1) as number,
+): RefArray {
   const from = x.shape.at(-1) as number;
   const rows = from === 0 ? 0 : x.data.length / from;
   const shape = [...x.shape.slice(0, -1), width];
@@ -51,11 +55,16 @@ export function refMoveAxis(x: RefArray, axis: number, back = false): RefArray {
   const order = [...x.shape.keys()].filter((i) => i !== (back ? last : axis));
   if (back) order.splice(axis, 0, last);
   else order.push(axis);
-  return refFill(order.map((i) => x.shape[i] as number), (index) => {
-    const source = new Array<number>(index.length);
-    order.forEach((from, to) => { source[from] = index[to] as number; });
-    return refAt(x, source);
-  });
+  return refFill(
+    order.map((i) => x.shape[i] as number),
+    (index) => {
+      const source = new Array<number>(index.length);
+      order.forEach((from, to) => {
+        source[from] = index[to] as number;
+      });
+      return refAt(x, source);
+    },
+  );
 }
 
 /** f over any axis. */

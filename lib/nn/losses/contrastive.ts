@@ -1,5 +1,5 @@
 /** Symmetric contrastive loss of CLIP (arXiv 2103.00020, figure 3). */
-import { Tensor, add, crossEntropy, exp, l2Normalise, matmul, mean, mul, scope } from '../../engine/index.js';
+import { add, crossEntropy, exp, l2Normalise, matmul, mean, mul, scope, Tensor } from '../../engine/index.js';
 
 export interface ContrastiveOptions {
   /** Natural logarithm of the factor on the cosines, a one-element tensor; CLIP starts at ln(1 / 0.07). */

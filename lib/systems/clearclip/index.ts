@@ -9,13 +9,30 @@ import { createDenseSystem, type DenseSystemModule } from '../../post/dense-syst
 import { presets } from './presets.js';
 
 const defaults: DenseOptions = {
-  ...familyDefaults, attention: 'qq', residual: false, ffn: false, logitScale: 50, shortSide: 448, crop: 448, stride: 224, padToPatch: 'centre', oneStep: true,
+  ...familyDefaults,
+  attention: 'qq',
+  residual: false,
+  ffn: false,
+  logitScale: 50,
+  shortSide: 448,
+  crop: 448,
+  stride: 224,
+  padToPatch: 'centre',
+  oneStep: true,
 };
 
 export const clearclip: DenseSystemModule = {
   info: {
-    name: 'clearclip', title: 'ClearCLIP', paper: 'arXiv 2407.12442', year: 2024, kind: 'semantic', supervision: 'none', backbones: ['clip'],
-    licence: { code: 'MIT', weights: 'MIT (OpenAI)' }, tasks: ['semantic'], separable: true,
+    name: 'clearclip',
+    title: 'ClearCLIP',
+    paper: 'arXiv 2407.12442',
+    year: 2024,
+    kind: 'semantic',
+    supervision: 'none',
+    backbones: ['clip'],
+    licence: { code: 'MIT', weights: 'MIT (OpenAI)' },
+    tasks: ['semantic'],
+    separable: true,
   },
   defaults,
   presets,

@@ -10,8 +10,16 @@ const defaults = familyDefaults;
 
 export const clip: DenseSystemModule = {
   info: {
-    name: 'clip', title: 'CLIP (dense)', paper: 'arXiv 2103.00020', year: 2021, kind: 'semantic', supervision: 'none', backbones: ['clip'],
-    licence: { code: 'MIT', weights: 'MIT (OpenAI)' }, tasks: ['semantic'], separable: true,
+    name: 'clip',
+    title: 'CLIP (dense)',
+    paper: 'arXiv 2103.00020',
+    year: 2021,
+    kind: 'semantic',
+    supervision: 'none',
+    backbones: ['clip'],
+    licence: { code: 'MIT', weights: 'MIT (OpenAI)' },
+    tasks: ['semantic'],
+    separable: true,
   },
   defaults,
   presets,

@@ -12,8 +12,16 @@ const defaults: DenseOptions = { ...familyDefaults, attention: 'v', residual: fa
 
 export const maskclip: DenseSystemModule = {
   info: {
-    name: 'maskclip', title: 'MaskCLIP', paper: 'arXiv 2112.01071', year: 2022, kind: 'semantic', supervision: 'none', backbones: ['clip'],
-    licence: { code: 'Apache-2.0', weights: 'MIT (OpenAI)' }, tasks: ['semantic'], separable: true,
+    name: 'maskclip',
+    title: 'MaskCLIP',
+    paper: 'arXiv 2112.01071',
+    year: 2022,
+    kind: 'semantic',
+    supervision: 'none',
+    backbones: ['clip'],
+    licence: { code: 'Apache-2.0', weights: 'MIT (OpenAI)' },
+    tasks: ['semantic'],
+    separable: true,
   },
   defaults,
   presets,

@@ -7,8 +7,20 @@ const background = { probThreshold: 0.1 };
 
 /** The form of the original repository, also the trick of TCL and MGCA: residual and MLP kept, whole picture, ImageNet statistics. */
 export const originalForm = {
-  attention: 'v', residual: true, ffn: true, crop: 0, stride: 0, shortSide: 512, padToPatch: 'end', positions: 'exact', logitScale: 100,
-  mean: [123.675, 116.28, 103.53], std: [58.395, 57.12, 57.375], layerNormEps: 1e-6, activation: 'gelu', templates: 'maskclip-85',
+  attention: 'v',
+  residual: true,
+  ffn: true,
+  crop: 0,
+  stride: 0,
+  shortSide: 512,
+  padToPatch: 'end',
+  positions: 'exact',
+  logitScale: 100,
+  mean: [123.675, 116.28, 103.53],
+  std: [58.395, 57.12, 57.375],
+  layerNormEps: 1e-6,
+  activation: 'gelu',
+  templates: 'maskclip-85',
 };
 
 export const presets: Readonly<Record<string, DensePreset>> = {
@@ -18,8 +30,17 @@ export const presets: Readonly<Record<string, DensePreset>> = {
   voc20: { options: {}, source: rerun, classes: 'voc20', queries: 'voc20-queries-sclip' },
   pc59: { options: {}, source: rerun, classes: 'pc59' },
   'coco-stuff': { options: {}, source: rerun, classes: 'coco-stuff', queries: 'coco-stuff171-queries-sclip' },
-  cityscapes: { options: { shortSide: 560 }, source: rerun, classes: 'cityscapes', queries: 'cityscapes19-queries-sclip' },
+  cityscapes: {
+    options: { shortSide: 560 },
+    source: rerun,
+    classes: 'cityscapes',
+    queries: 'cityscapes19-queries-sclip',
+  },
   ade150: { options: {}, source: rerun, classes: 'ade150', queries: 'ade150-queries-sclip' },
   'maskclip-original': { options: originalForm, source: original, classes: 'voc20' },
-  'maskclip-original-pc59': { options: { ...originalForm, longSide: 520, shortSide: 520 }, source: original, classes: 'pc59' },
+  'maskclip-original-pc59': {
+    options: { ...originalForm, longSide: 520, shortSide: 520 },
+    source: original,
+    classes: 'pc59',
+  },
 };

@@ -3,7 +3,22 @@
  * dense-clip-baselines.md section 3). Prompt denoising comes first, then key smoothing. As in the published code, keys
  * are divided by their norm over the patches, channel by channel, and the weighted sum is not normalised.
  */
-import { type Tensor, div, less, matmul, max, maximum, mul, scope, softmax, sqrt, square, sum, where, fill } from '../../engine/index.js';
+import {
+  div,
+  fill,
+  less,
+  matmul,
+  max,
+  maximum,
+  mul,
+  scope,
+  softmax,
+  sqrt,
+  square,
+  sum,
+  type Tensor,
+  where,
+} from '../../engine/index.js';
 import type { DenseFeatures } from '../../post/dense-encode.js';
 import type { DenseOptions } from '../../post/dense-options.js';
 

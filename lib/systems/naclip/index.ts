@@ -9,13 +9,26 @@ import { createDenseSystem, type DenseSystemModule } from '../../post/dense-syst
 import { presets } from './presets.js';
 
 const defaults: DenseOptions = {
-  ...familyDefaults, attention: 'kk+gauss', residual: false, ffn: false, renormalise: true, pamr: { steps: 10, dilations: [8, 16] },
+  ...familyDefaults,
+  attention: 'kk+gauss',
+  residual: false,
+  ffn: false,
+  renormalise: true,
+  pamr: { steps: 10, dilations: [8, 16] },
 };
 
 export const naclip: DenseSystemModule = {
   info: {
-    name: 'naclip', title: 'NACLIP', paper: 'arXiv 2404.08181', year: 2025, kind: 'semantic', supervision: 'none', backbones: ['clip'],
-    licence: { code: 'MIT', weights: 'MIT (OpenAI)' }, tasks: ['semantic'], separable: true,
+    name: 'naclip',
+    title: 'NACLIP',
+    paper: 'arXiv 2404.08181',
+    year: 2025,
+    kind: 'semantic',
+    supervision: 'none',
+    backbones: ['clip'],
+    licence: { code: 'MIT', weights: 'MIT (OpenAI)' },
+    tasks: ['semantic'],
+    separable: true,
   },
   defaults,
   presets,

@@ -12,8 +12,16 @@ const defaults: DenseOptions = { ...familyDefaults, attention: 'qq+kk', oneStep:
 
 export const sclip: DenseSystemModule = {
   info: {
-    name: 'sclip', title: 'SCLIP', paper: 'arXiv 2312.01597', year: 2024, kind: 'semantic', supervision: 'none', backbones: ['clip'],
-    licence: { code: 'none stated', weights: 'MIT (OpenAI)' }, tasks: ['semantic'], separable: true,
+    name: 'sclip',
+    title: 'SCLIP',
+    paper: 'arXiv 2312.01597',
+    year: 2024,
+    kind: 'semantic',
+    supervision: 'none',
+    backbones: ['clip'],
+    licence: { code: 'none stated', weights: 'MIT (OpenAI)' },
+    tasks: ['semantic'],
+    separable: true,
   },
   defaults,
   presets,

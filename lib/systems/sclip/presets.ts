@@ -4,9 +4,19 @@ import type { DensePreset } from '../../post/dense-system.js';
 const source = 'wangf3014/SCLIP README table (ViT-B/16), configs/cfg_*.py';
 
 export const presets: Readonly<Record<string, DensePreset>> = {
-  voc21: { options: { logitScale: 65, probThreshold: 0.1, areaThreshold: 0.1 }, source, classes: 'voc21', queries: 'voc21-queries-sclip' },
+  voc21: {
+    options: { logitScale: 65, probThreshold: 0.1, areaThreshold: 0.1 },
+    source,
+    classes: 'voc21',
+    queries: 'voc21-queries-sclip',
+  },
   pc60: { options: { logitScale: 50, probThreshold: 0.1 }, source, classes: 'pc60' },
-  'coco-object': { options: { logitScale: 50, probThreshold: 0.1 }, source, classes: 'coco-object', queries: 'coco-object-queries-sclip' },
+  'coco-object': {
+    options: { logitScale: 50, probThreshold: 0.1 },
+    source,
+    classes: 'coco-object',
+    queries: 'coco-object-queries-sclip',
+  },
   voc20: { options: {}, source, classes: 'voc20', queries: 'voc20-queries-sclip' },
   pc59: { options: {}, source, classes: 'pc59' },
   'coco-stuff': { options: { shortSide: 448 }, source, classes: 'coco-stuff', queries: 'coco-stuff171-queries-sclip' },

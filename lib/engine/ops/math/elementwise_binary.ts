@@ -1,5 +1,5 @@
 /** a op b with NumPy broadcasting: add, sub, mul, div, maximum, minimum, and the comparisons equal, less, greater. */
-import { type Fill, type GradContext, type OpCard, type Sample, defineOp } from '../../card.js';
+import { defineOp, type Fill, type GradContext, type OpCard, type Sample } from '../../card.js';
 import type { DType } from '../../dtype.js';
 import { run } from '../../run.js';
 import { broadcastShapes, rejectShape } from '../../shapes.js';
@@ -31,53 +31,134 @@ function samplesOf(left: Fill, right: Fill): Sample[] {
 // Halves and wholes: no pair so close that a central difference steps over the kink.
 const apart = samplesOf({ integers: [-3, 3] }, { values: [0.5, -1.5, 2.5, -0.5] });
 const bench = [
-  { name: 'B/16 residual, 8 images', inputs: [{ shape: [8, 197, 768] }, { shape: [8, 197, 768], fill: 'positive' }], dtypes: ['f32', 'bf16'] },
-  { name: 'B/16 bias, 8 images', inputs: [{ shape: [8, 197, 768] }, { shape: [768], fill: 'positive' }], dtypes: ['f32'] },
+  {
+    name: 'B/16 residual, 8 images',
+    inputs: [{ shape: [8, 197, 768] }, { shape: [8, 197, 768], fill: 'positive' }],
+    dtypes: ['f32', 'bf16'],
+  },
+  {
+    name: 'B/16 bias, 8 images',
+    inputs: [{ shape: [8, 197, 768] }, { shape: [768], fill: 'positive' }],
+    dtypes: ['f32'],
+  },
 ] as const;
 
-function binaryCard(name: string, f: (a: number, b: number) => number, grad: BinaryGrad, samples = samplesOf('normal', 'positive')): OpCard<Record<never, never>> {
+function binaryCard(
+  name: string,
+  f: (a: number, b: number) => number,
+  grad: BinaryGrad,
+  samples = samplesOf('normal', 'positive'),
+): OpCard<Record<never, never>> {
   return defineOp({
-    name, inputs: ['a', 'b'], attrs: {},
-    shape: ([a, b]) => [{ shape: broadcastShapes(a!.shape, b!.shape) ?? rejectShape(name, 'shapes that broadcast', [a, b]), dtype: a!.dtype }],
+    name,
+    inputs: ['a', 'b'],
+    attrs: {},
+    shape: ([a, b]) => [
+      {
+        shape: broadcastShapes(a!.shape, b!.shape) ?? rejectShape(name, 'shapes that broadcast', [a, b]),
+        dtype: a!.dtype,
+      },
+    ],
     grad: ({ inputs: [a, b], outputs: [y], grads: [dy] }: GradContext<Record<never, never>>) => {
       const [da, db] = grad({ a: a!, b: b!, y: y!, dy: dy! });
       return [() => sumTo(da(), a!.shape), () => sumTo(db(), b!.shape)];
     },
-    reference: ([a, b]) => [refFill(broadcastShapes(a!.shape, b!.shape) as number[], (index) => f(refAt(a!, index), refAt(b!, index)))],
-    samples, bench,
+    reference: ([a, b]) => [
+      refFill(broadcastShapes(a!.shape, b!.shape) as number[], (index) => f(refAt(a!, index), refAt(b!, index))),
+    ],
+    samples,
+    bench,
   });
 }
 
 const nothing = (like: Tensor) => fill([], 0, like.dtype);
 
-export const addCard = binaryCard('add', (a, b) => a + b, ({ dy }) => [() => dy, () => dy]);
-export const subCard = binaryCard('sub', (a, b) => a - b, ({ dy }) => [() => dy, () => neg(dy)]);
-export const mulCard = binaryCard('mul', (a, b) => a * b, ({ a, b, dy }) => [() => mul(dy, b), () => mul(dy, a)]);
-export const divCard = binaryCard('div', (a, b) => a / b, ({ b, y, dy }) => [() => div(dy, b), () => neg(div(mul(dy, y), b))]);
+export const addCard = binaryCard(
+  'add',
+  (a, b) => a + b,
+  ({ dy }) => [() => dy, () => dy],
+);
+export const subCard = binaryCard(
+  'sub',
+  (a, b) => a - b,
+  ({ dy }) => [() => dy, () => neg(dy)],
+);
+export const mulCard = binaryCard(
+  'mul',
+  (a, b) => a * b,
+  ({ a, b, dy }) => [() => mul(dy, b), () => mul(dy, a)],
+);
+export const divCard = binaryCard(
+  'div',
+  (a, b) => a / b,
+  ({ b, y, dy }) => [() => div(dy, b), () => neg(div(mul(dy, y), b))],
+);
 // Where both are equal the gradient goes to a.
-export const maximumCard = binaryCard('maximum', Math.max, ({ a, b, dy }) => [
-  () => where(less(a, b), nothing(dy), dy),
-  () => where(less(a, b), dy, nothing(dy)),
-], apart);
-export const minimumCard = binaryCard('minimum', Math.min, ({ a, b, dy }) => [
-  () => where(greater(a, b), nothing(dy), dy),
-  () => where(greater(a, b), dy, nothing(dy)),
-], apart);
+export const maximumCard = binaryCard(
+  'maximum',
+  Math.max,
+  ({ a, b, dy }) => [() => where(less(a, b), nothing(dy), dy), () => where(less(a, b), dy, nothing(dy))],
+  apart,
+);
+export const minimumCard = binaryCard(
+  'minimum',
+  Math.min,
+  ({ a, b, dy }) => [() => where(greater(a, b), nothing(dy), dy), () => where(greater(a, b), dy, nothing(dy))],
+  apart,
+);
 
 function comparisonCard(name: string, f: (a: number, b: number) => boolean): OpCard<Record<never, never>> {
   const close = { integers: [-2, 2] } as const;
   return defineOp({
-    name, inputs: ['a', 'b'], attrs: {},
+    name,
+    inputs: ['a', 'b'],
+    attrs: {},
     shape: ([a, b]) => {
       if (a!.dtype !== b!.dtype) rejectShape(name, 'one dtype', [a, b]);
-      return [{ shape: broadcastShapes(a!.shape, b!.shape) ?? rejectShape(name, 'shapes that broadcast', [a, b]), dtype: 'bool' }];
+      return [
+        {
+          shape: broadcastShapes(a!.shape, b!.shape) ?? rejectShape(name, 'shapes that broadcast', [a, b]),
+          dtype: 'bool',
+        },
+      ];
     },
-    reference: ([a, b]) => [refFill(broadcastShapes(a!.shape, b!.shape) as number[], (index) => (f(refAt(a!, index), refAt(b!, index)) ? 1 : 0))],
+    reference: ([a, b]) => [
+      refFill(broadcastShapes(a!.shape, b!.shape) as number[], (index) =>
+        f(refAt(a!, index), refAt(b!, index)) ? 1 : 0,
+      ),
+    ],
     samples: [
-      { name: 'floats', inputs: [{ shape: [4, 33], fill: close }, { shape: [4, 33], fill: close }], dtypes: narrow },
-      { name: 'broadcast', inputs: [{ shape: [3, 1, 5], fill: close }, { shape: [7, 1], fill: close }] },
-      { name: 'i32', inputs: [{ shape: [5, 9], dtype: 'i32', fill: close }, { shape: [], dtype: 'i32', fill: close }], dtypes: ['f32'] },
-      { name: 'u8', inputs: [{ shape: [5, 9], dtype: 'u8', fill: { integers: [0, 3] } }, { shape: [9], dtype: 'u8', fill: { integers: [0, 3] } }], dtypes: ['f32'] },
+      {
+        name: 'floats',
+        inputs: [
+          { shape: [4, 33], fill: close },
+          { shape: [4, 33], fill: close },
+        ],
+        dtypes: narrow,
+      },
+      {
+        name: 'broadcast',
+        inputs: [
+          { shape: [3, 1, 5], fill: close },
+          { shape: [7, 1], fill: close },
+        ],
+      },
+      {
+        name: 'i32',
+        inputs: [
+          { shape: [5, 9], dtype: 'i32', fill: close },
+          { shape: [], dtype: 'i32', fill: close },
+        ],
+        dtypes: ['f32'],
+      },
+      {
+        name: 'u8',
+        inputs: [
+          { shape: [5, 9], dtype: 'u8', fill: { integers: [0, 3] } },
+          { shape: [9], dtype: 'u8', fill: { integers: [0, 3] } },
+        ],
+        dtypes: ['f32'],
+      },
       { name: 'empty', inputs: [{ shape: [0] }, { shape: [1] }] },
     ],
   });

@@ -1,5 +1,5 @@
 /** y = f(x) element by element, and the fused gradients <name>_bwd(saved, dy) = dy f'. */
-import { type GradContext, type OpCard, type Sample, type SampleInput, defineOp } from '../../card.js';
+import { defineOp, type GradContext, type OpCard, type Sample, type SampleInput } from '../../card.js';
 import type { DType } from '../../dtype.js';
 import { run } from '../../run.js';
 import { rejectShape, sameShape } from '../../shapes.js';
@@ -24,9 +24,17 @@ function unarySamples(fill: SampleInput['fill'], attrs: Partial<AB>): Sample<AB>
 
 const vit = { name: 'B/16 MLP, 8 images', inputs: [{ shape: [8, 197, 3072] }], dtypes: ['f32', 'bf16'] } as const;
 
-function unaryCard(name: string, f: (x: number) => number, grad: UnaryGrad, fill: SampleInput['fill'] = 'normal', tolerance?: OpCard['tolerance']): OpCard<None> {
+function unaryCard(
+  name: string,
+  f: (x: number) => number,
+  grad: UnaryGrad,
+  fill: SampleInput['fill'] = 'normal',
+  tolerance?: OpCard['tolerance'],
+): OpCard<None> {
   return defineOp<None>({
-    name, inputs: ['x'], attrs: {},
+    name,
+    inputs: ['x'],
+    attrs: {},
     shape: ([x]) => [{ shape: x!.shape, dtype: x!.dtype }],
     grad: ({ inputs: [x], outputs: [y], grads: [dy] }) => [() => grad(x!, y!, dy!)],
     reference: ([x]) => [refMap(x!, f)],
@@ -37,17 +45,31 @@ function unaryCard(name: string, f: (x: number) => number, grad: UnaryGrad, fill
 }
 
 /** dy f'(saved); the slope is given to the reference as a function of what is saved. */
-function slopeCard(name: string, slope: (saved: number) => number, fill: SampleInput['fill'] = 'normal', tolerance?: OpCard['tolerance']): OpCard<None> {
+function slopeCard(
+  name: string,
+  slope: (saved: number) => number,
+  fill: SampleInput['fill'] = 'normal',
+  tolerance?: OpCard['tolerance'],
+): OpCard<None> {
   return defineOp<None>({
-    name: `${name}_bwd`, inputs: ['saved', 'dy'], attrs: {},
-    shape: ([x, dy]) => (sameShape(x!.shape, dy!.shape) ? [{ shape: x!.shape, dtype: x!.dtype }] : rejectShape(`${name}_bwd`, 'two equal shapes', [x, dy])),
-    reference: ([x, dy]) => [{ data: x!.data.map((value, i) => slope(value) * (dy!.data[i] as number)), shape: x!.shape }],
+    name: `${name}_bwd`,
+    inputs: ['saved', 'dy'],
+    attrs: {},
+    shape: ([x, dy]) =>
+      sameShape(x!.shape, dy!.shape)
+        ? [{ shape: x!.shape, dtype: x!.dtype }]
+        : rejectShape(`${name}_bwd`, 'two equal shapes', [x, dy]),
+    reference: ([x, dy]) => [
+      { data: x!.data.map((value, i) => slope(value) * (dy!.data[i] as number)), shape: x!.shape },
+    ],
     samples: [
       { name: 'ragged', inputs: [{ shape: [3, 7, 5], fill }, { shape: [3, 7, 5] }], dtypes: floats },
       { name: 'over a buffer block', inputs: [{ shape: [1031], fill }, { shape: [1031] }] },
       { name: 'empty', inputs: [{ shape: [0], fill }, { shape: [0] }] },
     ],
-    bench: [{ name: vit.name, inputs: [{ shape: [8, 197, 3072], fill }, { shape: [8, 197, 3072] }], dtypes: ['f32', 'bf16'] }],
+    bench: [
+      { name: vit.name, inputs: [{ shape: [8, 197, 3072], fill }, { shape: [8, 197, 3072] }], dtypes: ['f32', 'bf16'] },
+    ],
     tolerance,
   });
 }
@@ -55,7 +77,7 @@ function slopeCard(name: string, slope: (saved: number) => number, fill: SampleI
 const call = (card: OpCard<None>, ...inputs: Tensor[]): Tensor => run(card, inputs)[0] as Tensor;
 
 const sigmoidOf = (x: number) => 1 / (1 + Math.exp(-x));
-const normalDensity = (x: number) => Math.exp(-x * x / 2) / Math.sqrt(2 * Math.PI);
+const normalDensity = (x: number) => Math.exp((-x * x) / 2) / Math.sqrt(2 * Math.PI);
 const tanhInner = (x: number) => 2 * Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3);
 const gatedSlope = (x: number, u: number, du: number) => sigmoidOf(u) + x * sigmoidOf(u) * (1 - sigmoidOf(u)) * du;
 
@@ -65,26 +87,63 @@ const tanhSlope = slopeCard('tanh', (y) => 1 - y * y, 'unit');
 const reluSlope = slopeCard('relu', (x) => (x > 0 ? 1 : 0));
 const siluSlope = slopeCard('silu', (x) => gatedSlope(x, x, 1));
 const geluSlope = slopeCard('gelu', (x) => refNormalCdf(x) + x * normalDensity(x));
-const geluTanhSlope = slopeCard('gelu_tanh', (x) => gatedSlope(x, tanhInner(x), 2 * Math.sqrt(2 / Math.PI) * (1 + 3 * 0.044715 * x * x)));
+const geluTanhSlope = slopeCard('gelu_tanh', (x) =>
+  gatedSlope(x, tanhInner(x), 2 * Math.sqrt(2 / Math.PI) * (1 + 3 * 0.044715 * x * x)),
+);
 const quickGeluSlope = slopeCard('quick_gelu', (x) => gatedSlope(x, 1.702 * x, 1.702));
 
-export const negCard = unaryCard('neg', (x) => -x, (_x, _y, dy) => neg(dy));
+export const negCard = unaryCard(
+  'neg',
+  (x) => -x,
+  (_x, _y, dy) => neg(dy),
+);
 export const expCard = unaryCard('exp', Math.exp, (_x, y, dy) => mul(dy, y));
 export const logCard = unaryCard('log', Math.log, (x, _y, dy) => div(dy, x), 'positive');
 export const sqrtCard = unaryCard('sqrt', Math.sqrt, (_x, y, dy) => scaleShift(div(dy, y), 0.5, 0), 'positive');
-export const rsqrtCard = unaryCard('rsqrt', (x) => 1 / Math.sqrt(x), (x, y, dy) => scaleShift(div(mul(dy, y), x), -0.5, 0), 'positive');
+export const rsqrtCard = unaryCard(
+  'rsqrt',
+  (x) => 1 / Math.sqrt(x),
+  (x, y, dy) => scaleShift(div(mul(dy, y), x), -0.5, 0),
+  'positive',
+);
 export const absCard = unaryCard('abs', Math.abs, (x, _y, dy) => call(absSlope, x, dy));
-export const squareCard = unaryCard('square', (x) => x * x, (x, _y, dy) => scaleShift(mul(dy, x), 2, 0));
+export const squareCard = unaryCard(
+  'square',
+  (x) => x * x,
+  (x, _y, dy) => scaleShift(mul(dy, x), 2, 0),
+);
 export const sigmoidCard = unaryCard('sigmoid', sigmoidOf, (_x, y, dy) => call(sigmoidSlope, y, dy));
 export const tanhCard = unaryCard('tanh', Math.tanh, (_x, y, dy) => call(tanhSlope, y, dy));
-export const reluCard = unaryCard('relu', (x) => Math.max(x, 0), (x, _y, dy) => call(reluSlope, x, dy));
-export const siluCard = unaryCard('silu', (x) => x * sigmoidOf(x), (x, _y, dy) => call(siluSlope, x, dy));
-export const geluCard = unaryCard('gelu', (x) => x * refNormalCdf(x), (x, _y, dy) => call(geluSlope, x, dy));
-export const geluTanhCard = unaryCard('gelu_tanh', (x) => 0.5 * x * (1 + Math.tanh(tanhInner(x) / 2)), (x, _y, dy) => call(geluTanhSlope, x, dy));
-export const quickGeluCard = unaryCard('quick_gelu', (x) => x * sigmoidOf(1.702 * x), (x, _y, dy) => call(quickGeluSlope, x, dy));
+export const reluCard = unaryCard(
+  'relu',
+  (x) => Math.max(x, 0),
+  (x, _y, dy) => call(reluSlope, x, dy),
+);
+export const siluCard = unaryCard(
+  'silu',
+  (x) => x * sigmoidOf(x),
+  (x, _y, dy) => call(siluSlope, x, dy),
+);
+export const geluCard = unaryCard(
+  'gelu',
+  (x) => x * refNormalCdf(x),
+  (x, _y, dy) => call(geluSlope, x, dy),
+);
+export const geluTanhCard = unaryCard(
+  'gelu_tanh',
+  (x) => 0.5 * x * (1 + Math.tanh(tanhInner(x) / 2)),
+  (x, _y, dy) => call(geluTanhSlope, x, dy),
+);
+export const quickGeluCard = unaryCard(
+  'quick_gelu',
+  (x) => x * sigmoidOf(1.702 * x),
+  (x, _y, dy) => call(quickGeluSlope, x, dy),
+);
 
 export const scaleShiftCard = defineOp<AB>({
-  name: 'scale_shift', inputs: ['x'], attrs: { a: 1, b: 0 },
+  name: 'scale_shift',
+  inputs: ['x'],
+  attrs: { a: 1, b: 0 },
   shape: ([x]) => [{ shape: x!.shape, dtype: x!.dtype }],
   grad: ({ grads: [dy], attrs }) => [() => scaleShift(dy!, attrs.a, 0)],
   reference: ([x], { a, b }) => [refMap(x!, (v) => v * a + b)],
@@ -93,9 +152,13 @@ export const scaleShiftCard = defineOp<AB>({
 });
 
 export const powScalarCard = defineOp({
-  name: 'pow_scalar', inputs: ['x'], attrs: { exponent: 1 },
+  name: 'pow_scalar',
+  inputs: ['x'],
+  attrs: { exponent: 1 },
   shape: ([x]) => [{ shape: x!.shape, dtype: x!.dtype }],
-  grad: ({ inputs: [x], grads: [dy], attrs: { exponent } }: GradContext<{ exponent: number }>) => [() => scaleShift(mul(dy!, powScalar(x!, exponent - 1)), exponent, 0)],
+  grad: ({ inputs: [x], grads: [dy], attrs: { exponent } }: GradContext<{ exponent: number }>) => [
+    () => scaleShift(mul(dy!, powScalar(x!, exponent - 1)), exponent, 0),
+  ],
   reference: ([x], { exponent }) => [refMap(x!, (v) => v ** exponent)],
   samples: [
     { name: 'cube', inputs: [{ shape: [3, 7, 5] }], attrs: { exponent: 3 }, dtypes: floats },
@@ -105,7 +168,9 @@ export const powScalarCard = defineOp({
 });
 
 export const clampCard = defineOp<AB>({
-  name: 'clamp', inputs: ['x'], attrs: { a: 0, b: 1 },
+  name: 'clamp',
+  inputs: ['x'],
+  attrs: { a: 0, b: 1 },
   shape: ([x]) => [{ shape: x!.shape, dtype: x!.dtype }],
   grad: ({ inputs: [x], grads: [dy], attrs }) => [() => run(clampSlope, [x, dy], attrs)[0] as Tensor],
   reference: ([x], { a, b }) => [refMap(x!, (v) => Math.min(Math.max(v, a), b))],
@@ -113,10 +178,27 @@ export const clampCard = defineOp<AB>({
 });
 
 const clampSlope = defineOp<AB>({
-  name: 'clamp_bwd', inputs: ['x', 'dy'], attrs: { a: 0, b: 1 },
-  shape: ([x, dy]) => (sameShape(x!.shape, dy!.shape) ? [{ shape: x!.shape, dtype: x!.dtype }] : rejectShape('clamp_bwd', 'two equal shapes', [x, dy])),
-  reference: ([x, dy], { a, b }) => [{ data: dy!.data.map((g, i) => ((x!.data[i] as number) >= a && (x!.data[i] as number) <= b ? g : 0)), shape: x!.shape }],
-  samples: [{ name: 'ragged', inputs: [{ shape: [3, 7, 5] }, { shape: [3, 7, 5] }], attrs: { a: -0.5, b: 0.75 }, dtypes: floats }],
+  name: 'clamp_bwd',
+  inputs: ['x', 'dy'],
+  attrs: { a: 0, b: 1 },
+  shape: ([x, dy]) =>
+    sameShape(x!.shape, dy!.shape)
+      ? [{ shape: x!.shape, dtype: x!.dtype }]
+      : rejectShape('clamp_bwd', 'two equal shapes', [x, dy]),
+  reference: ([x, dy], { a, b }) => [
+    {
+      data: dy!.data.map((g, i) => ((x!.data[i] as number) >= a && (x!.data[i] as number) <= b ? g : 0)),
+      shape: x!.shape,
+    },
+  ],
+  samples: [
+    {
+      name: 'ragged',
+      inputs: [{ shape: [3, 7, 5] }, { shape: [3, 7, 5] }],
+      attrs: { a: -0.5, b: 0.75 },
+      dtypes: floats,
+    },
+  ],
 });
 
 /** -x. All functions here take any float dtype; two-byte floats compute in f32. */
@@ -152,4 +234,5 @@ export const scaleShift = (x: Tensor, a: number, b: number): Tensor => run(scale
 /** x^exponent for one number. */
 export const powScalar = (x: Tensor, exponent: number): Tensor => run(powScalarCard, [x], { exponent })[0] as Tensor;
 /** x limited to low..high; the gradient passes where x lies inside, bounds included. */
-export const clamp = (x: Tensor, low: number, high: number): Tensor => run(clampCard, [x], { a: low, b: high })[0] as Tensor;
+export const clamp = (x: Tensor, low: number, high: number): Tensor =>
+  run(clampCard, [x], { a: low, b: high })[0] as Tensor;

@@ -4,7 +4,23 @@ export { cast } from './cast.js';
 export { cosineLogits } from './cosine_logits.js';
 export { add, div, equal, greater, less, maximum, minimum, mul, sub } from './elementwise_binary.js';
 export {
-  abs, clamp, exp, gelu, geluTanh, log, neg, powScalar, quickGelu, relu, rsqrt, scaleShift, sigmoid, silu, sqrt, square, tanh,
+  abs,
+  clamp,
+  exp,
+  gelu,
+  geluTanh,
+  log,
+  neg,
+  powScalar,
+  quickGelu,
+  relu,
+  rsqrt,
+  scaleShift,
+  sigmoid,
+  silu,
+  sqrt,
+  square,
+  tanh,
 } from './elementwise_unary.js';
 export { firstNonFinite } from './first_non_finite.js';
 export { l2Normalise, minMaxScale } from './l2_normalise.js';

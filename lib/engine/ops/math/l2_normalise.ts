@@ -11,8 +11,11 @@ import { max, min, sum } from './reduce.js';
 const norm = (row: number[]) => Math.sqrt(row.reduce((s, v) => s + v * v, 0));
 
 export const l2NormaliseCard = defineOp({
-  name: 'l2_normalise', inputs: ['x'], attrs: { eps: 1e-12 },
-  shape: ([x]) => (x!.shape.length > 0 ? [{ shape: x!.shape, dtype: x!.dtype }] : rejectShape('l2_normalise', 'x [..., D]', [x])),
+  name: 'l2_normalise',
+  inputs: ['x'],
+  attrs: { eps: 1e-12 },
+  shape: ([x]) =>
+    x!.shape.length > 0 ? [{ shape: x!.shape, dtype: x!.dtype }] : rejectShape('l2_normalise', 'x [..., D]', [x]),
   grad: ({ inputs: [x], grads: [dy], attrs }) => [() => run(l2NormaliseBwdCard, [x, dy], attrs)[0] as Tensor],
   reference: ([x], { eps }) => [refRows(x!, (row) => row.map((v) => v / Math.max(norm(row), eps)))],
   samples: [
@@ -26,16 +29,23 @@ export const l2NormaliseCard = defineOp({
 });
 
 export const l2NormaliseBwdCard = defineOp({
-  name: 'l2_normalise_bwd', inputs: ['x', 'dy'], attrs: { eps: 1e-12 },
-  shape: ([x, dy]) => (sameShape(x!.shape, dy!.shape) ? [{ shape: x!.shape, dtype: x!.dtype }] : rejectShape('l2_normalise_bwd', 'two equal shapes', [x, dy])),
+  name: 'l2_normalise_bwd',
+  inputs: ['x', 'dy'],
+  attrs: { eps: 1e-12 },
+  shape: ([x, dy]) =>
+    sameShape(x!.shape, dy!.shape)
+      ? [{ shape: x!.shape, dtype: x!.dtype }]
+      : rejectShape('l2_normalise_bwd', 'two equal shapes', [x, dy]),
   reference: ([x, dy], { eps }) => {
     const width = x!.shape.at(-1) as number;
-    return [refRows(x!, (row, r) => {
-      const up = [...dy!.data.subarray(r * width, (r + 1) * width)];
-      const n = norm(row);
-      const along = n > eps ? row.reduce((s, v, i) => s + v * (up[i] as number), 0) / n ** 3 : 0;
-      return up.map((g, i) => g / Math.max(n, eps) - (row[i] as number) * along);
-    })];
+    return [
+      refRows(x!, (row, r) => {
+        const up = [...dy!.data.subarray(r * width, (r + 1) * width)];
+        const n = norm(row);
+        const along = n > eps ? row.reduce((s, v, i) => s + v * (up[i] as number), 0) / n ** 3 : 0;
+        return up.map((g, i) => g / Math.max(n, eps) - (row[i] as number) * along);
+      }),
+    ];
   },
   samples: [
     { name: 'rows', inputs: [{ shape: [2, 5, 33] }, { shape: [2, 5, 33] }], dtypes: ['f32', 'f64', 'bf16'] },
@@ -50,25 +60,30 @@ export function l2Normalise(x: Tensor, eps = 1e-12): Tensor {
 }
 
 export const minMaxScaleCard = defineOp({
-  name: 'min_max_scale', inputs: ['x'], attrs: { dims: 2, eps: 0 },
+  name: 'min_max_scale',
+  inputs: ['x'],
+  attrs: { dims: 2, eps: 0 },
   shape: ([x], { dims }) => {
-    if (!Number.isInteger(dims) || dims < 1 || dims > x!.shape.length) rejectShape('min_max_scale', `at least ${dims} axes (dims from 1)`, [x]);
+    if (!Number.isInteger(dims) || dims < 1 || dims > x!.shape.length)
+      rejectShape('min_max_scale', `at least ${dims} axes (dims from 1)`, [x]);
     return [{ shape: x!.shape, dtype: x!.dtype }];
   },
-  grad: ({ inputs: [x], outputs: [y], grads: [dy], attrs: { dims, eps } }) => [() => {
-    const axes = Array.from({ length: dims }, (_, i) => x!.rank - dims + i);
-    const low = min(x!, axes, true);
-    const high = max(x!, axes, true);
-    const share = (hit: Tensor) => div(hit, sum(hit, axes, true));
-    const atLow = share(cast(equal(x!, low), x!.dtype));
-    const atHigh = share(cast(equal(x!, high), x!.dtype));
-    const range = add(sub(high, low), eps);
-    // dy/dmin = (y - 1) / range and dy/dmax = -y / range, up to eps, which enters the range alone.
-    const toRange = sum(mul(dy!, y!), axes, true);
-    const toLow = sub(toRange, sum(dy!, axes, true));
-    const numerator = add(dy!, sub(mul(atLow, toLow), mul(atHigh, toRange)));
-    return div(numerator, range);
-  }],
+  grad: ({ inputs: [x], outputs: [y], grads: [dy], attrs: { dims, eps } }) => [
+    () => {
+      const axes = Array.from({ length: dims }, (_, i) => x!.rank - dims + i);
+      const low = min(x!, axes, true);
+      const high = max(x!, axes, true);
+      const share = (hit: Tensor) => div(hit, sum(hit, axes, true));
+      const atLow = share(cast(equal(x!, low), x!.dtype));
+      const atHigh = share(cast(equal(x!, high), x!.dtype));
+      const range = add(sub(high, low), eps);
+      // dy/dmin = (y - 1) / range and dy/dmax = -y / range, up to eps, which enters the range alone.
+      const toRange = sum(mul(dy!, y!), axes, true);
+      const toLow = sub(toRange, sum(dy!, axes, true));
+      const numerator = add(dy!, sub(mul(atLow, toLow), mul(atHigh, toRange)));
+      return div(numerator, range);
+    },
+  ],
   reference: ([x], { dims, eps }) => {
     const size = numel(x!.shape.slice(-dims));
     const rows = refRows({ data: x!.data, shape: [size === 0 ? 0 : x!.data.length / size, size] }, (map) => {

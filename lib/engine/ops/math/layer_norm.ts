@@ -1,5 +1,5 @@
 /** LayerNorm over the last axis (kernels.md N1). */
-import { type TensorSpec, defineOp, once } from '../../card.js';
+import { defineOp, once, type TensorSpec } from '../../card.js';
 import { isFloat } from '../../dtype.js';
 import { run } from '../../run.js';
 import { rejectShape, sameShape } from '../../shapes.js';
@@ -21,12 +21,17 @@ function normalised(row: number[], eps: number): { h: number[]; rstd: number } {
 }
 
 export const layerNormCard = defineOp({
-  name: 'layer_norm', inputs: ['x', 'gain?', 'bias?'], attrs, mixedDtypes: true,
+  name: 'layer_norm',
+  inputs: ['x', 'gain?', 'bias?'],
+  attrs,
+  mixedDtypes: true,
   shape: (specs, a) => {
     const [x, gain, bias] = specs;
     const width = x!.shape.at(-1) ?? 0;
-    if (x!.shape.length < 1 || !isFloat(x!.dtype) || !isParameter(gain, width) || !isParameter(bias, width)) rejectShape('layer_norm', 'x [..., D], gain [D], bias [D]', specs);
-    if (a.bf16Out && x!.dtype !== 'f32' && x!.dtype !== 'bf16') rejectShape('layer_norm', 'f32 or bf16 with bf16Out', specs);
+    if (x!.shape.length < 1 || !isFloat(x!.dtype) || !isParameter(gain, width) || !isParameter(bias, width))
+      rejectShape('layer_norm', 'x [..., D], gain [D], bias [D]', specs);
+    if (a.bf16Out && x!.dtype !== 'f32' && x!.dtype !== 'bf16')
+      rejectShape('layer_norm', 'f32 or bf16 with bf16Out', specs);
     return [{ shape: x!.shape, dtype: a.bf16Out ? 'bf16' : x!.dtype }];
   },
   grad: ({ inputs: [x, gain, bias], grads: [dy], attrs: { eps } }) => {
@@ -35,31 +40,64 @@ export const layerNormCard = defineOp({
     return [part(0, x), part(1, gain), part(2, bias)];
   },
   reference: ([x, gain, bias], a) => [
-    refRows(x!, (row) => normalised(row, a.eps).h.map((h, i) => {
-      const y = h * (gain?.data[i] ?? 1) + (bias?.data[i] ?? 0);
-      return a.bf16Out ? refRound(y, 'bf16') : y;
-    })),
+    refRows(x!, (row) =>
+      normalised(row, a.eps).h.map((h, i) => {
+        const y = h * (gain?.data[i] ?? 1) + (bias?.data[i] ?? 0);
+        return a.bf16Out ? refRound(y, 'bf16') : y;
+      }),
+    ),
   ],
   samples: [
-    { name: 'tokens', inputs: [{ shape: [2, 7, 33] }, { shape: [33], fill: 'positive' }, { shape: [33] }], dtypes: ['f32', 'f64', 'bf16', 'f16'] },
-    { name: 'width of B/16', inputs: [{ shape: [3, 768] }, { shape: [768], fill: 'positive' }, { shape: [768] }], dtypes: ['f32', 'bf16'] },
-    { name: 'large mean', inputs: [{ shape: [3, 197], fill: { uniform: [99, 101] } }, { shape: [197] }, undefined], dtypes: ['f64'] },
+    {
+      name: 'tokens',
+      inputs: [{ shape: [2, 7, 33] }, { shape: [33], fill: 'positive' }, { shape: [33] }],
+      dtypes: ['f32', 'f64', 'bf16', 'f16'],
+    },
+    {
+      name: 'width of B/16',
+      inputs: [{ shape: [3, 768] }, { shape: [768], fill: 'positive' }, { shape: [768] }],
+      dtypes: ['f32', 'bf16'],
+    },
+    {
+      name: 'large mean',
+      inputs: [{ shape: [3, 197], fill: { uniform: [99, 101] } }, { shape: [197] }, undefined],
+      dtypes: ['f64'],
+    },
     { name: 'no parameters, tiny eps', inputs: [{ shape: [5, 17] }, undefined, undefined], attrs: { eps: 1e-12 } },
     { name: 'bias alone', inputs: [{ shape: [5, 17] }, undefined, { shape: [17] }] },
-    { name: 'bf16 rows, f32 parameters', inputs: [{ shape: [4, 65] }, { shape: [65], dtype: 'f32' }, { shape: [65], dtype: 'f32' }], dtypes: ['bf16'] },
-    { name: 'f32 in, bf16 out', inputs: [{ shape: [4, 65] }, { shape: [65] }, { shape: [65] }], attrs: { bf16Out: true }, dtypes: ['f32', 'bf16'] },
+    {
+      name: 'bf16 rows, f32 parameters',
+      inputs: [{ shape: [4, 65] }, { shape: [65], dtype: 'f32' }, { shape: [65], dtype: 'f32' }],
+      dtypes: ['bf16'],
+    },
+    {
+      name: 'f32 in, bf16 out',
+      inputs: [{ shape: [4, 65] }, { shape: [65] }, { shape: [65] }],
+      attrs: { bf16Out: true },
+      dtypes: ['f32', 'bf16'],
+    },
     { name: 'one column', inputs: [{ shape: [4, 1] }, { shape: [1] }, { shape: [1] }] },
     { name: 'no rows', inputs: [{ shape: [0, 8] }, { shape: [8] }, { shape: [8] }] },
   ],
-  bench: [{ name: 'B/16, 8 images', inputs: [{ shape: [8, 197, 768] }, { shape: [768] }, { shape: [768] }], dtypes: ['f32', 'bf16'] }],
+  bench: [
+    {
+      name: 'B/16, 8 images',
+      inputs: [{ shape: [8, 197, 768] }, { shape: [768] }, { shape: [768] }],
+      dtypes: ['f32', 'bf16'],
+    },
+  ],
 });
 
 export const layerNormBwdCard = defineOp({
-  name: 'layer_norm_bwd', inputs: ['x', 'gain?', 'dy'], attrs: { eps: 1e-5 }, mixedDtypes: true,
+  name: 'layer_norm_bwd',
+  inputs: ['x', 'gain?', 'dy'],
+  attrs: { eps: 1e-5 },
+  mixedDtypes: true,
   shape: (specs) => {
     const [x, gain, dy] = specs;
     const width = x!.shape.at(-1) ?? 0;
-    if (!sameShape(x!.shape, dy!.shape) || x!.dtype !== dy!.dtype || !isParameter(gain, width)) rejectShape('layer_norm_bwd', 'x [..., D], gain [D], dy like x', specs);
+    if (!sameShape(x!.shape, dy!.shape) || x!.dtype !== dy!.dtype || !isParameter(gain, width))
+      rejectShape('layer_norm_bwd', 'x [..., D], gain [D], dy like x', specs);
     const parameter = { shape: [width], dtype: gain?.dtype ?? x!.dtype };
     return [{ shape: x!.shape, dtype: x!.dtype }, parameter, parameter];
   },
@@ -82,11 +120,21 @@ export const layerNormBwdCard = defineOp({
     return [dx, { data: dgain, shape: [width] }, { data: dbias, shape: [width] }];
   },
   samples: [
-    { name: 'several parts', inputs: [{ shape: [2, 37, 33] }, { shape: [33], fill: 'positive' }, { shape: [2, 37, 33] }], dtypes: ['f32', 'f64', 'bf16'] },
+    {
+      name: 'several parts',
+      inputs: [{ shape: [2, 37, 33] }, { shape: [33], fill: 'positive' }, { shape: [2, 37, 33] }],
+      dtypes: ['f32', 'f64', 'bf16'],
+    },
     { name: 'no gain', inputs: [{ shape: [5, 17] }, undefined, { shape: [5, 17] }] },
     { name: 'no rows', inputs: [{ shape: [0, 8] }, { shape: [8] }, { shape: [0, 8] }] },
   ],
-  bench: [{ name: 'B/16, 8 images', inputs: [{ shape: [8, 197, 768] }, { shape: [768] }, { shape: [8, 197, 768] }], dtypes: ['f32', 'bf16'] }],
+  bench: [
+    {
+      name: 'B/16, 8 images',
+      inputs: [{ shape: [8, 197, 768] }, { shape: [768] }, { shape: [8, 197, 768] }],
+      dtypes: ['f32', 'bf16'],
+    },
+  ],
 });
 
 /**
@@ -94,6 +142,12 @@ export const layerNormBwdCard = defineOp({
  * x [..., D]; gain and bias [D] in any float dtype, either may be missing; the result has x's dtype, or bf16 with `bf16Out`.
  * @throws E_OPTION
  */
-export function layerNorm(x: Tensor, gain?: Tensor, bias?: Tensor, eps = 1e-5, { bf16Out = false }: { bf16Out?: boolean } = {}): Tensor {
+export function layerNorm(
+  x: Tensor,
+  gain?: Tensor,
+  bias?: Tensor,
+  eps = 1e-5,
+  { bf16Out = false }: { bf16Out?: boolean } = {},
+): Tensor {
   return run(layerNormCard, [x, gain, bias], { eps, bf16Out })[0] as Tensor;
 }

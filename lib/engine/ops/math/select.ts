@@ -10,9 +10,12 @@ import { takeAlongBwd } from '../shape/take_along.js';
 const ties = { integers: [0, 9] } as const;
 
 export const argmaxCard = defineOp({
-  name: 'argmax', inputs: ['x'], attrs: { axis: 0 },
+  name: 'argmax',
+  inputs: ['x'],
+  attrs: { axis: 0 },
   shape: ([x], { axis }) => {
-    if (!(axis >= 0 && axis < x!.shape.length) || x!.shape[axis] === 0) rejectShape('argmax', `a tensor with elements along axis ${axis}`, [x]);
+    if (!(axis >= 0 && axis < x!.shape.length) || x!.shape[axis] === 0)
+      rejectShape('argmax', `a tensor with elements along axis ${axis}`, [x]);
     return [{ shape: x!.shape.filter((_, i) => i !== axis), dtype: 'i32' }];
   },
   reference: ([x], { axis }) => {
@@ -22,7 +25,12 @@ export const argmaxCard = defineOp({
   samples: [
     { name: 'rows', inputs: [{ shape: [5, 197] }], attrs: { axis: 1 }, dtypes: ['f32', 'f64', 'bf16', 'f16'] },
     { name: 'ties', inputs: [{ shape: [7, 31], fill: ties }], attrs: { axis: 1 } },
-    { name: 'classes of a map, ties', inputs: [{ shape: [2, 21, 5, 13], fill: ties }], attrs: { axis: 1 }, dtypes: ['f32', 'f64', 'bf16'] },
+    {
+      name: 'classes of a map, ties',
+      inputs: [{ shape: [2, 21, 5, 13], fill: ties }],
+      attrs: { axis: 1 },
+      dtypes: ['f32', 'f64', 'bf16'],
+    },
     { name: 'first axis', inputs: [{ shape: [19, 601] }], attrs: { axis: 0 } },
     { name: 'no rows', inputs: [{ shape: [0, 3] }], attrs: { axis: 1 } },
   ],
@@ -40,18 +48,29 @@ export function argmax(x: Tensor, axis = -1): Tensor {
 const maxK = 4096;
 
 export const topkCard = defineOp({
-  name: 'topk', inputs: ['x'], attrs: { k: 1 },
+  name: 'topk',
+  inputs: ['x'],
+  attrs: { k: 1 },
   shape: ([x], { k }) => {
     const width = x!.shape.at(-1) ?? 0;
     if (!Number.isInteger(k) || k < 0 || k > Math.min(width, maxK)) {
-      throw new WordmaskError('E_OPTION', `topk: k must be a whole number from 0 to ${Math.min(width, maxK)} (the last axis, at most ${maxK}), got ${k}`);
+      throw new WordmaskError(
+        'E_OPTION',
+        `topk: k must be a whole number from 0 to ${Math.min(width, maxK)} (the last axis, at most ${maxK}), got ${k}`,
+      );
     }
     const shape = [...x!.shape.slice(0, -1), k];
-    return [{ shape, dtype: x!.dtype }, { shape, dtype: 'i32' }];
+    return [
+      { shape, dtype: x!.dtype },
+      { shape, dtype: 'i32' },
+    ];
   },
-  grad: ({ inputs: [x], outputs: [, index], grads: [dy] }) => [() => takeAlongBwd(dy!, index!, x!.shape.at(-1) as number)],
+  grad: ({ inputs: [x], outputs: [, index], grads: [dy] }) => [
+    () => takeAlongBwd(dy!, index!, x!.shape.at(-1) as number),
+  ],
   reference: ([x], { k }) => {
-    const order = (row: number[]) => [...row.keys()].sort((i, j) => (row[j] as number) - (row[i] as number) || i - j).slice(0, k);
+    const order = (row: number[]) =>
+      [...row.keys()].sort((i, j) => (row[j] as number) - (row[i] as number) || i - j).slice(0, k);
     return [refRows(x!, (row) => order(row).map((i) => row[i] as number), k), refRows(x!, order, k)];
   },
   samples: [

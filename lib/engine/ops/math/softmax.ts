@@ -1,5 +1,5 @@
 /** softmax and log_softmax over one axis, with temperature (kernels.md N3). */
-import { type GradContext, type OpCard, type RefArray, type Sample, type TensorSpec, defineOp } from '../../card.js';
+import { defineOp, type GradContext, type OpCard, type RefArray, type Sample, type TensorSpec } from '../../card.js';
 import { run } from '../../run.js';
 import { normaliseAxis, rejectShape, sameShape } from '../../shapes.js';
 import type { Tensor } from '../../tensor.js';
@@ -11,8 +11,10 @@ type SoftmaxAttrs = typeof attrs;
 
 function checked(name: string, specs: readonly (TensorSpec | undefined)[], a: SoftmaxAttrs): TensorSpec[] {
   const x = specs[0] as TensorSpec;
-  if (!(a.axis >= 0 && a.axis < x.shape.length) || a.temperature === 0) rejectShape(name, `a tensor with axis ${a.axis} and a temperature that is not 0 (it is ${a.temperature})`, specs);
-  if (specs.some((other) => !sameShape(x.shape, other!.shape) || other!.dtype !== x.dtype)) rejectShape(name, 'y and dy alike', specs);
+  if (!(a.axis >= 0 && a.axis < x.shape.length) || a.temperature === 0)
+    rejectShape(name, `a tensor with axis ${a.axis} and a temperature that is not 0 (it is ${a.temperature})`, specs);
+  if (specs.some((other) => !sameShape(x.shape, other!.shape) || other!.dtype !== x.dtype))
+    rejectShape(name, 'y and dy alike', specs);
   return [{ shape: x.shape, dtype: x.dtype }];
 }
 
@@ -37,13 +39,22 @@ const bench = [
   { name: '21 classes of a 500x375 map', inputs: [{ shape: [21, 375, 500] }], attrs: { axis: 0 }, dtypes: ['f32'] },
 ] as const;
 
-function forwardCard(name: string, f: (row: number[], temperature: number) => number[], bwd: () => OpCard<SoftmaxAttrs>): OpCard<SoftmaxAttrs> {
+function forwardCard(
+  name: string,
+  f: (row: number[], temperature: number) => number[],
+  bwd: () => OpCard<SoftmaxAttrs>,
+): OpCard<SoftmaxAttrs> {
   return defineOp({
-    name, inputs: ['x'], attrs,
+    name,
+    inputs: ['x'],
+    attrs,
     shape: (specs, a) => checked(name, specs, a),
-    grad: ({ outputs: [y], grads: [dy], attrs: a }: GradContext<SoftmaxAttrs>) => [() => run(bwd(), [y, dy], a)[0] as Tensor],
+    grad: ({ outputs: [y], grads: [dy], attrs: a }: GradContext<SoftmaxAttrs>) => [
+      () => run(bwd(), [y, dy], a)[0] as Tensor,
+    ],
     reference: ([x], a) => [refAlong(x!, a.axis, (row) => f(row, a.temperature))],
-    samples, bench,
+    samples,
+    bench,
   });
 }
 
@@ -51,12 +62,18 @@ function forwardCard(name: string, f: (row: number[], temperature: number) => nu
 function backwardCard(name: string, f: (y: number[], dy: number[]) => number[]): OpCard<SoftmaxAttrs> {
   const pair = (shape: number[]) => [{ shape, fill: 'unit' as const }, { shape }];
   return defineOp({
-    name, inputs: ['y', 'dy'], attrs,
+    name,
+    inputs: ['y', 'dy'],
+    attrs,
     shape: (specs, a) => checked(name, specs, a),
     reference: ([y, dy], a) => {
       const up: RefArray = refMoveAxis(dy!, a.axis);
       const length = y!.shape[a.axis] as number;
-      return [refAlong(y!, a.axis, (row, r) => f(row, [...up.data.subarray(r * length, (r + 1) * length)]).map((v) => v / a.temperature))];
+      return [
+        refAlong(y!, a.axis, (row, r) =>
+          f(row, [...up.data.subarray(r * length, (r + 1) * length)]).map((v) => v / a.temperature),
+        ),
+      ];
     },
     samples: [
       { name: 'rows', inputs: pair([5, 197]), attrs: { axis: 1, temperature: 0.5 }, dtypes: ['f32', 'f64', 'bf16'] },
@@ -70,11 +87,15 @@ function backwardCard(name: string, f: (y: number[], dy: number[]) => number[]):
 const dot = (a: number[], b: number[]) => a.reduce((s, v, i) => s + v * (b[i] as number), 0);
 
 export const softmaxCard = forwardCard('softmax', softmaxOf, () => softmaxBwdCard);
-export const logSoftmaxCard = forwardCard('log_softmax', (row, temperature) => {
-  const top = Math.max(...row.map((v) => v / temperature));
-  const total = Math.log(row.reduce((s, v) => s + Math.exp(v / temperature - top), 0));
-  return row.map((v) => v / temperature - top - total);
-}, () => logSoftmaxBwdCard);
+export const logSoftmaxCard = forwardCard(
+  'log_softmax',
+  (row, temperature) => {
+    const top = Math.max(...row.map((v) => v / temperature));
+    const total = Math.log(row.reduce((s, v) => s + Math.exp(v / temperature - top), 0));
+    return row.map((v) => v / temperature - top - total);
+  },
+  () => logSoftmaxBwdCard,
+);
 export const softmaxBwdCard = backwardCard('softmax_bwd', (y, dy) => {
   const inner = dot(y, dy);
   return y.map((v, i) => v * ((dy[i] as number) - inner));

@@ -6,11 +6,14 @@ import { dimAttrs, packDims, unpackDims } from '../dims.js';
 import { refFill, unravel } from '../reference.js';
 
 export const sumToCard = defineOp({
-  name: 'sum_to', inputs: ['x'], attrs: dimAttrs,
+  name: 'sum_to',
+  inputs: ['x'],
+  attrs: dimAttrs,
   shape: ([x], a) => {
     const shape = unpackDims(a);
     const joint = broadcastShapes(shape, x!.shape);
-    if (!joint || !sameShape(joint, x!.shape)) rejectShape('sum_to', `a tensor to whose shape [${shape.join(', ')}] broadcasts`, [x]);
+    if (!joint || !sameShape(joint, x!.shape))
+      rejectShape('sum_to', `a tensor to whose shape [${shape.join(', ')}] broadcasts`, [x]);
     return [{ shape, dtype: x!.dtype }];
   },
   grad: ({ inputs: [x], grads: [dy] }) => [() => dy!.expand(x!.shape)],
@@ -26,7 +29,12 @@ export const sumToCard = defineOp({
     return [out];
   },
   samples: [
-    { name: 'bias gradient', inputs: [{ shape: [3, 67, 5] }], attrs: packDims('sum_to', [5]), dtypes: ['f32', 'f64', 'bf16'] },
+    {
+      name: 'bias gradient',
+      inputs: [{ shape: [3, 67, 5] }],
+      attrs: packDims('sum_to', [5]),
+      dtypes: ['f32', 'f64', 'bf16'],
+    },
     { name: 'many rows', inputs: [{ shape: [701, 19] }], attrs: packDims('sum_to', [19]) },
     { name: 'middle axis', inputs: [{ shape: [3, 67, 5] }], attrs: packDims('sum_to', [3, 1, 5]) },
     { name: 'alternating axes', inputs: [{ shape: [3, 4, 5, 6] }], attrs: packDims('sum_to', [3, 1, 5, 1]) },
@@ -35,7 +43,13 @@ export const sumToCard = defineOp({
     { name: 'nothing to sum', inputs: [{ shape: [1, 4, 1] }], attrs: packDims('sum_to', [4, 1]) },
     { name: 'empty', inputs: [{ shape: [0, 4] }], attrs: packDims('sum_to', [4]) },
   ],
-  bench: [{ name: 'bias gradient of B/16, 8 images', inputs: [{ shape: [8 * 197, 3072] }], attrs: packDims('sum_to', [3072]) }],
+  bench: [
+    {
+      name: 'bias gradient of B/16, 8 images',
+      inputs: [{ shape: [8 * 197, 3072] }],
+      attrs: packDims('sum_to', [3072]),
+    },
+  ],
 });
 
 /** Sums over the axes along which `shape` broadcasts to x's shape: the gradient of a broadcast. x itself where it has that shape. */

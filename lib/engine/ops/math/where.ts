@@ -13,21 +13,45 @@ function outputShape(shapes: readonly (readonly number[])[]): number[] | undefin
 const mask = { dtype: 'bool', fill: { integers: [0, 1] }, grad: false } as const;
 
 export const whereCard = defineOp({
-  name: 'where', inputs: ['mask', 'a', 'b'], attrs: {},
+  name: 'where',
+  inputs: ['mask', 'a', 'b'],
+  attrs: {},
   shape: ([m, a, b]) => {
-    if ((m!.dtype !== 'bool' && m!.dtype !== 'u8') || a!.dtype !== b!.dtype) rejectShape('where', 'a bool or u8 mask and two tensors of one dtype', [m, a, b]);
-    return [{ shape: outputShape([m!.shape, a!.shape, b!.shape]) ?? rejectShape('where', 'shapes that broadcast', [m, a, b]), dtype: a!.dtype }];
+    if ((m!.dtype !== 'bool' && m!.dtype !== 'u8') || a!.dtype !== b!.dtype)
+      rejectShape('where', 'a bool or u8 mask and two tensors of one dtype', [m, a, b]);
+    return [
+      {
+        shape: outputShape([m!.shape, a!.shape, b!.shape]) ?? rejectShape('where', 'shapes that broadcast', [m, a, b]),
+        dtype: a!.dtype,
+      },
+    ];
   },
   grad: ({ inputs: [m, a, b], grads: [dy] }) => [
     undefined,
     () => sumTo(where(m!, dy!, 0), a!.shape),
     () => sumTo(where(m!, fill([], 0, dy!.dtype), dy!), b!.shape),
   ],
-  reference: ([m, a, b]) => [refFill(outputShape([m!.shape, a!.shape, b!.shape]) as number[], (index) => (refAt(m!, index) !== 0 ? refAt(a!, index) : refAt(b!, index)))],
+  reference: ([m, a, b]) => [
+    refFill(outputShape([m!.shape, a!.shape, b!.shape]) as number[], (index) =>
+      refAt(m!, index) !== 0 ? refAt(a!, index) : refAt(b!, index),
+    ),
+  ],
   samples: [
-    { name: 'ragged', inputs: [{ shape: [3, 7, 5], ...mask }, { shape: [3, 7, 5] }, { shape: [3, 7, 5] }], dtypes: ['f32', 'f64', 'bf16', 'f16'] },
+    {
+      name: 'ragged',
+      inputs: [{ shape: [3, 7, 5], ...mask }, { shape: [3, 7, 5] }, { shape: [3, 7, 5] }],
+      dtypes: ['f32', 'f64', 'bf16', 'f16'],
+    },
     { name: 'broadcast', inputs: [{ shape: [7, 1], ...mask }, { shape: [3, 1, 5] }, { shape: [] }] },
-    { name: 'i32', inputs: [{ shape: [41], ...mask }, { shape: [41], dtype: 'i32', fill: { integers: [-9, 9] } }, { shape: [1], dtype: 'i32', fill: { integers: [-9, 9] } }], dtypes: ['f32'] },
+    {
+      name: 'i32',
+      inputs: [
+        { shape: [41], ...mask },
+        { shape: [41], dtype: 'i32', fill: { integers: [-9, 9] } },
+        { shape: [1], dtype: 'i32', fill: { integers: [-9, 9] } },
+      ],
+      dtypes: ['f32'],
+    },
     { name: 'empty', inputs: [{ shape: [0], ...mask }, { shape: [0] }, { shape: [1] }] },
   ],
 });

@@ -6,7 +6,9 @@ import { sumTo } from '../math/sum_to.js';
 import { refFill } from '../reference.js';
 
 export const classTokenEmbedCard = defineOp({
-  name: 'class_token_embed', inputs: ['patches', 'classToken', 'positions'], attrs: {},
+  name: 'class_token_embed',
+  inputs: ['patches', 'classToken', 'positions'],
+  attrs: {},
   shape: (specs) => {
     const [patches, token, positions] = specs;
     const [n = 0, p = 0, d = 0] = patches!.shape;
@@ -22,17 +24,29 @@ export const classTokenEmbedCard = defineOp({
   ],
   reference: ([patches, token, positions]) => {
     const [n, p, d] = patches!.shape as [number, number, number];
-    return [refFill([n, p + 1, d], ([i, t, k]) => {
-      const value = t === 0 ? token!.data[k!] : patches!.data[(i! * p + t! - 1) * d + k!];
-      return (value as number) + (positions!.data[t! * d + k!] as number);
-    })];
+    return [
+      refFill([n, p + 1, d], ([i, t, k]) => {
+        const value = t === 0 ? token!.data[k!] : patches!.data[(i! * p + t! - 1) * d + k!];
+        return (value as number) + (positions!.data[t! * d + k!] as number);
+      }),
+    ];
   },
   samples: [
-    { name: 'ragged', inputs: [{ shape: [3, 5, 17] }, { shape: [17] }, { shape: [6, 17] }], dtypes: ['f32', 'f64', 'bf16'] },
+    {
+      name: 'ragged',
+      inputs: [{ shape: [3, 5, 17] }, { shape: [17] }, { shape: [6, 17] }],
+      dtypes: ['f32', 'f64', 'bf16'],
+    },
     { name: 'no patches', inputs: [{ shape: [2, 0, 4] }, { shape: [4] }, { shape: [1, 4] }] },
     { name: 'no images', inputs: [{ shape: [0, 2, 4] }, { shape: [4] }, { shape: [3, 4] }] },
   ],
-  bench: [{ name: 'B/16, 8 images', inputs: [{ shape: [8, 196, 768] }, { shape: [768] }, { shape: [197, 768] }], dtypes: ['f32', 'bf16'] }],
+  bench: [
+    {
+      name: 'B/16, 8 images',
+      inputs: [{ shape: [8, 196, 768] }, { shape: [768] }, { shape: [197, 768] }],
+      dtypes: ['f32', 'bf16'],
+    },
+  ],
 });
 
 /** The token sequence of a ViT: class token in front of patches [N, P, D], plus positions [1 + P, D] -> [N, 1 + P, D]. @throws E_OPTION */

@@ -1,5 +1,5 @@
 import { WordmaskError } from '../../../util/errors.js';
-import { type TensorSpec, defineOp } from '../../card.js';
+import { defineOp, type TensorSpec } from '../../card.js';
 import { run } from '../../run.js';
 import { normaliseAxis, rejectShape, sameShape } from '../../shapes.js';
 import type { Tensor } from '../../tensor.js';
@@ -8,13 +8,25 @@ import { refAt, refFill } from '../reference.js';
 const maxInputs = 64;
 
 export const concatCard = defineOp({
-  name: 'concat', inputs: ['...xs'], attrs: { axis: 0 },
+  name: 'concat',
+  inputs: ['...xs'],
+  attrs: { axis: 0 },
   shape: (specs, { axis }) => {
     const [first, ...rest] = specs as readonly TensorSpec[];
     const others = (spec: TensorSpec) => spec.shape.filter((_, i) => i !== axis);
-    const fits = first && axis >= 0 && axis < first.shape.length && specs.length <= maxInputs &&
-      rest.every((spec) => spec.dtype === first.dtype && spec.shape.length === first.shape.length && sameShape(others(spec), others(first)));
-    if (!fits) rejectShape('concat', `1 to ${maxInputs} tensors of one dtype that differ along axis ${axis} alone`, specs);
+    const fits =
+      first &&
+      axis >= 0 &&
+      axis < first.shape.length &&
+      specs.length <= maxInputs &&
+      rest.every(
+        (spec) =>
+          spec.dtype === first.dtype &&
+          spec.shape.length === first.shape.length &&
+          sameShape(others(spec), others(first)),
+      );
+    if (!fits)
+      rejectShape('concat', `1 to ${maxInputs} tensors of one dtype that differ along axis ${axis} alone`, specs);
     const total = (specs as readonly TensorSpec[]).reduce((sum, spec) => sum + (spec.shape[axis] as number), 0);
     return [{ shape: first.shape.map((d, i) => (i === axis ? total : d)), dtype: first.dtype }];
   },
@@ -29,21 +41,49 @@ export const concatCard = defineOp({
   },
   reference: (xs, { axis }) => {
     const total = xs.reduce((sum, x) => sum + (x!.shape[axis] as number), 0);
-    return [refFill(xs[0]!.shape.map((d, i) => (i === axis ? total : d)), (index) => {
-      let at = index[axis] as number;
-      let i = 0;
-      while (at >= (xs[i]!.shape[axis] as number)) at -= xs[i++]!.shape[axis] as number;
-      return refAt(xs[i]!, index.map((k, d) => (d === axis ? at : k)));
-    })];
+    return [
+      refFill(
+        xs[0]!.shape.map((d, i) => (i === axis ? total : d)),
+        (index) => {
+          let at = index[axis] as number;
+          let i = 0;
+          while (at >= (xs[i]!.shape[axis] as number)) at -= xs[i++]!.shape[axis] as number;
+          return refAt(
+            xs[i]!,
+            index.map((k, d) => (d === axis ? at : k)),
+          );
+        },
+      ),
+    ];
   },
   samples: [
-    { name: 'tokens', inputs: [{ shape: [2, 1, 5] }, { shape: [2, 7, 5] }, { shape: [2, 3, 5] }], attrs: { axis: 1 }, dtypes: ['f32', 'f64', 'bf16', 'f16'] },
+    {
+      name: 'tokens',
+      inputs: [{ shape: [2, 1, 5] }, { shape: [2, 7, 5] }, { shape: [2, 3, 5] }],
+      attrs: { axis: 1 },
+      dtypes: ['f32', 'f64', 'bf16', 'f16'],
+    },
     { name: 'rows', inputs: [{ shape: [3, 9] }, { shape: [0, 9] }, { shape: [2, 9] }], attrs: { axis: 0 } },
-    { name: 'columns, u8', inputs: [{ shape: [5, 3], dtype: 'u8' }, { shape: [5, 4], dtype: 'u8' }], attrs: { axis: 1 }, dtypes: ['f32'] },
+    {
+      name: 'columns, u8',
+      inputs: [
+        { shape: [5, 3], dtype: 'u8' },
+        { shape: [5, 4], dtype: 'u8' },
+      ],
+      attrs: { axis: 1 },
+      dtypes: ['f32'],
+    },
     { name: 'one input', inputs: [{ shape: [4, 3] }], attrs: { axis: 1 } },
     { name: 'empty', inputs: [{ shape: [0, 3] }, { shape: [0, 2] }], attrs: { axis: 1 } },
   ],
-  bench: [{ name: 'class token to patches, 8 images', inputs: [{ shape: [8, 1, 768] }, { shape: [8, 196, 768] }], attrs: { axis: 1 }, dtypes: ['f32', 'bf16'] }],
+  bench: [
+    {
+      name: 'class token to patches, 8 images',
+      inputs: [{ shape: [8, 1, 768] }, { shape: [8, 196, 768] }],
+      attrs: { axis: 1 },
+      dtypes: ['f32', 'bf16'],
+    },
+  ],
 });
 
 /** The tensors one behind the other along an axis: 1 to 64, any one dtype, equal along the other axes. @throws E_OPTION */

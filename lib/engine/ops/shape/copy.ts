@@ -5,7 +5,9 @@ import type { Tensor } from '../../tensor.js';
 import { refAt, refFill } from '../reference.js';
 
 export const copyCard = defineOp({
-  name: 'copy', inputs: ['x'], attrs: {},
+  name: 'copy',
+  inputs: ['x'],
+  attrs: {},
   shape: ([x]) => [{ shape: x!.shape, dtype: x!.dtype }],
   grad: ({ grads: [dy] }) => [() => dy!],
   reference: ([x]) => [x!],
@@ -26,10 +28,14 @@ export function copy(x: Tensor): Tensor {
 }
 
 export const assignCard = defineOp({
-  name: 'assign', inputs: ['target', 'source'], attrs: {}, inPlace: true,
+  name: 'assign',
+  inputs: ['target', 'source'],
+  attrs: {},
+  inPlace: true,
   shape: ([target, source]) => {
     const joint = broadcastShapes(target!.shape, source!.shape);
-    if (!joint || !sameShape(joint, target!.shape) || target!.dtype !== source!.dtype) rejectShape('assign', 'a source of the target\'s dtype that broadcasts to it', [target, source]);
+    if (!joint || !sameShape(joint, target!.shape) || target!.dtype !== source!.dtype)
+      rejectShape('assign', "a source of the target's dtype that broadcasts to it", [target, source]);
     return [{ shape: target!.shape, dtype: target!.dtype }];
   },
   reference: ([target, source]) => [refFill(target!.shape, (index) => refAt(source!, index))],

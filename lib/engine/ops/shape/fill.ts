@@ -20,11 +20,18 @@ export function refStore(x: number, code: number): number {
 const shape = (...sizes: number[]) => packDims('fill', sizes);
 
 export const fillCard = defineOp({
-  name: 'fill', inputs: [], attrs: { value: 0, dtype: 0, ...dimAttrs },
+  name: 'fill',
+  inputs: [],
+  attrs: { value: 0, dtype: 0, ...dimAttrs },
   shape: (_, a) => [{ shape: unpackDims(a), dtype: dtypeAttr('fill', a.dtype) }],
   reference: (_, a) => [refFill(unpackDims(a), () => refStore(a.value, a.dtype))],
   samples: [
-    ...dtypes.map((dtype, code) => ({ name: dtype, inputs: [], attrs: { value: dtype === 'bool' ? 1 : 7.3, dtype: code, ...shape(3, 37) }, dtypes: ['f32'] as const })),
+    ...dtypes.map((dtype, code) => ({
+      name: dtype,
+      inputs: [],
+      attrs: { value: dtype === 'bool' ? 1 : 7.3, dtype: code, ...shape(3, 37) },
+      dtypes: ['f32'] as const,
+    })),
     { name: 'scalar', inputs: [], attrs: { value: -1, ...shape() }, dtypes: ['f32'] },
     { name: 'empty', inputs: [], attrs: { value: 1, ...shape(0, 2) }, dtypes: ['f32'] },
   ],
@@ -36,7 +43,9 @@ export function fill(shape: readonly number[], value: number, dtype: DType = 'f3
 }
 
 export const iotaCard = defineOp({
-  name: 'iota', inputs: [], attrs: { start: 0, step: 1, dtype: 0, ...dimAttrs },
+  name: 'iota',
+  inputs: [],
+  attrs: { start: 0, step: 1, dtype: 0, ...dimAttrs },
   shape: (_, a) => [{ shape: unpackDims(a), dtype: dtypeAttr('iota', a.dtype) }],
   reference: (_, a) => [refFill(unpackDims(a), (_index, i) => refStore(a.start + a.step * i, a.dtype))],
   samples: [

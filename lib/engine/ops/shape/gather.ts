@@ -7,23 +7,48 @@ import type { Tensor } from '../../tensor.js';
 const rows = (limit: number) => ({ dtype: 'i32', fill: { integers: [0, limit - 1] } }) as const;
 
 export const gatherCard = defineOp({
-  name: 'gather', inputs: ['x', 'indices'], attrs: {},
+  name: 'gather',
+  inputs: ['x', 'indices'],
+  attrs: {},
   shape: ([x, indices]) => {
-    if (x!.shape.length !== 2 || indices!.dtype !== 'i32') rejectShape('gather', 'x [V, D] and i32 indices', [x, indices]);
+    if (x!.shape.length !== 2 || indices!.dtype !== 'i32')
+      rejectShape('gather', 'x [V, D] and i32 indices', [x, indices]);
     return [{ shape: [...indices!.shape, x!.shape[1] as number], dtype: x!.dtype }]; // [..., D]
   },
   grad: ({ inputs: [x, indices], grads: [dy] }) => [() => scatterAdd(dy!, indices!, x!.shape[0] as number)],
   reference: ([x, indices]) => {
     const width = x!.shape[1] as number;
-    return [{ data: Float64Array.from([...indices!.data].flatMap((v) => [...x!.data.subarray(v * width, (v + 1) * width)])), shape: [...indices!.shape, width] }];
+    return [
+      {
+        data: Float64Array.from([...indices!.data].flatMap((v) => [...x!.data.subarray(v * width, (v + 1) * width)])),
+        shape: [...indices!.shape, width],
+      },
+    ];
   },
   samples: [
-    { name: 'embedding', inputs: [{ shape: [11, 7] }, { shape: [3, 5], ...rows(11) }], dtypes: ['f32', 'f64', 'bf16', 'f16'] },
-    { name: 'u8 rows', inputs: [{ shape: [6, 3], dtype: 'u8' }, { shape: [4], ...rows(6) }], dtypes: ['f32'] },
+    {
+      name: 'embedding',
+      inputs: [{ shape: [11, 7] }, { shape: [3, 5], ...rows(11) }],
+      dtypes: ['f32', 'f64', 'bf16', 'f16'],
+    },
+    {
+      name: 'u8 rows',
+      inputs: [
+        { shape: [6, 3], dtype: 'u8' },
+        { shape: [4], ...rows(6) },
+      ],
+      dtypes: ['f32'],
+    },
     { name: 'one index', inputs: [{ shape: [5, 1] }, { shape: [], ...rows(5) }] },
     { name: 'no indices', inputs: [{ shape: [5, 4] }, { shape: [0], ...rows(5) }] },
   ],
-  bench: [{ name: 'CLIP token embedding, 64 texts', inputs: [{ shape: [49408, 512] }, { shape: [64, 77], ...rows(49408) }], bytes: 2 * 64 * 77 * 512 * 4 }],
+  bench: [
+    {
+      name: 'CLIP token embedding, 64 texts',
+      inputs: [{ shape: [49408, 512] }, { shape: [64, 77], ...rows(49408) }],
+      bytes: 2 * 64 * 77 * 512 * 4,
+    },
+  ],
 });
 
 /**
@@ -35,10 +60,13 @@ export function gather(x: Tensor, indices: Tensor): Tensor {
 }
 
 export const scatterAddCard = defineOp({
-  name: 'scatter_add', inputs: ['dy', 'indices'], attrs: { rows: 0 },
+  name: 'scatter_add',
+  inputs: ['dy', 'indices'],
+  attrs: { rows: 0 },
   shape: ([dy, indices], a) => {
     const width = dy!.shape.at(-1);
-    if (width === undefined || !sameShape(dy!.shape.slice(0, -1), indices!.shape) || indices!.dtype !== 'i32') rejectShape('scatter_add', 'dy [..., D] and i32 indices [...]', [dy, indices]);
+    if (width === undefined || !sameShape(dy!.shape.slice(0, -1), indices!.shape) || indices!.dtype !== 'i32')
+      rejectShape('scatter_add', 'dy [..., D] and i32 indices [...]', [dy, indices]);
     return [{ shape: [a.rows, width], dtype: dy!.dtype }]; // [V, D]
   },
   grad: ({ inputs: [, indices], grads: [dy] }) => [() => gather(dy!, indices!)],
@@ -51,10 +79,21 @@ export const scatterAddCard = defineOp({
     return [{ data, shape: [a.rows, width] }];
   },
   samples: [
-    { name: 'repeated rows', inputs: [{ shape: [4, 9, 7] }, { shape: [4, 9], ...rows(5) }], attrs: { rows: 6 }, dtypes: ['f32', 'f64', 'bf16'] },
+    {
+      name: 'repeated rows',
+      inputs: [{ shape: [4, 9, 7] }, { shape: [4, 9], ...rows(5) }],
+      attrs: { rows: 6 },
+      dtypes: ['f32', 'f64', 'bf16'],
+    },
     { name: 'nothing to add', inputs: [{ shape: [0, 3] }, { shape: [0], ...rows(5) }], attrs: { rows: 5 } },
   ],
-  bench: [{ name: 'CLIP token embedding, 64 texts', inputs: [{ shape: [64, 77, 512] }, { shape: [64, 77], ...rows(49408) }], attrs: { rows: 49408 } }],
+  bench: [
+    {
+      name: 'CLIP token embedding, 64 texts',
+      inputs: [{ shape: [64, 77, 512] }, { shape: [64, 77], ...rows(49408) }],
+      attrs: { rows: 49408 },
+    },
+  ],
 });
 
 /** [V, D] with the rows of dy [..., D] added at their i32 indices [...], in a fixed order; V = `rows`. */

@@ -1,6 +1,6 @@
 /** Random tensors by Philox 4x32-10: element i depends on the seed, the offset and i alone. */
 import { WordmaskError } from '../../../util/errors.js';
-import { type OpCard, defineOp } from '../../card.js';
+import { defineOp, type OpCard } from '../../card.js';
 import { type DType, dtypeCode } from '../../dtype.js';
 import { run } from '../../run.js';
 import { numel } from '../../shapes.js';
@@ -27,21 +27,42 @@ function philox(seedLow: number, seedHigh: number, counter: number): number[] {
   return words.map(Number);
 }
 
-function randomCard(name: string, value: (words: number[], lane: number, a: RandomAttrs) => number): OpCard<RandomAttrs> {
+function randomCard(
+  name: string,
+  value: (words: number[], lane: number, a: RandomAttrs) => number,
+): OpCard<RandomAttrs> {
   const sized = (...sizes: number[]) => packDims(name, sizes);
   const whole = (x: number, limit: number) => Number.isInteger(x) && x >= 0 && x <= limit;
   return defineOp({
-    name, inputs: [], attrs,
+    name,
+    inputs: [],
+    attrs,
     shape: (_, a) => {
-      if (!whole(a.seedLow, 2 ** 32 - 1) || !whole(a.seedHigh, 2 ** 32 - 1) || !whole(a.offset, Number.MAX_SAFE_INTEGER)) {
-        throw new WordmaskError('E_OPTION', `${name}: the seed is two numbers from 0 to 2^32 - 1 and the offset a whole number, got ${a.seedLow}, ${a.seedHigh}, ${a.offset}`);
+      if (
+        !whole(a.seedLow, 2 ** 32 - 1) ||
+        !whole(a.seedHigh, 2 ** 32 - 1) ||
+        !whole(a.offset, Number.MAX_SAFE_INTEGER)
+      ) {
+        throw new WordmaskError(
+          'E_OPTION',
+          `${name}: the seed is two numbers from 0 to 2^32 - 1 and the offset a whole number, got ${a.seedLow}, ${a.seedHigh}, ${a.offset}`,
+        );
       }
       return [{ shape: unpackDims(a), dtype: dtypeAttr(name, a.dtype) }];
     },
-    reference: (_, a) => [refFill(unpackDims(a), (_index, i) => refStore(value(philox(a.seedLow, a.seedHigh, a.offset + Math.floor(i / 4)), i % 4, a), a.dtype))],
+    reference: (_, a) => [
+      refFill(unpackDims(a), (_index, i) =>
+        refStore(value(philox(a.seedLow, a.seedHigh, a.offset + Math.floor(i / 4)), i % 4, a), a.dtype),
+      ),
+    ],
     samples: [
       { name: 'ragged', inputs: [], attrs: { seedLow: 42, ...sized(3, 7, 5) }, dtypes: ['f32'] },
-      { name: 'later in the stream', inputs: [], attrs: { seedLow: 4000000000, seedHigh: 17, offset: 2 ** 32 + 9, a: -2, b: 3, ...sized(41) }, dtypes: ['f32'] },
+      {
+        name: 'later in the stream',
+        inputs: [],
+        attrs: { seedLow: 4000000000, seedHigh: 17, offset: 2 ** 32 + 9, a: -2, b: 3, ...sized(41) },
+        dtypes: ['f32'],
+      },
       { name: 'f64', inputs: [], attrs: { seedLow: 1, dtype: dtypeCode('f64'), ...sized(33) }, dtypes: ['f64'] },
       { name: 'empty', inputs: [], attrs: { ...sized(0) }, dtypes: ['f32'] },
     ],
@@ -49,7 +70,10 @@ function randomCard(name: string, value: (words: number[], lane: number, a: Rand
   });
 }
 
-export const randomUniformCard = randomCard('random_uniform', (words, lane, { a, b }) => a + (b - a) * ((words[lane] as number) >>> 8) * 2 ** -24);
+export const randomUniformCard = randomCard(
+  'random_uniform',
+  (words, lane, { a, b }) => a + (b - a) * ((words[lane] as number) >>> 8) * 2 ** -24,
+);
 
 export const randomNormalCard = randomCard('random_normal', (words, lane, { a, b }) => {
   const pair = lane < 2 ? 0 : 2;
@@ -66,8 +90,13 @@ export interface RandomOptions {
   readonly dtype?: DType;
 }
 
-function streamAttrs({ seed, offset = 0, dtype = 'f32' }: RandomOptions): Pick<RandomAttrs, 'seedLow' | 'seedHigh' | 'offset' | 'dtype'> {
-  if (!Number.isSafeInteger(seed) || seed < 0) throw new WordmaskError('E_OPTION', `seed must be a whole number from 0 to 2^53 - 1, got ${seed}`);
+function streamAttrs({
+  seed,
+  offset = 0,
+  dtype = 'f32',
+}: RandomOptions): Pick<RandomAttrs, 'seedLow' | 'seedHigh' | 'offset' | 'dtype'> {
+  if (!Number.isSafeInteger(seed) || seed < 0)
+    throw new WordmaskError('E_OPTION', `seed must be a whole number from 0 to 2^53 - 1, got ${seed}`);
   return { seedLow: seed % 2 ** 32, seedHigh: Math.floor(seed / 2 ** 32), offset, dtype: dtypeCode(dtype) };
 }
 
@@ -77,11 +106,27 @@ export function randomBlocks(shape: readonly number[]): number {
 }
 
 /** Uniform values in [low, high), 24 bits each. @throws E_OPTION */
-export function randomUniform(shape: readonly number[], options: RandomOptions & { readonly low?: number; readonly high?: number }): Tensor {
-  return run(randomUniformCard, [], { ...streamAttrs(options), a: options.low ?? 0, b: options.high ?? 1, ...packDims('random_uniform', shape) })[0] as Tensor;
+export function randomUniform(
+  shape: readonly number[],
+  options: RandomOptions & { readonly low?: number; readonly high?: number },
+): Tensor {
+  return run(randomUniformCard, [], {
+    ...streamAttrs(options),
+    a: options.low ?? 0,
+    b: options.high ?? 1,
+    ...packDims('random_uniform', shape),
+  })[0] as Tensor;
 }
 
 /** Normal values (Box-Muller in f64). @throws E_OPTION */
-export function randomNormal(shape: readonly number[], options: RandomOptions & { readonly mean?: number; readonly deviation?: number }): Tensor {
-  return run(randomNormalCard, [], { ...streamAttrs(options), a: options.mean ?? 0, b: options.deviation ?? 1, ...packDims('random_normal', shape) })[0] as Tensor;
+export function randomNormal(
+  shape: readonly number[],
+  options: RandomOptions & { readonly mean?: number; readonly deviation?: number },
+): Tensor {
+  return run(randomNormalCard, [], {
+    ...streamAttrs(options),
+    a: options.mean ?? 0,
+    b: options.deviation ?? 1,
+    ...packDims('random_normal', shape),
+  })[0] as Tensor;
 }

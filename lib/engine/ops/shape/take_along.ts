@@ -9,19 +9,35 @@ const columns = (limit: number) => ({ dtype: 'i32', fill: { integers: [0, limit 
 const leading = (shape: readonly number[]) => shape.slice(0, -1);
 
 export const takeAlongCard = defineOp({
-  name: 'take_along', inputs: ['x', 'indices'], attrs: {},
+  name: 'take_along',
+  inputs: ['x', 'indices'],
+  attrs: {},
   shape: ([x, indices]) => {
-    const fits = x!.shape.length > 0 && x!.shape.length === indices!.shape.length && sameShape(leading(x!.shape), leading(indices!.shape));
-    if (!fits || indices!.dtype !== 'i32') rejectShape('take_along', 'x [..., N] and i32 indices [..., K]', [x, indices]);
+    const fits =
+      x!.shape.length > 0 &&
+      x!.shape.length === indices!.shape.length &&
+      sameShape(leading(x!.shape), leading(indices!.shape));
+    if (!fits || indices!.dtype !== 'i32')
+      rejectShape('take_along', 'x [..., N] and i32 indices [..., K]', [x, indices]);
     return [{ shape: indices!.shape, dtype: x!.dtype }];
   },
   grad: ({ inputs: [x, indices], grads: [dy] }) => [() => takeAlongBwd(dy!, indices!, x!.shape.at(-1) as number)],
   reference: ([x, indices]) => {
     const width = indices!.shape.at(-1) as number;
-    return [refRows(x!, (row, r) => [...indices!.data.subarray(r * width, (r + 1) * width)].map((i) => row[i] as number), width)];
+    return [
+      refRows(
+        x!,
+        (row, r) => [...indices!.data.subarray(r * width, (r + 1) * width)].map((i) => row[i] as number),
+        width,
+      ),
+    ];
   },
   samples: [
-    { name: 'rows', inputs: [{ shape: [3, 5, 11] }, { shape: [3, 5, 4], ...columns(11) }], dtypes: ['f32', 'f64', 'bf16'] },
+    {
+      name: 'rows',
+      inputs: [{ shape: [3, 5, 11] }, { shape: [3, 5, 4], ...columns(11) }],
+      dtypes: ['f32', 'f64', 'bf16'],
+    },
     { name: 'more than there are', inputs: [{ shape: [2, 3] }, { shape: [2, 17], ...columns(3) }] },
     { name: 'no indices', inputs: [{ shape: [2, 3] }, { shape: [2, 0], ...columns(3) }] },
   ],
@@ -33,21 +49,37 @@ export function takeAlong(x: Tensor, indices: Tensor): Tensor {
 }
 
 export const takeAlongBwdCard = defineOp({
-  name: 'take_along_bwd', inputs: ['dy', 'indices'], attrs: { length: 0 },
+  name: 'take_along_bwd',
+  inputs: ['dy', 'indices'],
+  attrs: { length: 0 },
   shape: ([dy, indices], { length }) => {
-    if (dy!.shape.length === 0 || !sameShape(dy!.shape, indices!.shape) || indices!.dtype !== 'i32') rejectShape('take_along_bwd', 'dy [..., K] and i32 indices [..., K]', [dy, indices]);
+    if (dy!.shape.length === 0 || !sameShape(dy!.shape, indices!.shape) || indices!.dtype !== 'i32')
+      rejectShape('take_along_bwd', 'dy [..., K] and i32 indices [..., K]', [dy, indices]);
     return [{ shape: [...leading(dy!.shape), length], dtype: dy!.dtype }];
   },
   reference: ([dy, indices], { length }) => {
     const width = dy!.shape.at(-1) as number;
-    return [refRows(dy!, (row, r) => {
-      const out = new Float64Array(length);
-      row.forEach((g, k) => { out[indices!.data[r * width + k] as number]! += g; });
-      return out;
-    }, length)];
+    return [
+      refRows(
+        dy!,
+        (row, r) => {
+          const out = new Float64Array(length);
+          row.forEach((g, k) => {
+            out[indices!.data[r * width + k] as number]! += g;
+          });
+          return out;
+        },
+        length,
+      ),
+    ];
   },
   samples: [
-    { name: 'rows', inputs: [{ shape: [3, 5, 9] }, { shape: [3, 5, 9], ...columns(4) }], attrs: { length: 6 }, dtypes: ['f32', 'f64', 'bf16'] },
+    {
+      name: 'rows',
+      inputs: [{ shape: [3, 5, 9] }, { shape: [3, 5, 9], ...columns(4) }],
+      attrs: { length: 6 },
+      dtypes: ['f32', 'f64', 'bf16'],
+    },
     { name: 'no rows', inputs: [{ shape: [0, 2] }, { shape: [0, 2], ...columns(3) }], attrs: { length: 3 } },
   ],
 });
