@@ -15,7 +15,7 @@ const bandBytes = 64 << 20;
 /** With PAMR a band carries a halo, so it is worth more. */
 const refinedBandBytes = 384 << 20;
 /** Upsampled, refined and cut volumes of one query. */
-const volumePlanes = 3;
+export const volumePlanes = 3;
 /** What the PAMR kernel takes for affinities and planes of a tile at most (native/cpu/crf/pamr.cpp). */
 export const pamrScratch = 240 << 20;
 /** Fewer rows are not worth a call. */

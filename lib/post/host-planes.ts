@@ -1,5 +1,6 @@
 /** Label map and planes of a read-out on the host. */
 import { scoreFinish, type Tensor } from '../engine/index.js';
+import { copyInSlices } from '../util/slices.js';
 import type { Planes, ReadOutSettings } from './read-out.js';
 
 /** Planes on the host, filled band by band. */

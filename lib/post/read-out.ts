@@ -15,7 +15,6 @@ import {
   resize,
   type ScoreOptions,
   scope,
-  scoreFinish,
   scoreInit,
   scoreUpdate,
   sum,
@@ -25,8 +24,8 @@ import {
   windowUpsample,
 } from '../engine/index.js';
 import { WordmaskError } from '../util/errors.js';
-import { copyInSlices, inSlices } from '../util/slices.js';
-import { bandsOf, pamrScratch, statePlanes } from './bands.js';
+import { inSlices } from '../util/slices.js';
+import { type Bands, bandsOf, pamrScratch, statePlanes, volumePlanes } from './bands.js';
 import { type CrfTerms, denseCrf, unaryFromSoftmax } from './dense-crf.js';
 import { type DenseFeatures, resizeToCanvas } from './dense-encode.js';
 import type { DenseOptions } from './dense-options.js';
