@@ -1,7 +1,7 @@
 /** Named intermediate values of a call: the same code as `segment`, keeping what was asked for. */
 import { normaliseImage, pad, scope, Tensor } from '../engine/index.js';
 import { decodeImage, type ImageInput } from '../image/decode.js';
-import { resizeToCanvas } from '../post/dense-encode.js';
+import { resizeToCanvas, type WindowGeometry } from '../post/dense-encode.js';
 import type { DenseOptions } from '../post/dense-options.js';
 import { ReadOut, type ReadOutSettings, type Trace } from '../post/read-out.js';
 import { show, WordmaskError } from '../util/errors.js';
@@ -164,6 +164,24 @@ async function probe(model: Model, pixels: Tensor, options: DenseOptions, name: 
   return host;
 }
 
+/** What is known before anything is computed: windows, and the text side. */
+function plannedValues(
+  dense: WindowGeometry,
+  queries: ReturnType<typeof queriesOf>,
+  embed: number,
+): Map<string, HostValue> {
+  const [top, left, bottom, right] = dense.pad;
+  return new Map<string, HostValue>([
+    ['window_boxes_y1x1y2x2', { data: dense.boxes, shape: [dense.boxes.length / 4, 4] }],
+    ['window_pad_left_right_top_bottom', { data: Int32Array.of(left, right, top, bottom), shape: [4] }],
+    ['query_to_class', { data: queries.classOf, shape: [queries.classOf.length] }],
+    [
+      'query_features',
+      { data: Float32Array.from(queries.rows.flatMap((row) => [...row])), shape: [queries.rows.length, embed] },
+    ],
+  ]);
+}
+
 async function collect(
   model: Model,
   features: Features,
@@ -173,20 +191,10 @@ async function collect(
   given: ReturnType<typeof checkSegmentOptions>,
   wanted: ReadonlySet<string>,
 ): Promise<Map<string, HostValue>> {
-  const found = new Map<string, HostValue>();
   const queries = queriesOf(vocab.spec, rows, model.parts.embed);
   const { dense } = features;
   const embed = model.parts.embed;
-  found.set('window_boxes_y1x1y2x2', { data: dense.boxes, shape: [dense.boxes.length / 4, 4] });
-  found.set('window_pad_left_right_top_bottom', {
-    data: Int32Array.of(dense.pad[1], dense.pad[3], dense.pad[0], dense.pad[2]),
-    shape: [4],
-  });
-  found.set('query_to_class', { data: queries.classOf, shape: [queries.classOf.length] });
-  found.set('query_features', {
-    data: Float32Array.from(queries.rows.flatMap((row) => [...row])),
-    shape: [queries.rows.length, embed],
-  });
+  const found = plannedValues(dense, queries, embed);
   const keepTensor = async (name: string, tensor: Tensor) => void found.set(name, await tensor.toArray());
   if (wanted.has('normalised_input'))
     await scope(() => keepTensor('normalised_input', normalisedInput(features, options)));

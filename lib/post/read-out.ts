@@ -315,10 +315,10 @@ export class ReadOut {
     const extra = settings.threshold > 0;
     const probabilities = this.probabilityVolume(refine); // [Q, H, W]
     const volume = extra ? concat([probabilities, fill([1, height, width], settings.threshold)], 0) : probabilities;
+    const unary = unaryFromSoftmax(volume);
+    this.trace?.put('unary', unary);
     const marginals =
-      refine.iterations === 0
-        ? div(volume, sum(volume, 0, true))
-        : denseCrf(this.image(), unaryFromSoftmax(volume), refine);
+      refine.iterations === 0 ? div(volume, sum(volume, 0, true)) : denseCrf(this.image(), unary, refine);
     this.trace?.put('crf_marginals', marginals);
     const classes = Int32Array.from({ length: volume.shape[0] as number }, (_, c) =>
       settings.excluded?.has(c) ? -1 : c,

@@ -122,7 +122,7 @@ function keyLengths(mask: Tensor, batch: number, length: number): Tensor {
   const host = mask.dataSync();
   const lengths = Int32Array.from({ length: batch }, (_, i) => {
     const row = host.subarray(i * length, (i + 1) * length);
-    const count = row.findIndex((x) => x === 0);
+    const count = row.indexOf(0);
     const valid = count < 0 ? length : count;
     if (valid === 0 || row.subarray(valid).some((x) => x !== 0)) {
       throw new WordmaskError(
