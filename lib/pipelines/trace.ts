@@ -193,13 +193,12 @@ async function collect(
 ): Promise<Map<string, HostValue>> {
   const queries = queriesOf(vocab.spec, rows, model.parts.embed);
   const { dense } = features;
-  const embed = model.parts.embed;
-  const found = plannedValues(dense, queries, embed);
+  const found = plannedValues(dense, queries, model.parts.embed);
   const keepTensor = async (name: string, tensor: Tensor) => void found.set(name, await tensor.toArray());
-  if (wanted.has('normalised_input'))
-    await scope(() => keepTensor('normalised_input', normalisedInput(features, options)));
-  if (wanted.has('window_patch_features')) await keepTensor('window_patch_features', dense.features);
-
+  await scope(async () => {
+    if (wanted.has('normalised_input')) await keepTensor('normalised_input', normalisedInput(features, options));
+    if (wanted.has('window_patch_features')) await keepTensor('window_patch_features', dense.features);
+  });
   const pending: Promise<void>[] = [];
   const trace: Trace = {
     wants: (name) => wanted.has(name),
@@ -214,7 +213,7 @@ async function collect(
     outputs: { margin: false, entropy: false, topk: 0, probabilities: false },
     budget: model.parts.budget,
   };
-  const text = toTensor(queries.rows, embed);
+  const text = toTensor(queries.rows, model.parts.embed);
   try {
     const readOut = (changes: Partial<ReadOutSettings> = {}) =>
       new ReadOut(
