@@ -228,11 +228,9 @@ async function collect(
     const run = (excluded?: ReadonlySet<number>, changes: Partial<ReadOutSettings> = {}) =>
       readOut({ ...changes, excluded }).run();
     const shape = [features.height, features.width];
-    if (wanted.has('label_map_before_area_and_threshold'))
-      found.set('label_map_before_area_and_threshold', {
-        data: Uint16Array.from((await run(undefined, { threshold: 0, margin: 0 })).labels),
-        shape,
-      });
+    const before = 'label_map_before_area_and_threshold';
+    if (wanted.has(before))
+      found.set(before, { data: Uint16Array.from((await run(undefined, { threshold: 0, margin: 0 })).labels), shape });
     const planes =
       options.areaThreshold > 0 ? await applyAreaRule(run, options.areaThreshold, queries.classes) : await run();
     found.set('label_map', { data: Uint16Array.from(planes.labels), shape });
