@@ -1,5 +1,5 @@
 /** One `segment` call (architecture.md section 3), from pixels to a Segmentation. */
-import { scope, sync, Tensor } from '../engine/index.js';
+import { firstNonFinite, scope, sync, Tensor } from '../engine/index.js';
 import { type LabelArray, labelArray } from '../formats/format.js';
 import type { DecodedImage } from '../image/decode.js';
 import { type DenseFeatures, encodeWindows, resizeToCanvas } from '../post/dense-encode.js';
@@ -45,7 +45,7 @@ export async function encodeImage(
       warnings,
       `out of memory: caches freed, ${windowGroup / 2} windows encoded at once instead of ${windowGroup}`,
       () => settled(encode(windowGroup)),
-      () => encode(windowGroup / 2),
+      () => settled(encode(windowGroup / 2)),
     );
     const features = new TimedFeatures(dense, pixels, image, image.hash, options, model.parts);
     features.warnings = warnings;
@@ -59,17 +59,28 @@ export async function encodeImage(
   }
 }
 
-/** Waits until the values are there, so that a failure shows here and not in whoever reads them. */
+/** Waits until the values are there, so that a failure shows here and not in whoever reads them. @throws E_NUMERIC */
 async function settled(encoding: Promise<DenseFeatures>): Promise<DenseFeatures> {
   const dense = await encoding;
   try {
-    await scope(() => dense.features.slice(0, 0, 0).data());
+    await requireFinite(dense.features, 'the image features');
   } catch (error) {
     dense.features.dispose();
     dense.keys?.dispose();
     throw error;
   }
   return dense;
+}
+
+/** @throws E_NUMERIC: a NaN would otherwise lose every comparison and show as missing labels */
+async function requireFinite(tensor: Tensor, what: string): Promise<void> {
+  const [at = -1] = await scope(() => firstNonFinite(tensor).data());
+  if (at >= 0)
+    throw new WordmaskError(
+      'E_NUMERIC',
+      `${what} hold a value that is not finite (number ${at}): the weights are damaged or overflow in this dtype; open the model with checkWeights, or in fp32`,
+      { details: { index: at } },
+    );
 }
 
 /** Features that know how long they took. */
@@ -131,6 +142,7 @@ async function readOut(
   const queries = restrict(queriesOf(vocab.spec, rows, embed), vocab, common.labels);
   const text = toTensor(queries.rows, embed);
   try {
+    await requireFinite(text, 'the text features');
     const run = (excluded?: ReadonlySet<number>, changes: Partial<ReadOutSettings> = {}) =>
       new ReadOut(
         system,
