@@ -4,13 +4,14 @@ import type { Planes, ReadOutSettings } from '../post/read-out.js';
 import { inSlices } from '../util/slices.js';
 
 /**
- * SCLIP's rule (configs/cfg_voc21.py, `area_thd`): of the winners, a class other than 0 whose area is not above `share` of all
- * pixels of classes other than 0 gets probability 0; thresholds come after.
+ * SCLIP's rule (configs/cfg_voc21.py, `area_thd`): of the winners, a class that is not background and whose area is not above
+ * `share` of all pixels of such classes gets probability 0; thresholds come after. There, class 0 is background.
  */
 export async function applyAreaRule(
   run: (excluded?: ReadonlySet<number>, changes?: Partial<ReadOutSettings>) => Promise<Planes>,
   share: number,
   classes: number,
+  background: ReadonlySet<number>,
 ): Promise<Planes> {
   const { labels } = await run(undefined, { threshold: 0, margin: 0 });
   const areas = new Float64Array(classes);
@@ -20,9 +21,9 @@ export async function applyAreaRule(
       if (label >= 0) areas[label] = (areas[label] as number) + 1;
     }
   });
-  const foreground = areas.reduce((total, area, index) => (index >= 1 ? total + area : total), 0);
+  const foreground = areas.reduce((total, area, index) => (background.has(index) ? total : total + area), 0);
   const excluded = new Set(
-    [...areas.keys()].filter((index) => index >= 1 && (areas[index] as number) <= share * foreground),
+    [...areas.keys()].filter((index) => !background.has(index) && (areas[index] as number) <= share * foreground),
   );
   return run(excluded);
 }

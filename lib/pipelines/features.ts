@@ -76,6 +76,17 @@ export class Features {
     }
   }
 
+  /** @throws E_OPTION when `maxSide` asks for another size than these were encoded at */
+  checkCanvas(wanted: { readonly width: number; readonly height: number }): void {
+    const { width, height } = this.dense.canvas;
+    if (wanted.width === width && wanted.height === height) return;
+    throw new WordmaskError(
+      'E_OPTION',
+      `these features were encoded at ${width} x ${height} pixels; maxSide asks for ${wanted.width} x ${wanted.height}: encode the picture again with it`,
+      { details: { option: 'maxSide' } },
+    );
+  }
+
   dispose(): void {
     this.#dense?.features.dispose();
     this.#dense?.keys?.dispose();

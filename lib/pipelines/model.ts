@@ -13,7 +13,7 @@ import { type CallPlan, planCall } from './plan.js';
 import { encodeImage, segmentFeatures } from './segment.js';
 import { type CheckedOptions, checkSegmentOptions, type SegmentOptions } from './segment-options.js';
 import type { Segmentation } from './segmentation.js';
-import { readOutSettings, refuseVolume } from './settings.js';
+import { readOutSettings, refuseVolume, underPolicy } from './settings.js';
 import { type StreamOptions, type StreamResult, streamImages } from './stream.js';
 import { type TextEncoder, TextFeatures } from './text-features.js';
 import { traceCall } from './trace.js';
@@ -110,7 +110,7 @@ export class Model {
     options: SegmentOptions = {},
   ): Promise<Segmentation> {
     return this.#checked('segment', options, async ({ common, system }) => {
-      const vocab = vocabulary instanceof Vocabulary ? vocabulary : Vocabulary.from(vocabulary);
+      const vocab = underPolicy(vocabulary instanceof Vocabulary ? vocabulary : Vocabulary.from(vocabulary), common);
       const dense = this.options(system, common.preset);
       if (image instanceof Features) {
         if (image.owner !== this.parts)
@@ -119,6 +119,8 @@ export class Model {
             'these features come from another model: encode the picture with this one',
           );
         image.checkOptions(dense);
+        if (common.maxSide !== undefined)
+          image.checkCanvas(this.parts.system.plan(image.width, image.height, dense, common.maxSide).canvas);
         return segmentFeatures(this, image, vocab, dense, common, {});
       }
       const started = performance.now();
@@ -209,7 +211,7 @@ export class Model {
   /** Compiles a vocabulary for calls with these options. */
   prepare(vocabulary: Vocabulary, options: SegmentOptions): Promise<void> {
     return this.#checked('prepare', options, async ({ common, system }) => {
-      await this.compile(vocabulary, this.options(system, common.preset));
+      await this.compile(underPolicy(vocabulary, common), this.options(system, common.preset));
     });
   }
 

@@ -4,7 +4,7 @@ import { show, WordmaskError } from '../util/errors.js';
 import type { Model } from './model.js';
 import { windowGroup } from './segment.js';
 import { checkSegmentOptions, type SegmentOptions } from './segment-options.js';
-import { classCount, readOutSettings } from './settings.js';
+import { classCount, readOutSettings, underPolicy } from './settings.js';
 import type { Vocabulary } from './vocabulary.js';
 
 export interface CallPlan {
@@ -28,11 +28,12 @@ export function planCall(
   model: Model,
   width: number,
   height: number,
-  vocab: Vocabulary,
+  vocabulary: Vocabulary,
   given: SegmentOptions,
 ): CallPlan {
   checkSize(width, height);
   const { common, system } = checkSegmentOptions(given);
+  const vocab = underPolicy(vocabulary, common);
   const options = model.options(system, common.preset);
   const { budget } = model.parts;
   const geometry = model.parts.system.plan(width, height, options, common.maxSide);

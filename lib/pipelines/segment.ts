@@ -2,6 +2,7 @@
 import { firstNonFinite, scope, sync, Tensor } from '../engine/index.js';
 import { type LabelArray, labelArray } from '../formats/format.js';
 import type { DecodedImage } from '../image/decode.js';
+import { bandBytes } from '../post/bands.js';
 import { type DenseFeatures, encodeWindows, resizeToCanvas } from '../post/dense-encode.js';
 import type { DenseOptions } from '../post/dense-options.js';
 import { type Planes, ReadOut, type ReadOutSettings } from '../post/read-out.js';
@@ -14,7 +15,7 @@ import type { Model } from './model.js';
 import { withRetreat } from './retreat.js';
 import type { CheckedOptions } from './segment-options.js';
 import { plane, Segmentation, type SegmentationParts, segmentsOf } from './segmentation.js';
-import { readOutSettings, refuseVolume } from './settings.js';
+import { backgroundClasses, readOutSettings, refuseVolume } from './settings.js';
 import { toTensor } from './text-features.js';
 import { queriesOf, type Vocabulary } from './vocabulary.js';
 
@@ -105,14 +106,17 @@ export async function segmentFeatures(
   clock('text');
   const warnings = [...(features instanceof TimedFeatures ? features.warnings : []), ...text.warnings];
   const read = (budget: number) => readOut(model, features, vocab, text.rows, { ...settings, budget }, common);
+  // What needs all classes at once has no smaller pieces: it is tried again with the caches gone.
+  const whole = settings.refine.kind === 'crf' || settings.outputs.probabilities;
   const planes = await withRetreat(
     warnings,
-    'out of memory: caches freed, picture read out in smaller bands',
+    `out of memory: caches freed${whole ? '' : ', picture read out in smaller bands'}`,
     () => read(settings.budget),
-    () => read(settings.budget / 8),
+    () => read(whole ? settings.budget : Math.min(settings.budget, 2 * bandBytes) / 8),
   );
   clock(settings.refine.kind === 'none' ? 'match' : 'refine');
   const labels = await narrow(planes.labels, vocab, common.signal);
+  await hideClasses(planes.topkLabels, vocab.labels.length, common.signal);
   const segments = await segmentsOf(labels, width, height, vocab.labels.length, planes.score, common.signal);
   clock('output');
   return new Segmentation({
@@ -152,8 +156,9 @@ async function readOut(
         () => features.image,
       ).run();
     const planes =
-      options.areaThreshold > 0 ? await applyAreaRule(run, options.areaThreshold, queries.classes) : await run();
-    checkFinite(planes);
+      options.areaThreshold > 0
+        ? await applyAreaRule(run, options.areaThreshold, queries.classes, backgroundClasses(vocab.spec))
+        : await run();
     if (!common.minArea) return planes;
     return { ...planes, labels: await dropSmall(planes.labels, features.width, features.height, common.minArea) };
   } finally {
@@ -186,19 +191,6 @@ function restrict(
   };
 }
 
-/** Scores are probabilities; anything else means that weights or kernels gave NaN. */
-function checkFinite(planes: Planes): void {
-  const probe = Math.max(1, Math.floor(planes.score.length / 4096));
-  for (let i = 0; i < planes.score.length; i += probe) {
-    if (Number.isFinite(planes.score[i])) continue;
-    throw new WordmaskError(
-      'E_NUMERIC',
-      `the score at pixel ${i} is ${planes.score[i]}: the weights give values that are not finite`,
-      { details: { index: i } },
-    );
-  }
-}
-
 /** Class indices as the smallest label array; classes beyond the labels (hidden background) and -1 become nothing. */
 async function narrow(classes: Int32Array, vocab: Vocabulary, signal?: AbortSignal): Promise<LabelArray> {
   const count = vocab.labels.length;
@@ -215,6 +207,19 @@ async function narrow(classes: Int32Array, vocab: Vocabulary, signal?: AbortSign
     signal,
   );
   return labels;
+}
+
+/** The classes of background words and of a threshold are no labels: -1, in place. */
+async function hideClasses(classes: Int32Array | undefined, labels: number, signal?: AbortSignal): Promise<void> {
+  if (!classes) return;
+  await inSlices(
+    classes.length,
+    1 << 18,
+    (begin, end) => {
+      for (let i = begin; i < end; i++) if ((classes[i] as number) >= labels) classes[i] = -1;
+    },
+    signal,
+  );
 }
 
 function planesOf(
@@ -260,7 +265,15 @@ function provenance(
     device: model.info.device,
     dtype: model.info.dtype,
     deterministic: true,
-    options: { ...options, refine, threshold, margin, minArea: common.minArea ?? 0 },
+    options: {
+      ...options,
+      refine,
+      threshold,
+      margin,
+      minArea: common.minArea ?? 0,
+      ...(common.labels && { labels: common.labels }),
+      ...(common.maxSide !== undefined && { maxSide: common.maxSide }),
+    },
   };
 }
 

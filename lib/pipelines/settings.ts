@@ -1,13 +1,38 @@
 /** From checked options to what the read-out runs with; shared by `segment` and `plan`. */
 import type { DenseOptions } from '../post/dense-options.js';
 import { ReadOut, type ReadOutSettings } from '../post/read-out.js';
+import { parseBackground } from '../text/background.js';
 import type { VocabularySpec } from '../text/index.js';
 import { WordmaskError } from '../util/errors.js';
 import { backgroundRule, type CheckedOptions, refineOf } from './segment-options.js';
+import type { Vocabulary } from './vocabulary.js';
 
 /** Classes of a vocabulary as the read-out counts them: its labels, and the hidden one of the background policy `prompts`. */
 export function classCount(spec: VocabularySpec): number {
   return spec.labels.length + (spec.owners.some((owner) => owner >= spec.labels.length) ? 1 : 0);
+}
+
+/**
+ * Classes that the area rule leaves alone: the label marked as background, else the first, which the published class lists give
+ * that meaning; and the hidden class of background words.
+ */
+export function backgroundClasses(spec: VocabularySpec): ReadonlySet<number> {
+  return new Set([Math.max(0, spec.backgroundIndex), spec.labels.length]);
+}
+
+/** The vocabulary under the call's own background policy, where that changes which words take part. */
+export function underPolicy(vocab: Vocabulary, common: CheckedOptions['common']): Vocabulary {
+  if (common.background === undefined) return vocab;
+  const policy = parseBackground(common.background);
+  return [policy, vocab.spec.background].some(({ mode }) => mode === 'prompts')
+    ? vocab.configure({ background: policy })
+    : vocab;
+}
+
+/** The label that background pixels get: the marked one, unless the call is restricted to others. */
+function markedLabel(spec: VocabularySpec, common: CheckedOptions['common']): number {
+  const index = spec.backgroundIndex;
+  return index < 0 || !common.labels || common.labels.some((name) => spec.indexOf(name) === index) ? index : -1;
 }
 
 export function readOutSettings(
@@ -20,7 +45,7 @@ export function readOutSettings(
   return {
     options,
     refine: refineOf(common.refine, options),
-    ...backgroundRule(spec.background, common, options, spec.backgroundIndex),
+    ...backgroundRule(spec.background, common, options, markedLabel(spec, common)),
     outputs: {
       margin: outputs.includes('margin'),
       entropy: outputs.includes('entropy'),

@@ -46,39 +46,67 @@ export async function* streamImages(
   await model.prepare(vocab, segmentOptions as SegmentOptions);
   const running = new Map<number, Promise<StreamResult>>();
   const source = iterate(images);
-  let index = 0;
-  let ended = false;
-  let waiting = false;
-  const start = async () => {
-    waiting = true;
-    const next = await abortable(source.next(), signal);
-    waiting = false;
-    if (next.done) {
-      ended = true;
-      return;
-    }
-    const at = index++;
-    running.set(at, one(model, at, next.value, vocab, segmentOptions as SegmentOptions));
-  };
+  const given: Given = { count: 0, ended: false };
+  // A consumer that stops early leaves work behind, which nobody wants any more.
+  const stop = new AbortController();
+  const inner = {
+    ...segmentOptions,
+    signal: signal ? AbortSignal.any([signal, stop.signal]) : stop.signal,
+  } as SegmentOptions;
+  const start = (at: number, input: ImageInput) => void running.set(at, one(model, at, input, vocab, inner));
   try {
-    while (!ended || running.size > 0) {
-      while (!ended && running.size < ahead) await start();
-      if (running.size === 0) break;
-      const result = await (ordered
-        ? (running.get(Math.min(...running.keys())) as Promise<StreamResult>)
-        : Promise.race(running.values()));
+    for (;;) {
+      if (!given.ended && !given.next && running.size < ahead) given.next = take(source, given, start, signal);
+      const first =
+        running.size === 0
+          ? undefined
+          : ordered
+            ? running.get(Math.min(...running.keys()))
+            : Promise.race(running.values());
+      if (!first && !given.next) break;
+      // Whichever comes first: a source may well wait for the results of what it gave before.
+      const result = await Promise.race([first, given.next].filter((promise) => promise !== undefined));
+      if (given.failure) throw given.failure.reason;
+      if (!result) continue;
       running.delete(result.index);
       signal?.throwIfAborted();
       if (!result.ok && onError === 'throw') throw result.error;
       yield result;
     }
   } finally {
-    // A consumer that stops early leaves work behind: wait for it, so that nothing runs on after the loop.
+    stop.abort(new WordmaskError('E_ABORTED', 'the stream was ended before this picture'));
     await Promise.allSettled(running.values());
     // A source that owes a picture cannot be told before it has given it.
     const told = source.return?.(undefined);
-    if (waiting) told?.catch(() => undefined);
+    if (given.next) told?.catch(() => undefined);
     else await told;
+  }
+}
+
+/** What came from the source so far. */
+interface Given {
+  count: number;
+  ended: boolean;
+  /** While a picture is asked for; never rejects. */
+  next?: Promise<void>;
+  failure?: { readonly reason: unknown };
+}
+
+async function take(
+  source: AsyncIterator<ImageInput>,
+  given: Given,
+  start: (at: number, input: ImageInput) => void,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  try {
+    const next = await abortable(source.next(), signal);
+    given.next = undefined;
+    if (next.done) given.ended = true;
+    else start(given.count++, next.value);
+  } catch (reason) {
+    // On an abort the source still owes its picture: `next` stays.
+    if (!signal?.aborted) given.next = undefined;
+    given.failure = { reason };
   }
 }
 

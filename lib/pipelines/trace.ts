@@ -11,6 +11,7 @@ import type { Features } from './features.js';
 import type { Model, VocabularyInput } from './model.js';
 import { encodeImage } from './segment.js';
 import { backgroundRule, checkSegmentOptions, refineOf, type SegmentOptions } from './segment-options.js';
+import { backgroundClasses, classCount, underPolicy } from './settings.js';
 import { toTensor } from './text-features.js';
 import { queriesOf, Vocabulary } from './vocabulary.js';
 
@@ -76,8 +77,13 @@ export async function traceCall(
       values[name] = await probe(model, Tensor.from(image.data, image.shape), dense, canonical);
     return values;
   }
-  const vocab = vocabulary instanceof Vocabulary ? vocabulary : Vocabulary.from(vocabulary);
-  const decoded = await decodeImage(image, { matte: common.matte, formats: common.formats, signal: common.signal });
+  const vocab = underPolicy(vocabulary instanceof Vocabulary ? vocabulary : Vocabulary.from(vocabulary), common);
+  const decoded = await decodeImage(image, {
+    matte: common.matte,
+    formats: common.formats,
+    limits: common.limits,
+    signal: common.signal,
+  });
   using features = await encodeImage(model, decoded, dense, common.maxSide);
   const rows = textFeatures ? rowsOf(textFeatures, vocab, model.parts.embed) : (await model.compile(vocab, dense)).rows;
   const collected = await collect(model, features, vocab, rows, dense, { common, system }, new Set(wanted.values()));
@@ -157,11 +163,9 @@ function paddedInput(features: Features, options: DenseOptions): Tensor {
 }
 
 async function probe(model: Model, pixels: Tensor, options: DenseOptions, name: string): Promise<HostValue> {
-  const value = model.parts.probe(pixels, options, name);
-  const host = await value.toArray();
-  value.dispose();
-  pixels.dispose();
-  return host;
+  using input = pixels;
+  using value = model.parts.probe(input, options, name);
+  return await value.toArray();
 }
 
 /** What is known before anything is computed: windows, and the text side. */
@@ -180,6 +184,23 @@ function plannedValues(
       { data: Float32Array.from(queries.rows.flatMap((row) => [...row])), shape: [queries.rows.length, embed] },
     ],
   ]);
+}
+
+function traceSettings(
+  model: Model,
+  vocab: Vocabulary,
+  options: DenseOptions,
+  common: ReturnType<typeof checkSegmentOptions>['common'],
+): ReadOutSettings {
+  return {
+    options,
+    refine: refineOf(common.refine, options),
+    // The method's own numbers: 0 is background where a threshold applies.
+    ...backgroundRule(vocab.spec.background, common, options, -1),
+    background: 0,
+    outputs: { margin: false, entropy: false, topk: 0, probabilities: false },
+    budget: model.parts.budget,
+  };
 }
 
 async function collect(
@@ -202,17 +223,15 @@ async function collect(
   const pending: Promise<void>[] = [];
   const trace: Trace = {
     wants: (name) => wanted.has(name),
-    put: (name, tensor) => void (wanted.has(name) && pending.push(keepTensor(name, tensor))),
+    put: (name, tensor) => {
+      if (!wanted.has(name)) return;
+      const reading = keepTensor(name, tensor);
+      // Awaited below; until then a failure must not pass for one that nobody handles.
+      reading.catch(() => undefined);
+      pending.push(reading);
+    },
   };
-  const settings: ReadOutSettings = {
-    options,
-    refine: refineOf(given.common.refine, options),
-    // The method's own numbers: 0 is background where a threshold applies.
-    ...backgroundRule(vocab.spec.background, given.common, options, -1),
-    background: 0,
-    outputs: { margin: false, entropy: false, topk: 0, probabilities: false },
-    budget: model.parts.budget,
-  };
+  const settings = traceSettings(model, vocab, options, given.common);
   const text = toTensor(queries.rows, model.parts.embed);
   try {
     const readOut = (changes: Partial<ReadOutSettings> = {}) =>
@@ -224,7 +243,7 @@ async function collect(
         () => features.image,
         trace,
       );
-    await probabilities(readOut, settings, queries.classes, found, wanted, pending);
+    await probabilities(readOut, settings, vocab, found, wanted, pending);
     const run = (excluded?: ReadonlySet<number>, changes: Partial<ReadOutSettings> = {}) =>
       readOut({ ...changes, excluded }).run();
     const shape = [features.height, features.width];
@@ -232,9 +251,12 @@ async function collect(
     if (wanted.has(before))
       found.set(before, { data: Uint16Array.from((await run(undefined, { threshold: 0, margin: 0 })).labels), shape });
     const planes =
-      options.areaThreshold > 0 ? await applyAreaRule(run, options.areaThreshold, queries.classes) : await run();
+      options.areaThreshold > 0
+        ? await applyAreaRule(run, options.areaThreshold, queries.classes, backgroundClasses(vocab.spec))
+        : await run();
     found.set('label_map', { data: Uint16Array.from(planes.labels), shape });
     found.set('max_probability', { data: planes.score, shape });
+    await Promise.all(pending);
   } finally {
     await Promise.allSettled(pending);
     text.dispose();
@@ -246,7 +268,7 @@ async function collect(
 async function probabilities(
   readOut: (changes?: Partial<ReadOutSettings>) => ReadOut,
   settings: ReadOutSettings,
-  classes: number,
+  vocab: Vocabulary,
   found: Map<string, HostValue>,
   wanted: ReadonlySet<string>,
   pending: Promise<void>[],
@@ -277,9 +299,10 @@ async function probabilities(
         return readOut({ ...changes, excluded }).run();
       },
       settings.options.areaThreshold,
-      classes,
+      classCount(vocab.spec),
+      backgroundClasses(vocab.spec),
     );
-    const pixels = data.length / classes;
+    const pixels = data.length / classCount(vocab.spec);
     const kept = data.slice();
     for (const index of removed) kept.fill(0, index * pixels, (index + 1) * pixels);
     found.set('class_probabilities', { data: kept, shape });

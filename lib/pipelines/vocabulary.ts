@@ -205,16 +205,20 @@ export function queriesOf(
   const hidden = spec.owners.some((owner) => owner >= spec.labels.length);
   const classes = spec.labels.length + (hidden ? 1 : 0);
   if (spec.ensemble === 'max') return { rows, classOf: spec.owners, classes };
-  // One row a class that has prompts; background words stay single, they stand for different things.
-  const present = [...new Set(spec.owners)].filter((owner) => owner < spec.labels.length);
+  // One row a class that has prompts; background words, the last rows, stay single: they stand for different things.
+  const own = spec.labels.reduce((count, label) => count + label.prompts.length, 0);
+  const owners = spec.owners.subarray(0, own);
+  const present = [...new Set(owners)];
   const position = new Map(present.map((owner, i) => [owner, i]));
-  const named = rows.filter((_, i) => position.has(spec.owners[i] as number));
-  const ownerOfNamed = spec.owners.filter((owner) => position.has(owner)).map((owner) => position.get(owner) as number);
-  const means = meanRows(named, ownerOfNamed, present.length, embed);
-  const words = rows.filter((_, i) => !position.has(spec.owners[i] as number));
+  const means = meanRows(
+    rows.slice(0, own),
+    owners.map((owner) => position.get(owner) as number),
+    present.length,
+    embed,
+  );
   return {
-    rows: [...means, ...words],
-    classOf: Int32Array.from([...present, ...words.map(() => spec.labels.length)]),
+    rows: [...means, ...rows.slice(own)],
+    classOf: Int32Array.from([...present, ...spec.owners.subarray(own)]),
     classes,
   };
 }

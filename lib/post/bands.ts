@@ -11,7 +11,7 @@ export interface Bands {
 }
 
 /** A band's state: small enough that its planes reach the host in short pieces, large enough that calls cost nothing. */
-const bandBytes = 64 << 20;
+export const bandBytes = 64 << 20;
 /** With PAMR a band carries a halo, so it is worth more. */
 const refinedBandBytes = 384 << 20;
 /** Upsampled, refined and cut volumes of one query. */

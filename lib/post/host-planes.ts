@@ -1,5 +1,6 @@
 /** Label map and planes of a read-out on the host. */
-import { scoreFinish, type Tensor } from '../engine/index.js';
+import { firstNonFinite, scoreFinish, type Tensor } from '../engine/index.js';
+import { WordmaskError } from '../util/errors.js';
 import { copyInSlices } from '../util/slices.js';
 import type { Planes, ReadOutSettings } from './read-out.js';
 
@@ -29,6 +30,7 @@ export class HostPlanes {
     }
   }
 
+  /** @throws E_NUMERIC naming the first pixel whose scores are not finite */
   async take(state: Tensor, row0: number, rows: number): Promise<void> {
     const { settings, width, height } = this;
     const { margin, entropy, topk } = settings.outputs;
@@ -45,6 +47,7 @@ export class HostPlanes {
       entropy,
     });
     const at = row0 * width;
+    checkFinite((await firstNonFinite(state).data()) as Float64Array, row0, rows, width);
     await copyInSlices(this.labels, (await result.labels.data()) as Int32Array, at);
     for (const name of ['score', 'margin', 'entropy'] as const) {
       const tensor = result[name];
@@ -71,4 +74,19 @@ export class HostPlanes {
       topkScores,
     };
   }
+}
+
+/**
+ * Looks into the running best itself: a pixel whose softmax sum is NaN has no winner, and its planes would read as nothing.
+ * Takes what `firstNonFinite` says about the state [planes, rows, W].
+ */
+function checkFinite([index = -1]: Float64Array, row0: number, rows: number, width: number): void {
+  if (index < 0) return;
+  const pixel = index % (rows * width);
+  const [x, y] = [pixel % width, row0 + Math.floor(pixel / width)];
+  throw new WordmaskError(
+    'E_NUMERIC',
+    `the scores at pixel ${x}, ${y} are not finite: the weights, the text features or the options (mean, std, logitScale) lead out of range; open the model with checkWeights: true`,
+    { details: { x, y } },
+  );
 }
