@@ -2,8 +2,11 @@
 import t from 'tap';
 import { planWindows } from '#lib/post/dense-encode.js';
 import { clearclip } from '#lib/systems/clearclip/index.js';
+import { clip } from '#lib/systems/clip/index.js';
+import { maskclip } from '#lib/systems/maskclip/index.js';
 import { naclip } from '#lib/systems/naclip/index.js';
 import { sclip } from '#lib/systems/sclip/index.js';
+import { classList } from '#lib/text/index.js';
 
 t.test('layers', (t) => {
   const { check } = naclip;
@@ -49,5 +52,17 @@ t.test('whole pictures of SCLIP and ClearCLIP are not padded', (t) => {
   const windows = planWindows(500, 333, 16, clearclip.check({ crop: 100, stride: 100 }));
   t.same(windows.pad, [6, 6, 6, 6], 'windows of ClearCLIP are, around their centre');
   t.same([windows.stretched, windows.grid], [{ height: 112, width: 112, top: 6, left: 6 }, [7, 7]]);
+  t.end();
+});
+
+t.test('presets are usable: options pass the check, class and query lists exist and fit each other', (t) => {
+  for (const system of [clip, maskclip, sclip, clearclip, naclip]) {
+    for (const [name, { options, classes, queries, source }] of Object.entries(system.presets)) {
+      const what = `${system.info.name} ${name}`;
+      t.ok(system.check(options) && source.length > 0, what);
+      if (queries) t.equal(classList(queries).length, classList(classes).length, `${what}: ${queries}`);
+      else t.ok(classList(classes).length > 1, `${what}: ${classes}`);
+    }
+  }
   t.end();
 });

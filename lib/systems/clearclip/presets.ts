@@ -9,12 +9,12 @@ export const presets: Readonly<Record<string, DensePreset>> = {
   'coco-object': { options: { probThreshold: 0.4 }, source, classes: 'coco-object' },
   voc20: { options: {}, source, classes: 'voc20' },
   pc59: { options: {}, source, classes: 'pc59' },
-  'coco-stuff': { options: {}, source, classes: 'coco-stuff', queries: 'coco-stuff171-queries-sclip' },
+  'coco-stuff': { options: {}, source, classes: 'coco-stuff', queries: 'coco-stuff-queries-sclip' },
   cityscapes: {
     options: { crop: 224, stride: 224 },
     source,
     classes: 'cityscapes',
-    queries: 'cityscapes19-queries-sclip',
+    queries: 'cityscapes-queries-sclip',
   },
   ade150: { options: {}, source, classes: 'ade150', queries: 'ade150-queries-sclip' },
 };

@@ -11,6 +11,6 @@ export const presets: Readonly<Record<string, DensePreset>> = {
   voc20: { options: {}, source, classes: 'voc20', queries: 'voc20-queries-sclip' },
   pc59: { options: {}, source, classes: 'pc59' },
   ade150: { options: {}, source, classes: 'ade150', queries: 'ade150-queries-sclip' },
-  'coco-stuff': { options: {}, source, classes: 'coco-stuff', queries: 'coco-stuff171-queries-sclip' },
-  cityscapes: { options: { shortSide: 560 }, source, classes: 'cityscapes', queries: 'cityscapes19-queries-sclip' },
+  'coco-stuff': { options: {}, source, classes: 'coco-stuff', queries: 'coco-stuff-queries-sclip' },
+  cityscapes: { options: { shortSide: 560 }, source, classes: 'cityscapes', queries: 'cityscapes-queries-sclip' },
 };

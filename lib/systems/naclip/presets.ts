@@ -11,7 +11,7 @@ export const presets: Readonly<Record<string, DensePreset>> = {
   pc60: { options: background, source, classes: 'pc60' },
   pc59: { options: {}, source, classes: 'pc59' },
   'coco-object': { options: background, source, classes: 'coco-object', queries: 'coco-object-queries-sclip' },
-  'coco-stuff': { options: {}, source, classes: 'coco-stuff', queries: 'coco-stuff171-queries-sclip' },
-  cityscapes: { options: { shortSide: 560 }, source, classes: 'cityscapes', queries: 'cityscapes19-queries-sclip' },
+  'coco-stuff': { options: {}, source, classes: 'coco-stuff', queries: 'coco-stuff-queries-sclip' },
+  cityscapes: { options: { shortSide: 560 }, source, classes: 'cityscapes', queries: 'cityscapes-queries-sclip' },
   ade150: { options: {}, source, classes: 'ade150', queries: 'ade150-queries-sclip' },
 };
