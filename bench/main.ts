@@ -1,12 +1,13 @@
 /**
- * `npm run bench -- [ops|systems|compare|all] [--threads 1,2] [--only name,...] [--seconds S] [--model DIR] [--rounds N]
+ * `npm run bench -- [ops|systems|compare|profile|all] [--threads 1,2] [--only name,...] [--seconds S] [--model DIR] [--rounds N]
  * [--batch 1,8] [--save FILE]` prints one JSON line a case. `--save` appends where another part has begun the file.
  */
-import { createWriteStream } from 'node:fs';
+import { createWriteStream, existsSync, statSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { machine, print } from './harness.js';
 import { benchOps } from './ops/ops.js';
 import { benchCompare } from './systems/compare.js';
+import { benchProfile } from './systems/profile.js';
 import { benchSystems } from './systems/systems.js';
 
 const { values, positionals } = parseArgs({
@@ -22,11 +23,15 @@ const { values, positionals } = parseArgs({
   },
 });
 
+// The machine's line comes first in a file, once.
+const continued = values.save !== '' && existsSync(values.save) && statSync(values.save).size > 0;
+if (continued) print({ ...machine(), name: 'machine' });
 if (values.save) {
   const file = createWriteStream(values.save, { flags: 'a' });
   const write = process.stdout.write.bind(process.stdout);
   process.stdout.write = ((chunk: string) => file.write(chunk) && write(chunk)) as typeof process.stdout.write;
 }
+if (!continued) print({ ...machine(), name: 'machine' });
 const numbers = (list: string) => list.split(',').map(Number);
 const what = positionals[0] ?? 'all';
 const common = {
@@ -34,8 +39,8 @@ const common = {
   only: values.only.split(',').filter(Boolean),
   seconds: Number(values.seconds),
 };
-print({ ...machine(), name: 'machine' });
 if (what === 'ops' || what === 'all') await benchOps(common);
 if (what === 'compare' || what === 'all')
   await benchCompare({ ...common, model: values.model, rounds: Number(values.rounds), batches: numbers(values.batch) });
 if (what === 'systems' || what === 'all') await benchSystems({ ...common, model: values.model });
+if (what === 'profile') await benchProfile({ ...common, model: values.model });
