@@ -6,6 +6,7 @@
  */
 import { type DenseOptions, denseOptions, familyDefaults } from '../../post/dense-options.js';
 import { createDenseSystem, type DenseSystemModule } from '../../post/dense-system.js';
+import { WordmaskError } from '../../util/errors.js';
 import { presets } from './presets.js';
 
 const defaults: DenseOptions = {
@@ -32,6 +33,17 @@ export const naclip: DenseSystemModule = {
   },
   defaults,
   presets,
-  check: (...layers) => denseOptions(defaults, ...layers),
+  check: (...layers) => {
+    const options = denseOptions(defaults, ...layers);
+    // Rows of the two summed softmaxes add to 2, which only a block that keeps its residual was meant for.
+    if (options.attention === 'qq+kk' && !options.residual) {
+      throw new WordmaskError(
+        'E_OPTION',
+        "naclip: attention 'csa' needs arch 'vanilla' (residual and MLP kept), got arch 'reduced'; the published code refuses it too",
+        { details: { option: 'attention', value: options.attention } },
+      );
+    }
+    return options;
+  },
   build: (encoder) => createDenseSystem(encoder, defaults),
 };
