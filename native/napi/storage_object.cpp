@@ -1,5 +1,6 @@
 #include "native/napi/storage_object.h"
 
+#include <algorithm>
 #include <memory>
 
 namespace wm_napi {
@@ -18,6 +19,9 @@ StorageObject::StorageObject(const Napi::CallbackInfo &info)
 
 namespace {
 
+// A size that no machine has is asked for by mistake and never allocated: V8 would collect garbage for it at every call.
+constexpr size_t kMostReported = size_t{1} << 28;
+
 using Owned = std::unique_ptr<wm_storage, void (*)(wm_storage *)>;
 
 }  // namespace
@@ -28,8 +32,9 @@ Napi::Object StorageObject::wrap(Napi::Env env, wm_storage *storage) {
   Napi::Object object = environment.storage_class.New({});
   StorageObject *self = Napi::ObjectWrap<StorageObject>::Unwrap(object);
   self->storage_ = owned.release();
-  self->bytes_ = static_cast<int64_t>(environment.api().storage_bytes(storage));
-  self->held_bytes_->add(env, self->bytes_);
+  self->bytes_ = environment.api().storage_bytes(storage);
+  self->reported_ = static_cast<int64_t>(std::min(self->bytes_, kMostReported));
+  self->held_bytes_->add(env, self->reported_);
   return object;
 }
 
@@ -55,7 +60,7 @@ void StorageObject::let_go(Napi::BasicEnv env) {
   if (storage_ == nullptr) return;
   api_->storage_release(storage_);
   storage_ = nullptr;
-  held_bytes_->add(env, -bytes_);
+  held_bytes_->add(env, -reported_);
 }
 
 void StorageObject::Finalize(Napi::BasicEnv env) { let_go(env); }

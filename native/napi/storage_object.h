@@ -27,7 +27,8 @@ class StorageObject : public Napi::ObjectWrap<StorageObject> {
   const wm_api *api_;
   std::shared_ptr<HeldBytes> held_bytes_;
   wm_storage *storage_ = nullptr;
-  int64_t bytes_ = 0;
+  size_t bytes_ = 0;
+  int64_t reported_ = 0;
 };
 
 }  // namespace wm_napi
