@@ -37,9 +37,9 @@ export function bandsOf(settings: ReadOutSettings, width: number, height: number
   const halo = refine.steps * Math.max(...refine.dilations);
   const room = Math.min(budget / 2, refinedBandBytes);
   const volumeRow = width * 4 * volumePlanes;
-  // Two queries a call share one affinity; more of them matter less than tall bands.
-  const rows = tileRows ?? atLeast((room - 2 * 2 * halo * volumeRow) / (stateRow + 2 * volumeRow));
+  // The guide is as large as one query's volumes. Two queries a call share one affinity; more matter less than tall bands.
+  const rows = tileRows ?? atLeast((room - 2 * halo * 3 * volumeRow) / (stateRow + 3 * volumeRow));
   const extent = Math.min(height, rows + 2 * halo);
-  const chunk = Math.max(1, Math.floor((room - rows * stateRow) / (extent * volumeRow)));
+  const chunk = Math.max(1, Math.floor((room - rows * stateRow) / (extent * volumeRow)) - 1);
   return { rows, halo, chunk: Math.min(chunk, queriesOfMaps) };
 }

@@ -12,7 +12,6 @@ import {
   log,
   type MergeOptions,
   normaliseImage,
-  resize,
   type ScoreOptions,
   scope,
   scoreInit,
@@ -152,15 +151,15 @@ export class ReadOut {
     // Volumes of logits, probabilities, unaries and marginals; the lattice, whose size depends on the picture: a row a class for
     // about every pixel, where noise would take several.
     if (settings.refine.kind === 'crf') return pixels * 4 * (10 * classes + queries + 100);
-    if (settings.outputs.probabilities) return pixels * 4 * (classes + queries);
+    const { refine } = settings;
+    const scratch = refine.kind === 'pamr' ? Math.min(pamrScratch, 4 * pixels * (8 * refine.dilations.length + 8)) : 0;
+    const refined = refine.kind === 'pamr' ? queries + 3 : 0;
+    if (settings.outputs.probabilities) return pixels * 4 * (classes + queries + refined) + scratch;
     const { rows, halo, chunk } = bandsOf(settings, width, height, 0);
     const state = rows * width * 4 * statePlanes(settings);
+    const extent = Math.min(height, rows + 2 * halo);
     const volumes =
-      settings.refine.kind === 'pamr'
-        ? chunk * (rows + 2 * halo) * width * 4 * volumePlanes +
-          Math.min(pamrScratch, 4 * pixels * (8 * settings.refine.dilations.length + 8)) +
-          12 * pixels
-        : 0;
+      refine.kind === 'pamr' ? (Math.min(chunk, queries) + 1) * extent * width * 4 * volumePlanes + scratch : 0;
     // Labels and scores of a band leave through copies of their own.
     return state + volumes + rows * width * 8;
   }
@@ -209,9 +208,9 @@ export class ReadOut {
     const bands = bandsOf(settings, width, height, mapBytes);
     const host = new HostPlanes(width, height, settings);
     this.prepareScores();
-    const guide = refine.kind === 'pamr' ? this.guide() : undefined; // [3, H, W]
+    const source = refine.kind === 'pamr' ? this.guideSource() : undefined;
     for (let row = 0; row < height; row += bands.rows) {
-      await this.band(row, Math.min(bands.rows, height - row), refine, bands, guide, host);
+      await this.band(row, Math.min(bands.rows, height - row), refine, bands, source, host);
     }
     return host.planes();
   }
@@ -221,7 +220,7 @@ export class ReadOut {
     rows: number,
     refine: Refine,
     { halo, chunk }: Bands,
-    wholeGuide: Tensor | undefined,
+    guideSource: Tensor | undefined,
     host: HostPlanes,
   ): Promise<void> {
     await scope(async () => {
@@ -231,7 +230,7 @@ export class ReadOut {
       const total = this.queries.classOf.length;
       const top = Math.max(0, row0 - halo);
       const bottom = Math.min(this.height, row0 + rows + halo);
-      const guide = wholeGuide?.slice(1, top, bottom).contiguous(); // [3, rows + halo, W]
+      const guide = guideSource && this.guide(guideSource, top, bottom); // [3, rows + halo, W]
       for (let begin = 0; begin < total; begin += chunk) {
         const end = Math.min(begin + chunk, total);
         state = scope(() => {
@@ -250,8 +249,8 @@ export class ReadOut {
     });
   }
 
-  /** The network's input, bilinear to the picture's size: what PAMR compares. [3, H, W] */
-  private guide(): Tensor {
+  /** The network's input: what PAMR compares, before it is stretched. [1, 3, h', w'] */
+  private guideSource(): Tensor {
     const { options } = this.settings;
     return scope(() => {
       const canvas = resizeToCanvas(this.image(), this.features);
@@ -260,7 +259,22 @@ export class ReadOut {
         Tensor.from(Float32Array.from(options.mean)),
         Tensor.from(Float32Array.from(options.std)),
       );
-      return resize(input, { width: this.width, height: this.height, mode: 'torch_bilinear' });
+      return input.reshape(1, ...input.shape);
+    });
+  }
+
+  /** Its rows top..bottom-1 at the picture's size, bilinear: one window over the whole canvas. [3, rows, W] */
+  private guide(source: Tensor, top: number, bottom: number): Tensor {
+    const [, , h = 0, w = 0] = source.shape;
+    return scope(() => {
+      const whole = Tensor.from(Int32Array.of(0, 0, h, w), [1, 4]);
+      return windowUpsample(source, whole, {
+        canvas: [h, w],
+        window: [h, w],
+        out: [this.height, this.width],
+        row0: top,
+        rows: bottom - top,
+      });
     });
   }
 
@@ -278,7 +292,10 @@ export class ReadOut {
       }
       this.trace?.put('logits_original_size', volume);
       if (refine.kind !== 'pamr') return volume;
-      const refined = pamr(this.guide(), volume, { iterations: refine.steps, dilations: refine.dilations });
+      const refined = pamr(this.guide(this.guideSource(), 0, this.height), volume, {
+        iterations: refine.steps,
+        dilations: refine.dilations,
+      });
       this.trace?.put('pamr_logits', refined);
       return refined;
     });
