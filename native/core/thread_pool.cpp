@@ -40,6 +40,32 @@ int default_threads() {
 
 thread_local bool inside_region = false;
 
+// Moves the calling thread off `cpu` if it runs there while others are allowed and enough for all. A worker that spins
+// between regions never sleeps, so a kernel that places threads only when they wake would leave it beside the caller.
+void leave_cpu(int cpu, int threads) {
+#if defined(__linux__)
+  if (cpu < 0 || sched_getcpu() != cpu) return;
+  cpu_set_t allowed;
+  if (sched_getaffinity(0, sizeof allowed, &allowed) != 0 || CPU_COUNT(&allowed) < threads) return;
+  cpu_set_t others = allowed;
+  CPU_CLR(static_cast<size_t>(cpu), &others);
+  if (CPU_COUNT(&others) > 0 && sched_setaffinity(0, sizeof others, &others) == 0) {
+    sched_setaffinity(0, sizeof allowed, &allowed);
+  }
+#else
+  static_cast<void>(cpu);
+  static_cast<void>(threads);
+#endif
+}
+
+int current_cpu() {
+#if defined(__linux__)
+  return sched_getcpu();
+#else
+  return -1;
+#endif
+}
+
 }  // namespace
 
 // One parallel region at a time. Workers wait for `epoch_` to change, then take chunks from `next_` until none is
@@ -55,6 +81,7 @@ struct ThreadPool::Impl {
   std::atomic<int64_t> next{0};
   int64_t chunks = 0;
   const std::function<void(int64_t)> *body = nullptr;
+  int caller_cpu = -1;  // where the region's caller runs
   std::atomic<bool> failed{false};
   std::exception_ptr error;
   std::mutex error_mutex;
@@ -94,6 +121,7 @@ struct ThreadPool::Impl {
         if (stopping) return;
         seen = epoch.load(std::memory_order_acquire);
       }
+      leave_cpu(caller_cpu, threads.load(std::memory_order_relaxed));
       work();
       busy.fetch_sub(1, std::memory_order_acq_rel);
     }
@@ -155,6 +183,7 @@ void ThreadPool::run(int64_t chunks, const std::function<void(int64_t)> &body) {
   }
   pool.body = &body;
   pool.chunks = chunks;
+  pool.caller_cpu = current_cpu();
   pool.next.store(0, std::memory_order_relaxed);
   pool.failed.store(false, std::memory_order_relaxed);
   pool.error = nullptr;
