@@ -42,7 +42,9 @@ async function flat(t: Test, name: string, call: (i: number) => unknown): Promis
   for (let i = 0; i < 100; i++) await call(i);
   const [device, process] = [await heldBytes(), await resident()];
   for (let i = 0; i < calls; i++) await call(i);
-  t.equal(await heldBytes(), device, `${name}: device bytes`);
+  // Fewer is no leak: handles that a collection found during the warm-up may go later.
+  const held = await heldBytes();
+  t.ok(held <= device, `${name}: device bytes ${held}, ${device} before`);
   const growth = (await resident()) - process;
   t.ok(growth < residentBound, `${name}: the process grew by ${(growth / 2 ** 20).toFixed(1)} MiB`);
 }

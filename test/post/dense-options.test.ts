@@ -19,7 +19,7 @@ t.test('layers', (t) => {
   t.same(check({ pamrDilations: [1, 2] }).pamr, { steps: 10, dilations: [1, 2] });
   t.match(check({ arch: 'vanilla' }), { residual: true, ffn: true });
   t.match(check({ arch: 'vanilla', ffn: false }), { residual: true, ffn: false });
-  t.equal(check({ attention: 'csa' }).attention, 'qq+kk');
+  t.equal(check({ attention: 'csa', arch: 'vanilla' }).attention, 'qq+kk');
   t.end();
 });
 
@@ -27,6 +27,7 @@ t.test('refusals name option and value', (t) => {
   const wrong = (given: Record<string, unknown>, message: RegExp) =>
     t.throws(() => naclip.check(given), { code: 'E_OPTION', message });
   wrong({ sigma: -1 }, /sigma.*-1/);
+  wrong({ attention: 'csa' }, /csa.*vanilla/);
   wrong({ pamr: null }, /pamr.*null/);
   wrong({ pamr: { step: 3 } }, /pamr/);
   wrong({ arch: 'full' }, /'reduced' or 'vanilla', got "full"/);
