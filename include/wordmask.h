@@ -111,8 +111,10 @@ typedef struct wm_api {
   /* Lends memory that nobody changes until `released` is called (on any thread). */
   wm_status (*storage_from_external)(wm_executor *executor, void *data, size_t bytes, wm_done released, void *user,
                                      wm_storage **out);
-  /* A read-only part of a mapped file; keeps the mapping alive. */
-  wm_status (*storage_from_mapped)(wm_executor *executor, wm_mapped *mapped, uint64_t offset, size_t bytes, wm_storage **out);
+  /* A read-only part of a mapped file; keeps the mapping alive. Where the offset is no multiple of `alignment` (the bytes of
+   * an element) the part is copied. */
+  wm_status (*storage_from_mapped)(wm_executor *executor, wm_mapped *mapped, uint64_t offset, size_t bytes, uint32_t alignment,
+                                   wm_storage **out);
   void (*storage_retain)(wm_storage *storage);
   /* Drops a reference in queue order: commands queued before still see the bytes. */
   void (*storage_release)(wm_storage *storage);

@@ -33,7 +33,8 @@ export interface Addon {
   lend(array: ArrayBufferView): NativeStorage;
   mapFile(path: string): NativeMapped;
   mappedSize(mapped: NativeMapped): number;
-  fromMapped(mapped: NativeMapped, offset: number, bytes: number): NativeStorage;
+  /** Copies where the offset is no multiple of `elementBytes`. */
+  fromMapped(mapped: NativeMapped, offset: number, bytes: number, elementBytes: number): NativeStorage;
   /** Fills the buffer, which nobody may look at before the promise settles. */
   read(storage: NativeStorage, meta: Float64Array, buffer: ArrayBuffer): Promise<ArrayBuffer>;
   readSync(storage: NativeStorage, meta: Float64Array, buffer: ArrayBuffer): ArrayBuffer;

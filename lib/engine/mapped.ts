@@ -6,7 +6,7 @@ import { Tensor } from './tensor.js';
 export interface MappedFile {
   readonly path: string;
   readonly bytes: number;
-  /** A read-only tensor over bytes of the file; copied to fresh memory when the offset is not a multiple of 8. */
+  /** A read-only tensor over bytes of the file; copied to fresh memory when the offset is no multiple of the element's size. */
   tensor(byteOffset: number, dtype: DType, shape: readonly number[]): Tensor;
 }
 

@@ -71,7 +71,7 @@ export class Tensor {
         'E_USAGE',
         `a mapped tensor: the byte offset must be a whole number from 0 on, got ${show(byteOffset)}`,
       );
-    const native = addon().fromMapped(mapped, byteOffset, numel(shape) * dtypeBytes(dtype));
+    const native = addon().fromMapped(mapped, byteOffset, numel(shape) * dtypeBytes(dtype), dtypeBytes(dtype));
     return new Tensor({ native, handles: 0 }, dtype, shape);
   }
 

@@ -4,35 +4,21 @@ import { WordmaskError } from '../util/errors.js';
 import { copyInSlices } from '../util/slices.js';
 import type { Planes, ReadOutSettings } from './read-out.js';
 
-/** Planes on the host, filled band by band. */
+type Values = Int32Array | Float32Array;
+
+/** Planes on the host, filled band by band. Where one band is the whole picture, its arrays are taken as they are. */
 export class HostPlanes {
-  private readonly labels: Int32Array;
-  private readonly floats: Record<'score' | 'margin' | 'entropy', Float32Array | undefined>;
-  private readonly topkLabels: Int32Array | undefined;
-  private readonly topkScores: Float32Array | undefined;
+  private readonly filled = new Map<string, Values>();
 
   constructor(
     private readonly width: number,
     private readonly height: number,
     private readonly settings: ReadOutSettings,
-  ) {
-    const pixels = width * height;
-    const { margin, entropy, topk } = settings.outputs;
-    this.labels = new Int32Array(pixels);
-    this.floats = {
-      score: new Float32Array(pixels),
-      margin: margin ? new Float32Array(pixels) : undefined,
-      entropy: entropy ? new Float32Array(pixels) : undefined,
-    };
-    if (topk > 0) {
-      this.topkLabels = new Int32Array(topk * pixels);
-      this.topkScores = new Float32Array(topk * pixels);
-    }
-  }
+  ) {}
 
   /** @throws E_NUMERIC naming the first pixel whose scores are not finite */
   async take(state: Tensor, row0: number, rows: number): Promise<void> {
-    const { settings, width, height } = this;
+    const { settings, width } = this;
     const { margin, entropy, topk } = settings.outputs;
     const result = scoreFinish(state, {
       scale: settings.options.logitScale,
@@ -46,32 +32,42 @@ export class HostPlanes {
       margin,
       entropy,
     });
-    const at = row0 * width;
     checkFinite((await firstNonFinite(state).data()) as Float64Array, row0, rows, width);
-    await copyInSlices(this.labels, (await result.labels.data()) as Int32Array, at);
+    await this.put('labels', result.labels, 1, row0, rows);
     for (const name of ['score', 'margin', 'entropy'] as const) {
-      const tensor = result[name];
-      if (tensor && this.floats[name]) await copyInSlices(this.floats[name], (await tensor.data()) as Float32Array, at);
+      const plane = result[name];
+      if (plane) await this.put(name, plane, 1, row0, rows);
     }
-    if (!this.topkLabels || !result.topk) return;
-    const labels = (await result.topk.classes.data()) as Int32Array;
-    const scores = (await result.topk.probabilities.data()) as Float32Array;
-    for (let k = 0; k < topk; k++) {
-      const [from, to] = [k * rows * width, k * height * width + at];
-      await copyInSlices(this.topkLabels, labels.subarray(from, from + rows * width), to);
-      if (this.topkScores) await copyInSlices(this.topkScores, scores.subarray(from, from + rows * width), to);
-    }
+    if (!result.topk) return;
+    await this.put('topkLabels', result.topk.classes, topk, row0, rows);
+    await this.put('topkScores', result.topk.probabilities, topk, row0, rows);
+  }
+
+  /** A band of `count` planes [count, rows, W] into planes [count, H, W]. */
+  private async put(name: string, band: Tensor, count: number, row0: number, rows: number): Promise<void> {
+    const { width, height, filled } = this;
+    const values = (await band.data()) as Values;
+    if (rows === height) return void filled.set(name, values);
+    const pixels = width * height;
+    const target =
+      filled.get(name) ??
+      (values instanceof Int32Array ? new Int32Array(count * pixels) : new Float32Array(count * pixels));
+    filled.set(name, target);
+    const size = rows * width;
+    for (let k = 0; k < count; k++)
+      await copyInSlices(target, values.subarray(k * size, (k + 1) * size), k * pixels + row0 * width);
   }
 
   planes(): Planes {
-    const { labels, floats, topkLabels, topkScores } = this;
+    const { filled } = this;
+    const floats = (name: string) => filled.get(name) as Float32Array | undefined;
     return {
-      labels,
-      score: floats.score as Float32Array,
-      margin: floats.margin,
-      entropy: floats.entropy,
-      topkLabels,
-      topkScores,
+      labels: filled.get('labels') as Int32Array,
+      score: floats('score') as Float32Array,
+      margin: floats('margin'),
+      entropy: floats('entropy'),
+      topkLabels: filled.get('topkLabels') as Int32Array | undefined,
+      topkScores: floats('topkScores'),
     };
   }
 }

@@ -3,8 +3,6 @@
  * then and awaits `pause()`, which lets everything else run once and looks at the caller's signal.
  */
 export class Slices {
-  #started = performance.now();
-
   constructor(
     private readonly signal?: AbortSignal,
     private readonly budgetMs = 10,
@@ -12,17 +10,32 @@ export class Slices {
     signal?.throwIfAborted();
   }
 
-  /** True when this slice has used up its time. */
+  /** True when this turn of the event loop has used up its time, by this loop and all others that are cut into slices. */
   get due(): boolean {
-    return performance.now() - this.#started >= this.budgetMs;
+    return turnAge() >= this.budgetMs;
   }
 
   /** One turn of the event loop; rejects with the signal's reason if it has fired. */
   async pause(): Promise<void> {
     await new Promise<void>((resolve) => setImmediate(resolve));
     this.signal?.throwIfAborted();
-    this.#started = performance.now();
   }
+}
+
+/** When the current turn first looked at the clock; undefined before. */
+let turnBegan: number | undefined;
+
+/** Milliseconds since this turn of the event loop first asked: promises that settle together run in one turn. */
+function turnAge(): number {
+  const now = performance.now();
+  if (turnBegan === undefined) {
+    turnBegan = now;
+    // The next turn begins anew. Unreferenced: the clock keeps no process alive.
+    setImmediate(() => {
+      turnBegan = undefined;
+    }).unref();
+  }
+  return now - turnBegan;
 }
 
 /**
@@ -37,8 +50,8 @@ export async function inSlices(
 ): Promise<void> {
   const slices = new Slices(signal);
   for (let begin = 0; begin < count; begin += grain) {
-    body(begin, Math.min(count, begin + grain));
     if (slices.due) await slices.pause();
+    body(begin, Math.min(count, begin + grain));
   }
 }
 

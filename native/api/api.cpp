@@ -156,11 +156,12 @@ wm_status storage_from_external(wm_executor *executor, void *data, size_t bytes,
   });
 }
 
-wm_status storage_from_mapped(wm_executor *executor, wm_mapped *mapped, uint64_t offset, size_t bytes, wm_storage **out) {
+wm_status storage_from_mapped(wm_executor *executor, wm_mapped *mapped, uint64_t offset, size_t bytes, uint32_t alignment,
+                              wm_storage **out) {
   return guarded([&] {
     auto part = std::make_shared<Storage>(mapped->file, offset, bytes);
-    // Elements must be aligned; files whose header was not padded to 8 bytes cost a copy.
-    if (offset % 8 == 0) {
+    // A mapping begins at a page, so the offset alone decides.
+    if (alignment <= 1 || offset % alignment == 0) {
       *out = new_handle(executor, std::move(part));
       return;
     }

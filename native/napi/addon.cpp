@@ -130,7 +130,7 @@ Napi::Value lend(const Napi::CallbackInfo &info) {
   return StorageObject::wrap(env, storage);
 }
 
-// mapFile(path) -> External; fromMapped(external, offset, bytes) -> Storage; mappedSize(external)
+// mapFile(path) -> External; fromMapped(external, offset, bytes, elementBytes) -> Storage; mappedSize(external)
 Napi::Value map_file(const Napi::CallbackInfo &info) {
   Napi::Env env = info.Env();
   Environment &environment = Environment::of(env);
@@ -152,7 +152,7 @@ Napi::Value from_mapped(const Napi::CallbackInfo &info) {
   environment.check(env, environment.api().storage_from_mapped(
                              environment.executor(), info[0].As<Napi::External<wm_mapped>>().Data(),
                              byte_count(env, "fromMapped: the offset", info[1]), byte_count(env, "fromMapped: the size", info[2]),
-                             &storage));
+                             static_cast<uint32_t>(byte_count(env, "fromMapped: the element size", info[3])), &storage));
   return StorageObject::wrap(env, storage);
 }
 

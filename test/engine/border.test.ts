@@ -62,8 +62,8 @@ t.test('view descriptions', async (t) => {
 t.test('byte ranges of a mapped file', (t) => {
   const mapped = native.mapFile(new URL(import.meta.url).pathname);
   for (const bad of [Number.NaN, -8, 1e300, 2 ** 53, 0.5]) {
-    t.throws(() => native.fromMapped(mapped, bad, 8), { name: 'WordmaskError' }, `offset ${bad}`);
-    t.throws(() => native.fromMapped(mapped, 0, bad), { name: 'WordmaskError' }, `size ${bad}`);
+    t.throws(() => native.fromMapped(mapped, bad, 8, 4), { name: 'WordmaskError' }, `offset ${bad}`);
+    t.throws(() => native.fromMapped(mapped, 0, bad, 4), { name: 'WordmaskError' }, `size ${bad}`);
   }
   t.end();
 });
