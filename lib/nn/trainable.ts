@@ -1,0 +1,76 @@
+/** What a trainer needs of a model: the contract between `lib/train` and the systems that can be trained. */
+import type { Tensor, TypedArray } from '../engine/index.js';
+import type { Random } from '../util/random.js';
+
+/** RGB, 8 bits, row by row without padding. */
+export interface PairImage {
+  readonly data: Uint8Array;
+  readonly width: number;
+  readonly height: number;
+}
+
+/** One image with its captions as a reader gives it. */
+export interface PairSample {
+  /** Names the sample in messages: a path, a key in a shard, a seed. */
+  readonly key: string;
+  readonly image: PairImage;
+  readonly captions: readonly string[];
+  /** Nouns named by the captions, where the data set lists them. */
+  readonly nouns?: readonly string[];
+}
+
+/** Host arrays of one batch, by name, each with its shape; what they are called is the system's own affair. */
+export type HostBatch = Readonly<Record<string, { readonly data: TypedArray; readonly shape: readonly number[] }>>;
+
+/** Where in the run a batch is. Everything random is drawn from `random`, so that a resumed run repeats it. */
+export interface StepContext {
+  /** Optimiser step, from 0. */
+  readonly step: number;
+  /** Optimiser steps of the whole run. */
+  readonly steps: number;
+  /** Part of the step, from 0, where gradients are accumulated over several batches. */
+  readonly part: number;
+  /** A function of seed, step and part: the same in `prepare` and `losses`, each starting it anew. */
+  readonly random: Random;
+  readonly compute: 'f32' | 'bf16';
+}
+
+/** Named scalars; `total` is what is differentiated, the others are logged. */
+export type Losses = Readonly<Record<string, Tensor>> & { readonly total: Tensor };
+
+export interface Trainable {
+  /** The f32 tensors that are trained, by path; each requires a gradient. The optimiser writes them in place. */
+  readonly parameters: ReadonlyMap<string, Tensor>;
+  /** Turns samples into arrays (crop, tokenise, ...). Runs ahead of the step; draws from `context.random` alone. */
+  prepare(samples: readonly PairSample[], context: StepContext): Promise<HostBatch> | HostBatch;
+  /** Forward on the tape, inside the trainer's scope. */
+  losses(batch: HostBatch, context: StepContext): Losses;
+  /** Called after each optimiser update, for what the update must not leave as it is (a scale kept below its limit). */
+  afterUpdate?(): void;
+  /** Values of this step besides the losses, for the log: scalars such as the temperature. Called now and then. */
+  report?(): Promise<Readonly<Record<string, number>>>;
+  /** Small files that make a checkpoint a model folder: config.json, tokenizer.json, wordmask.json. */
+  describe(): Promise<Readonly<Record<string, string | Uint8Array>>> | Readonly<Record<string, string | Uint8Array>>;
+  /** Tensors of model.safetensors by name; the default is `parameters`. Must hold every trained tensor, for resume reads them back. */
+  exported?(): ReadonlyMap<string, Tensor>;
+  dispose(): void;
+}
+
+/** What a recipe hands to a system. */
+export interface TrainableRequest {
+  /** The recipe's `model`: sizes and options of the system, checked by it. */
+  readonly model: Readonly<Record<string, unknown>>;
+  /** The recipe's `losses`: weights and options, checked by the system. */
+  readonly losses: Readonly<Record<string, unknown>>;
+  /** Folder of the model the training starts from, if the recipe names one. */
+  readonly base?: string;
+  readonly compute: 'f32' | 'bf16';
+  /** Initial values are drawn from here. */
+  readonly random: Random;
+  /** Captions of the data, for what is learnt from them (a tokenizer); the first `limit` of a pass. */
+  captions(limit: number): Promise<readonly string[]>;
+  readonly signal?: AbortSignal;
+}
+
+/** The `train` entry of a system in lib/registry/systems.ts. Unknown keys of `model` and `losses` throw E_OPTION. */
+export type TrainSystem = (request: TrainableRequest) => Promise<Trainable>;
