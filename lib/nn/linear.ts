@@ -1,6 +1,7 @@
 /** Affine maps: dense (trainable, packed at each call) or packed once for inference. */
 import {
   type Activation,
+  cast,
   type DType,
   linear,
   linearPacked,
@@ -27,13 +28,22 @@ export interface Linear {
   dispose(): void;
 }
 
-/** Weight [N, K] (or [N, ...], flattened at use) and bias [N] as they are: gradients flow to them. */
-export function denseLinear(weight: Tensor, bias?: Tensor): Linear {
+/**
+ * Weight [N, K] (or [N, ...], flattened at use) and bias [N] as they are: gradients flow to them. With `compute` bf16 the f32
+ * masters are rounded at each use and the product runs in bf16 (sums in f32); gradients come back to the masters as f32.
+ */
+export function denseLinear(weight: Tensor, bias?: Tensor, compute: Compute = 'f32'): Linear {
   const rows = weight.shape[0] as number;
   return {
-    forward: (x, { activation, residual } = {}) => {
+    forward: (x, { activation, residual, out = compute } = {}) => {
       const matrix = weight.rank === 2 ? weight : weight.reshape(rows, weight.size / rows);
-      return linear(x, matrix, { bias, activation, residual });
+      if (compute === 'f32') return linear(x, matrix, { bias, activation, residual });
+      const narrow = linear(cast(x, 'bf16'), cast(matrix, 'bf16'), {
+        bias: bias && cast(bias, 'bf16'),
+        activation,
+        residual,
+      });
+      return residual ? narrow : cast(narrow, out);
     },
     dispose: () => {
       weight.dispose();

@@ -11,6 +11,7 @@ import { encodeTexts } from './text.js';
 
 export type { Backbone, BackboneInput } from '../../nn/backbone.js';
 export { type ClipConfig, parseClipConfig } from './config.js';
+export { randomClip } from './init.js';
 export { buildClip, loadClip } from './load.js';
 export { ClipModel, type PositionRule, type VisionVariant } from './model.js';
 export { openDenseClip } from './open.js';

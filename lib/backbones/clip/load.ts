@@ -9,7 +9,7 @@ import { ClipModel } from './model.js';
 
 export interface LoadClipOptions {
   readonly compute: Compute;
-  /** Keep every tensor and let gradients flow (f32 only); otherwise maps are packed once and their originals dropped. */
+  /** Keep every tensor (f32) and let gradients flow, `compute` in bf16 if asked; otherwise maps are packed once and their originals dropped. */
   readonly trainable?: boolean;
   /** Look for NaN and infinity (E_WEIGHTS_VALUE). Default true. */
   readonly checkWeights?: boolean;
@@ -62,7 +62,7 @@ class Builder {
   map(name: string, shape?: readonly [number, number]): Linear {
     const weight = this.get(`${name}.weight`);
     const bias = this.tensors.get(`${name}.bias`);
-    if (this.options.trainable) return denseLinear(weight, bias);
+    if (this.options.trainable) return denseLinear(weight, bias, this.options.compute);
     const matrix = shape ? weight.reshape(shape) : weight;
     const layer = packedLinear(matrix, bias, this.options.compute);
     if (matrix !== weight) matrix.dispose();
