@@ -13,7 +13,7 @@ const scale = 2 ** -32;
 function mulHigh(a: number, b: number): number {
   const [aLow, aHigh, bLow, bHigh] = [a & 0xffff, a >>> 16, b & 0xffff, b >>> 16];
   const middle = aHigh * bLow + ((aLow * bLow) >>> 16);
-  return (aHigh * bHigh + Math.floor(middle / 65536) + ((aLow * bHigh + (middle & 0xffff)) / 65536)) >>> 0;
+  return (aHigh * bHigh + Math.floor(middle / 65536) + (aLow * bHigh + (middle & 0xffff)) / 65536) >>> 0;
 }
 
 /** Block of four words for a 128-bit counter under a 64-bit key. */
@@ -54,13 +54,13 @@ function hash(name: string | number): [number, number] {
 function logarithm(x: number): number {
   let exponent = 0;
   let m = x;
-  for (; m < 0.7071067811865476; exponent--) m *= 2;
-  for (; m > 1.4142135623730951; exponent++) m /= 2;
+  for (; m < Math.SQRT1_2; exponent--) m *= 2;
+  for (; m > Math.SQRT2; exponent++) m /= 2;
   const s = (m - 1) / (m + 1);
   const z = s * s;
   let sum = 0;
   for (let k = 21; k > 0; k -= 2) sum = sum * z + 1 / k;
-  return exponent * 0.6931471805599453 + 2 * s * sum;
+  return exponent * Math.LN2 + 2 * s * sum;
 }
 
 /**
