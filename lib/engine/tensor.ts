@@ -8,6 +8,7 @@ import { currentContext, type ScopeFrame } from './context.js';
 import { type DType, dtypeBytes, dtypeCode, dtypeOfArray, type TypedArray, viewAs } from './dtype.js';
 import type { GradValue } from './grad/node.js';
 import { recordExpand, recordPermute, recordReshape, recordSlice } from './grad/views.js';
+import { cast } from './ops/math/cast.js';
 import { copy } from './ops/shape/copy.js';
 import { checkShape, contiguousStrides, normaliseAxis, numel, sameShape, viewStrides } from './shapes.js';
 
@@ -212,7 +213,7 @@ export class Tensor {
     return this.isContiguous ? this : copy(this);
   }
 
-  /** Values as a fresh typed array in row-major order. bf16 and f16 come as 16-bit patterns. */
+  /** Values as a fresh typed array in row-major order. bf16 and f16 come as 16-bit patterns: `cast` to f32 first for numbers. */
   async data(): Promise<TypedArray> {
     const buffer = this.hostBuffer();
     await addon().read(this.storage.native, this.describe(), buffer);
@@ -226,11 +227,19 @@ export class Tensor {
     return viewAs(this.dtype, buffer);
   }
 
-  /** The value of a one-element tensor. */
+  /** The value of a one-element tensor as a number, whatever its dtype. @throws E_USAGE for more or fewer elements */
   async item(): Promise<number> {
     if (this.size !== 1)
       throw new WordmaskError('E_USAGE', `item(): needs one element, got shape [${this.shape.join(', ')}]`);
-    return (await this.data())[0] as number;
+    if (this.dtype !== 'bf16' && this.dtype !== 'f16') return (await this.data())[0] as number;
+    const half = this.detach();
+    const wide = cast(half, 'f32');
+    try {
+      return (await wide.data())[0] as number;
+    } finally {
+      wide.dispose();
+      half.dispose();
+    }
   }
 
   /** Host copy as `{ data, shape }`, the shape `ndarray` takes. */

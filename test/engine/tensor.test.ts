@@ -81,6 +81,15 @@ t.test('dtypes', async (t) => {
     t.same(await list(back), values, dtype);
     t.same(await list(copy(back.expand(2, 3)).select(0, 1)), values, `${dtype}: copy of an expanded view`);
   }
+  for (const dtype of ['f32', 'f64', 'bf16', 'f16'] as const) {
+    const before = await heldBytes();
+    const x = requireGrad(cast(Tensor.from([7, -2.5, 0]), dtype));
+    t.equal(await x.slice(0, 1, 2).item(), -2.5, `item of ${dtype}`);
+    t.ok(Number.isNaN(await cast(Tensor.scalar(Number.NaN), dtype).item()), `NaN of ${dtype}`);
+    x.dispose();
+    t.equal(await heldBytes(), before, `item of ${dtype} leaves nothing behind`);
+  }
+  t.equal(await cast(Tensor.scalar(1e6), 'f16').item(), Number.POSITIVE_INFINITY);
   t.throws(() => Tensor.from([1], [1], 'bf16'), { code: 'E_USAGE' });
   t.throws(() => Tensor.from(new Uint16Array(2)), { code: 'E_USAGE' });
   t.same(await list(Tensor.from(Uint16Array.of(0x3f80), [1], 'bf16')), [0x3f80]);
