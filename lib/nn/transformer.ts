@@ -3,7 +3,7 @@
  * The attention variants of dense-CLIP methods are parameters of the same block: what is compared with what, an additive
  * Gaussian window, and whether residual and MLP are kept.
  */
-import { attention, attentionMaps, layerNorm, scope, type Tensor } from '../engine/index.js';
+import { attention, attentionMaps, gather, layerNorm, scope, type Tensor } from '../engine/index.js';
 import type { Activation, Compute, Linear } from './linear.js';
 
 /** `v` is the identity (each token keeps its own value); `gauss` replaces similarity by the window alone. */
@@ -48,20 +48,62 @@ export interface BlockOptions {
   readonly onAttention?: (map: Tensor) => void;
 }
 
+type ReadOptions = Pick<BlockOptions, 'heads' | 'activation' | 'eps' | 'compute' | 'keyLengths'>;
+
 /** x [B, L, D] f32 -> [B, L, D] f32. */
 export function transformerBlock(x: Tensor, weights: BlockWeights, options: BlockOptions): Tensor {
-  const { residual = true, ffn = true, compute, eps, activation } = options;
+  const { residual = true, ffn = true, compute, eps } = options;
   return scope(() => {
     const normed = layerNorm(x, weights.norm1.gain, weights.norm1.bias, eps, { bf16Out: compute === 'bf16' });
     const mixed = attend(normed, weights, options);
     const y = weights.out.forward(mixed, { residual: residual ? x : undefined, out: 'f32' }); // [B, L, D]
-    if (!ffn) return y;
-    const hidden = weights.fc1.forward(
-      layerNorm(y, weights.norm2.gain, weights.norm2.bias, eps, { bf16Out: compute === 'bf16' }),
-      { activation },
-    );
-    return weights.fc2.forward(hidden, { residual: y, out: 'f32' }); // [B, L, D]
+    return ffn ? feedForward(y, weights, options) : y;
   });
+}
+
+/** y + mlp(ln2 y) for y [..., D]. */
+function feedForward(y: Tensor, weights: BlockWeights, { compute, eps, activation }: ReadOptions): Tensor {
+  const normed = layerNorm(y, weights.norm2.gain, weights.norm2.bias, eps, { bf16Out: compute === 'bf16' });
+  return weights.fc2.forward(weights.fc1.forward(normed, { activation }), { residual: y, out: 'f32' });
+}
+
+/**
+ * A tower's last block where one token of each sample is read: queries, output map and MLP run for that token alone, which
+ * leaves a sixth of the block's work. Same values as `transformerBlock` at that token.
+ * @param x [B, L, D] f32
+ * @param rows where each sample's token lies in x seen as [B * L, D]: i32 [B]
+ * @returns `token` [B, D] f32; `values` = W_v ln1 x [B, L, D], the value path before its output map
+ */
+export function readBlock(
+  x: Tensor,
+  weights: BlockWeights,
+  rows: Tensor,
+  options: ReadOptions,
+): { token: Tensor; values: Tensor } {
+  const [batch = 0, length = 0, width = 0] = x.shape;
+  const { heads, compute, eps } = options;
+  return scope(() => {
+    const normed = layerNorm(x, weights.norm1.gain, weights.norm1.bias, eps, { bf16Out: compute === 'bf16' });
+    const pick = (t: Tensor) => gather(t.reshape(batch * length, width), rows); // [B, D]
+    const split = (t: Tensor, count: number) => t.reshape(batch, count, heads, width / heads).permute(0, 2, 1, 3);
+    const values = project(2, normed, weights); // [B, L, D]
+    const mixed = attention(
+      split(project(0, pick(normed), weights), 1),
+      split(project(1, normed, weights), length),
+      split(values, length),
+      { scale: 1 / Math.sqrt(width / heads), keyLengths: options.keyLengths },
+    ); // [B, A, 1, d]
+    const merged = mixed.permute(0, 2, 1, 3).reshape(batch, width);
+    const y = weights.out.forward(merged, { residual: pick(x), out: 'f32' }); // [B, D]
+    return { token: feedForward(y, weights, options), values };
+  });
+}
+
+/** Query (0), key (1) or value (2) of x [..., D]. */
+function project(index: 0 | 1 | 2, x: Tensor, weights: BlockWeights): Tensor {
+  if (!weights.qkv) return ([weights.q, weights.k, weights.v][index] as Linear).forward(x);
+  const width = x.shape.at(-1) as number;
+  return weights.qkv.forward(x).slice(x.rank - 1, index * width, (index + 1) * width);
 }
 
 /** Attention before the output map: [B, L, D]. */

@@ -1,6 +1,7 @@
 /** Words without tensors: tokenizers, prompt templates, class lists and the text of a vocabulary. */
 
 export { type BackgroundInput, type BackgroundPolicy, backgroundWords, parseBackground } from './background.js';
+export { bpeFiles, type LearnedBpe, learnBpe } from './bpe-learn.js';
 export { defaultLimits, type Label, type LabelInput, type VocabularyLimits } from './label.js';
 export {
   type ClassEntry,
@@ -13,6 +14,7 @@ export {
   templates,
 } from './lists.js';
 export { type LoadOptions, loadTokenizer } from './load.js';
+export { type Noun, NounFinder } from './nouns.js';
 export { type EncodedBatch, type EncodeOptions, Tokenizer, type TokenizerKind, textLimit } from './tokenizer.js';
 export {
   type Ensemble,

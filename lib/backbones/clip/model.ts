@@ -13,10 +13,10 @@ import {
   resize,
   retain,
   scope,
-  type Tensor,
+  Tensor,
 } from '../../engine/index.js';
 import type { Activation, Compute, Linear } from '../../nn/linear.js';
-import { type AttentionKind, type BlockWeights, type Norm, transformerBlock } from '../../nn/transformer.js';
+import { type AttentionKind, type BlockWeights, type Norm, readBlock, transformerBlock } from '../../nn/transformer.js';
 import type { ClipConfig, TowerConfig } from './config.js';
 
 /**
@@ -121,25 +121,53 @@ export class ClipModel {
   }
 
   /**
-   * MaskCLIP's read-out of the last block: the input of that block [N, L, D] -> W_o(W_v ln_1 x), final norm, projection
-   * [N, L, E], not normalised.
+   * What training reads of the vision tower: tokens behind the pre-norm [N, 1+K, D] -> `image` [N, E], the class token's embedding,
+   * and `patches` [N, K, E] on MaskCLIP's value path, W_o(W_v ln_1 x), final norm, projection. Neither is normalised.
    */
-  valuePath(hidden: Tensor): Tensor {
+  readVision(tokens: Tensor, wantPatches = true): { image: Tensor; patches?: Tensor } {
+    const [batch = 0, length = 0] = tokens.shape;
+    const { vision } = this.config;
     const last = this.vision.blocks.at(-1) as BlockWeights;
-    const { heads, activation, eps } = this.config.vision;
-    return scope(() =>
-      this.project(
-        transformerBlock(hidden, last, {
-          heads,
-          activation,
-          eps,
-          compute: this.compute,
-          attention: 'v',
-          residual: false,
-          ffn: false,
-        }),
-      ),
-    );
+    return scope(() => {
+      const x = runBlocks(tokens, this.vision.blocks.slice(0, -1), vision, this.compute, {}, [0, 0], {}, {});
+      const rows = Tensor.from(Int32Array.from({ length: batch }, (_, i) => i * length));
+      const { token, values } = readBlock(x, last, rows, { ...vision, compute: this.compute });
+      const image = this.project(token); // [N, E]
+      if (!wantPatches) return { image };
+      return { image, patches: this.project(last.out.forward(values.slice(1, 1), { out: 'f32' })) };
+    });
+  }
+
+  /**
+   * Texts -> embeddings [T, E], not normalised, as training reads them: ids [T, L] i32 with each text's end token at `ends` [T], padding
+   * behind it of any id.
+   */
+  readText(ids: Tensor, ends: Int32Array): Tensor {
+    const length = ids.shape[1] as number;
+    const { text } = this.config;
+    return scope(() => {
+      const x = runBlocks(
+        this.embedTokens(ids),
+        this.text.blocks.slice(0, -1),
+        text,
+        this.compute,
+        {},
+        [0, 0],
+        {},
+        {
+          causal: true,
+        },
+      );
+      const rows = Tensor.from(Int32Array.from(ends, (end, i) => i * length + end));
+      const keyLengths = Tensor.from(Int32Array.from(ends, (end) => end + 1));
+      const { token } = readBlock(x, this.text.blocks.at(-1) as BlockWeights, rows, {
+        ...text,
+        compute: this.compute,
+        keyLengths,
+      });
+      const norm = this.norm('text_model.final_layer_norm');
+      return this.projectText(layerNorm(token, norm.gain, norm.bias, text.eps));
+    });
   }
 
   /** Pixels [B, 3, H, W], normalised -> patch rows [B, h*w, 3*p*p]; a remainder of a patch is dropped. */
@@ -194,15 +222,30 @@ export class ClipModel {
   encodeTextTokens(ids: Tensor, options: { keyLengths?: Tensor; taps?: Taps } = {}): Tensor {
     const { text } = this.config;
     return scope(() => {
-      const length = ids.shape[1] as number;
-      const words = gather(this.parameter('text_model.embeddings.token_embedding.weight'), ids); // [B, L, D]
-      const x = add(words, this.parameter('text_model.embeddings.position_embedding.weight').slice(0, 0, length));
-      const hidden = runBlocks(x, this.text.blocks, text, this.compute, {}, [0, 0], options.taps ?? {}, {
-        causal: true,
-        keyLengths: options.keyLengths,
-      });
+      const hidden = runBlocks(
+        this.embedTokens(ids),
+        this.text.blocks,
+        text,
+        this.compute,
+        {},
+        [0, 0],
+        options.taps ?? {},
+        {
+          causal: true,
+          keyLengths: options.keyLengths,
+        },
+      );
       const norm = this.norm('text_model.final_layer_norm');
       return layerNorm(hidden, norm.gain, norm.bias, text.eps);
+    });
+  }
+
+  /** Token ids [B, L] -> words with positions [B, L, D]. */
+  private embedTokens(ids: Tensor): Tensor {
+    const length = ids.shape[1] as number;
+    return scope(() => {
+      const words = gather(this.parameter('text_model.embeddings.token_embedding.weight'), ids);
+      return add(words, this.parameter('text_model.embeddings.position_embedding.weight').slice(0, 0, length));
     });
   }
 

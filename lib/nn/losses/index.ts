@@ -1,2 +1,3 @@
 /** Losses of published systems, one file each. */
 export { type ContrastiveOptions, contrastive } from './contrastive.js';
+export { type NounPatchOptions, nounPatch, valuePath } from './value-path.js';
