@@ -1,5 +1,5 @@
 /** The engine's face for the layers above. */
-export { withSignal } from './abort.js';
+export { type Cancellation, cancellation, withSignal } from './abort.js';
 export * from './card.js';
 export { isolated, noGrad } from './context.js';
 export * from './device.js';

@@ -3,6 +3,7 @@ import { isolated, memory, sync, type Tensor, trimMemory, withSignal } from '../
 import { type DecodedImage, decodeImage, type ImageInput } from '../image/decode.js';
 import type { DenseOptions } from '../post/dense-options.js';
 import type { DenseSystem } from '../post/dense-system.js';
+import { WindowQueue } from '../post/window-queue.js';
 import type { DenseSystemModule } from '../registry/systems.js';
 import { type LabelInput, templateSet, type VocabularyOptions } from '../text/index.js';
 import { show, WordmaskError } from '../util/errors.js';
@@ -64,6 +65,7 @@ export class Model {
   /** For the pipeline. */
   readonly parts: ModelParts;
   readonly text: TextFeatures;
+  readonly windows: WindowQueue;
   #running = 0;
   #idle: (() => void)[] = [];
   #disposed = false;
@@ -73,6 +75,7 @@ export class Model {
     this.parts = parts;
     this.info = parts.info;
     this.text = new TextFeatures(parts.encodeText, parts.embed);
+    this.windows = new WindowQueue(parts.system.encoder);
   }
 
   /** Labels and their text features. `cat|kitten` gives one label two prompts. @throws E_LABEL, E_VOCAB, E_OPTION */
@@ -92,7 +95,7 @@ export class Model {
   encode(image: ImageInput, options: SegmentOptions = {}): Promise<Features> {
     return this.#checked('encode', options, async ({ common, system }) => {
       const dense = this.options(system, common.preset);
-      const features = await encodeImage(this, await decode(image, common), dense, common.maxSide);
+      const features = await encodeImage(this, await decode(image, common), dense, common);
       if (!common.signal?.aborted) return features;
       // Nobody will see these.
       features.dispose();
@@ -132,7 +135,7 @@ export class Model {
         decoded.width,
         decoded.height,
       );
-      using features = await encodeImage(this, decoded, dense, common.maxSide);
+      using features = await encodeImage(this, decoded, dense, common);
       return await segmentFeatures(this, features, vocab, dense, common, { decode: decodeMs, ...features.timings });
     });
   }

@@ -14,7 +14,7 @@ export interface CallPlan {
   readonly hostBytes: number;
   /** Sliding windows. */
   readonly tiles: number;
-  /** Windows encoded at once. */
+  /** Windows of the picture that are encoded at once; those of other calls may share the group. */
   readonly batch: number;
   readonly fits: boolean;
   /** How the label map is made: `running-best` (memory free of the number of labels), `pamr-bands`, `crf-volume`, `volume`. */

@@ -48,6 +48,7 @@ const shape = {
     .gt(0)
     .max(2 ** 31 - 1),
   signal: z.instanceof(AbortSignal),
+  /** Of pictures that wait for the encoder, higher goes first; default 0. */
   priority: z.number(),
   preset: z.string(),
   matte: z.tuple([z.number(), z.number(), z.number()]),

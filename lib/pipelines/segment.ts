@@ -1,9 +1,9 @@
 /** One `segment` call (architecture.md section 3), from pixels to a Segmentation. */
-import { firstNonFinite, scope, sync, Tensor } from '../engine/index.js';
+import { firstNonFinite, scope, Tensor } from '../engine/index.js';
 import { type LabelArray, labelArray } from '../formats/format.js';
 import type { DecodedImage } from '../image/decode.js';
 import { bandBytes } from '../post/bands.js';
-import { type DenseFeatures, encodeWindows, resizeToCanvas } from '../post/dense-encode.js';
+import { type DenseFeatures, resizeToCanvas } from '../post/dense-encode.js';
 import type { DenseOptions } from '../post/dense-options.js';
 import { type Planes, ReadOut, type ReadOutSettings } from '../post/read-out.js';
 import { show, WordmaskError } from '../util/errors.js';
@@ -21,27 +21,26 @@ import { queriesOf, type Vocabulary } from './vocabulary.js';
 
 type Common = CheckedOptions['common'];
 
-/** Windows encoded together: enough rows to fill the kernels, few enough that an abort is seen soon. */
+/** Windows encoded together, of one picture or of several: enough rows to fill the kernels, few enough that an abort is seen soon. */
 export const windowGroup = 8;
 
 export async function encodeImage(
   model: Model,
   image: DecodedImage,
   options: DenseOptions,
-  maxSide?: number,
+  { maxSide, priority, signal }: Common,
 ): Promise<TimedFeatures> {
-  const { system } = model.parts;
-  const plan = system.plan(image.width, image.height, options, maxSide);
+  const plan = model.parts.system.plan(image.width, image.height, options, maxSide);
   const started = performance.now();
   const warnings: string[] = [];
   const pixels = Tensor.lend(image.data, [image.height, image.width, 3], 'u8');
   let canvas: Tensor | undefined;
   try {
     canvas = resizeToCanvas(pixels, plan);
-    await sync();
+    await made(canvas);
     const prepared = performance.now();
-    const source = canvas;
-    const encode = (group: number) => encodeWindows(system.encoder, source, plan, options, group, sync);
+    const request = { canvas, plan, options, priority, signal };
+    const encode = (groupSize: number) => model.windows.encode({ ...request, groupSize });
     const dense = await withRetreat(
       warnings,
       `out of memory: caches freed, ${windowGroup / 2} windows encoded at once instead of ${windowGroup}`,
@@ -58,6 +57,12 @@ export async function encodeImage(
   } finally {
     canvas?.dispose();
   }
+}
+
+/** Waits until the values are there. @throws what went wrong in making them */
+async function made(tensor: Tensor): Promise<void> {
+  // A read of no elements.
+  await scope(() => tensor.slice(0, 0, 0).data());
 }
 
 /** Waits until the values are there, so that a failure shows here and not in whoever reads them. @throws E_NUMERIC */

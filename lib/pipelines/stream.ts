@@ -1,14 +1,21 @@
-/** Many pictures, one after another: decoding runs ahead of the encoder, by a bounded number of pictures. */
+/**
+ * Many pictures, one after another: decoding runs ahead of the encoder, by a bounded number of pictures, and small ones are
+ * encoded together.
+ */
 import type { ImageInput } from '../image/decode.js';
 import { isWordmaskError, show, WordmaskError } from '../util/errors.js';
 import { abortable } from '../util/slices.js';
 import type { Model, VocabularyInput } from './model.js';
-import type { SegmentOptions } from './segment-options.js';
+import { windowGroup } from './segment.js';
+import { checkSegmentOptions, type SegmentOptions } from './segment-options.js';
 import type { Segmentation } from './segmentation.js';
 import { Vocabulary } from './vocabulary.js';
 
 export interface StreamOptions extends Omit<SegmentOptions, 'onError'> {
-  /** Pictures in work at once, or `auto` (2: one decodes while one is computed). */
+  /**
+   * Pictures in work at once, or `auto`: one decodes while one is computed, and of small ones as many more as fill a group of
+   * windows.
+   */
   readonly batch?: number | 'auto';
   /** Results in the order of the inputs (default true). */
   readonly ordered?: boolean;
@@ -21,6 +28,17 @@ export type StreamResult =
   | { readonly ok: false; readonly index: number; readonly input: ImageInput; readonly error: WordmaskError };
 
 const mostAhead = 64;
+const leastAhead = 2;
+/** Pixels in work at once beyond the least number of pictures. */
+const pixelsAhead = 16 << 20;
+
+/** Pictures like the last one that fill a group of windows, and one that decodes. */
+function enough(model: Model, { width, height }: Segmentation, options: SegmentOptions): number {
+  const { common, system } = checkSegmentOptions(options);
+  const plan = model.parts.system.plan(width, height, model.options(system, common.preset), common.maxSide);
+  const forGroup = 1 + Math.ceil(windowGroup / (plan.boxes.length / 4));
+  return Math.max(leastAhead, Math.min(forGroup, Math.floor(pixelsAhead / (width * height))));
+}
 
 export async function* streamImages(
   model: Model,
@@ -29,21 +47,12 @@ export async function* streamImages(
   options: StreamOptions,
 ): AsyncGenerator<StreamResult> {
   const { batch = 'auto', ordered = true, onError = 'yield', ...segmentOptions } = options;
-  const ahead = batch === 'auto' ? 2 : batch;
-  if (!Number.isInteger(ahead) || ahead < 1 || ahead > mostAhead)
-    throw new WordmaskError(
-      'E_OPTION',
-      `stream: batch must be 'auto' or a whole number from 1 to ${mostAhead}, got ${show(batch)}`,
-      { details: { option: 'batch' } },
-    );
-  if (onError !== 'yield' && onError !== 'throw')
-    throw new WordmaskError('E_OPTION', `stream: onError must be 'yield' or 'throw', got ${show(onError)}`, {
-      details: { option: 'onError' },
-    });
+  checkStream(batch, onError);
   const vocab = vocabulary instanceof Vocabulary ? vocabulary : Vocabulary.from(vocabulary);
   // Once for all pictures: calls side by side would each encode the words.
   const { signal } = segmentOptions as SegmentOptions;
   await model.prepare(vocab, segmentOptions as SegmentOptions);
+  let ahead = batch === 'auto' ? leastAhead : batch;
   const running = new Map<number, Promise<StreamResult>>();
   const source = iterate(images);
   const given: Given = { count: 0, ended: false };
@@ -71,6 +80,7 @@ export async function* streamImages(
       running.delete(result.index);
       signal?.throwIfAborted();
       if (!result.ok && onError === 'throw') throw result.error;
+      if (batch === 'auto' && result.ok) ahead = enough(model, result.value, segmentOptions as SegmentOptions);
       yield result;
     }
   } finally {
@@ -81,6 +91,19 @@ export async function* streamImages(
     if (given.next) told?.catch(() => undefined);
     else await told;
   }
+}
+
+function checkStream(batch: unknown, onError: unknown): void {
+  if (batch !== 'auto' && !(Number.isInteger(batch) && (batch as number) >= 1 && (batch as number) <= mostAhead))
+    throw new WordmaskError(
+      'E_OPTION',
+      `stream: batch must be 'auto' or a whole number from 1 to ${mostAhead}, got ${show(batch)}`,
+      { details: { option: 'batch' } },
+    );
+  if (onError !== 'yield' && onError !== 'throw')
+    throw new WordmaskError('E_OPTION', `stream: onError must be 'yield' or 'throw', got ${show(onError)}`, {
+      details: { option: 'onError' },
+    });
 }
 
 /** What came from the source so far. */

@@ -84,7 +84,7 @@ export async function traceCall(
     limits: common.limits,
     signal: common.signal,
   });
-  using features = await encodeImage(model, decoded, dense, common.maxSide);
+  using features = await encodeImage(model, decoded, dense, common);
   const rows = textFeatures ? rowsOf(textFeatures, vocab, model.parts.embed) : (await model.compile(vocab, dense)).rows;
   const collected = await collect(model, features, vocab, rows, dense, { common, system }, new Set(wanted.values()));
   for (const [name, canonical] of wanted) {

@@ -1,5 +1,6 @@
 /**
- * From a picture to patch features of its sliding windows: resize, window plan, patch rows, encoder in groups of windows.
+ * From a picture to patch features of its sliding windows: resize, window plan, patch rows, encoder. Groups of windows are put
+ * together by the queue (window-queue.ts).
  * The encoder is given; this file knows neither its name nor its weights.
  */
 import { concat, resize, scope, Tensor, windowPatches } from '../engine/index.js';
@@ -98,60 +99,60 @@ export function resizeToCanvas(image: Tensor, plan: WindowGeometry): Tensor {
   return resize(image, { width, height, mode: 'opencv_linear' });
 }
 
-/**
- * Encodes all windows, `groupSize` at a time. Windows do not see each other, so the group size changes no bit.
- * @param canvas u8 [h', w', 3]
- * @param afterGroup called when a group is queued; may return a fence to wait for (back-pressure)
- */
-export async function encodeWindows(
-  encoder: DenseEncoder,
-  canvas: Tensor,
-  plan: WindowGeometry,
-  options: DenseOptions,
-  groupSize: number,
-  afterGroup: () => Promise<void> | void = () => {},
-): Promise<DenseFeatures> {
-  const count = plan.boxes.length / 4;
-  const wantKeys = options.keySmoothing > 0;
-  const joined = await scope(async () => {
-    const parts: { features: Tensor; keys?: Tensor }[] = [];
-    for (let begin = 0; begin < count; begin += groupSize) {
-      const boxes = plan.boxes.slice(begin * 4, Math.min(begin + groupSize, count) * 4);
-      parts.push(encodeGroup(encoder, canvas, boxes, plan, options, wantKeys));
-      await afterGroup();
-    }
-    const join = (list: Tensor[]) => (list.length === 1 ? (list[0] as Tensor) : concat(list, 0));
-    return {
-      features: join(parts.map((part) => part.features)), // [N, P, E]
-      keys: wantKeys ? join(parts.map((part) => part.keys as Tensor)) : undefined, // [N, P, D]
-    };
-  });
-  return { ...plan, ...joined };
+/** Some of a picture's windows. */
+export interface WindowSlice {
+  /** u8 [h', w', 3] */
+  readonly canvas: Tensor;
+  readonly plan: WindowGeometry;
+  readonly begin: number;
+  readonly end: number;
 }
 
-function encodeGroup(
+export interface WindowFeatures {
+  /** [n, P, E] */
+  readonly features: Tensor;
+  /** [n, P, D], where the system smooths keys. */
+  readonly keys?: Tensor;
+  /** Whether these are views of what several pictures share. */
+  readonly shared: boolean;
+}
+
+/** Encodes windows of one size, of one picture or of several, as one batch. */
+export function encodeGroup(
   encoder: DenseEncoder,
-  canvas: Tensor,
-  boxes: Int32Array,
-  plan: WindowGeometry,
+  slices: readonly WindowSlice[],
   options: DenseOptions,
-  wantKeys: boolean,
-) {
+): WindowFeatures[] {
   return scope(() => {
-    const table = Tensor.from(boxes, [boxes.length / 4, 4]);
-    const rows = windowPatches(
-      canvas,
-      table,
-      Tensor.from(Float32Array.from(options.mean)),
-      Tensor.from(Float32Array.from(options.std)),
-      {
-        height: (boxes[2] as number) - (boxes[0] as number),
-        width: (boxes[3] as number) - (boxes[1] as number),
-        patch: encoder.patch,
-        pad: plan.pad,
-        dtype: encoder.compute,
-      },
-    ); // [n, P, 3*p*p]
-    return encoder.encode(rows, plan.grid, options, wantKeys);
+    const mean = Tensor.from(Float32Array.from(options.mean));
+    const std = Tensor.from(Float32Array.from(options.std));
+    const rows = slices.map((slice) => patchRows(encoder, slice, mean, std));
+    const batch = rows.length === 1 ? (rows[0] as Tensor) : concat(rows, 0); // [n, P, 3*p*p]
+    const grid = (slices[0] as WindowSlice).plan.grid;
+    const { features, keys } = encoder.encode(batch, grid, options, options.keySmoothing > 0);
+    if (slices.length === 1) return [{ features, ...(keys && { keys }), shared: false }];
+    let at = 0;
+    return slices.map(({ begin, end }) => {
+      const from = at;
+      at += end - begin;
+      return { features: features.slice(0, from, at), ...(keys && { keys: keys.slice(0, from, at) }), shared: true };
+    });
+  });
+}
+
+/** Patch rows of one picture's windows. [n, P, 3*p*p] */
+function patchRows(
+  encoder: DenseEncoder,
+  { canvas, plan, begin, end }: WindowSlice,
+  mean: Tensor,
+  std: Tensor,
+): Tensor {
+  const boxes = plan.boxes.slice(begin * 4, end * 4);
+  return windowPatches(canvas, Tensor.from(boxes, [end - begin, 4]), mean, std, {
+    height: (boxes[2] as number) - (boxes[0] as number),
+    width: (boxes[3] as number) - (boxes[1] as number),
+    patch: encoder.patch,
+    pad: plan.pad,
+    dtype: encoder.compute,
   });
 }
