@@ -15,6 +15,7 @@ export {
   classTokenEmbed,
   concat,
   connectedComponents,
+  conv2d,
   copy,
   cosineLogits,
   crossEntropy,
@@ -91,6 +92,7 @@ export {
   tanh,
   topk,
   trimMemory,
+  upsampleNearest,
   where,
   withSignal,
 } from '../engine/index.js';

@@ -25,6 +25,9 @@ struct GemmOperand {
   int64_t k_stride = 0;              // elements from one k to the next
   const int64_t *offsets = nullptr;  // start of each batch in elements; null: all batches share the data
   bool packed = false;               // B alone: panels made by gemm_pack_all, strides unused
+  // An axis in runs, for convolutions: index i lies at starts[i / run] + (i % run) * stride. Null starts: one run.
+  int64_t row_run = 0, k_run = 0;
+  const int64_t *row_starts = nullptr, *k_starts = nullptr;
 };
 
 struct GemmArgs {

@@ -87,11 +87,9 @@ void pack_portable(const Source *src, const GemmOperand &source, int rows, int w
   }
 }
 
-}  // namespace
-
-void gemm_pack_panel(const GemmKernels &kernels, const GemmOperand &source, int64_t offset, int64_t row,
-                     int rows, int width, int64_t k0, int64_t k, bool pairs, void *panel) {
-  const int64_t start = offset + row * source.row_stride + k0 * source.k_stride;
+// `rows` and k with one stride each; `start` is the first element.
+void pack_plain(const GemmKernels &kernels, const GemmOperand &source, int64_t start, int rows, int width,
+                int64_t k, bool pairs, void *panel) {
   const bool vector = kernels.pack_f32_from_f32 != nullptr && source.k_stride == 1;
   switch (source.dtype) {
     case DType::f32: {
@@ -117,6 +115,77 @@ void gemm_pack_panel(const GemmKernels &kernels, const GemmOperand &source, int6
                            panel);
     default: fail(Status::internal, "gemm: cannot pack %s", dtype_name(source.dtype));
   }
+}
+
+int64_t place(int64_t i, int64_t stride, int64_t run, const int64_t *starts) {
+  return starts == nullptr ? i * stride : starts[i / run] + i % run * stride;
+}
+
+// Elements of k that are gathered at a time where rows or k change their run within a panel.
+constexpr int64_t kGatherRun = 128;
+
+template <class Source>
+void gather(const GemmOperand &source, int64_t offset, int64_t row, int rows, int64_t k0, int64_t k,
+            void *to) {
+  const Source *src = static_cast<const Source *>(source.data) + offset;
+  for (int r = 0; r < rows; ++r) {
+    const Source *from = src + place(row + r, source.row_stride, source.row_run, source.row_starts);
+    Source *line = static_cast<Source *>(to) + r * k;
+    for (int64_t i = 0; i < k;) {
+      const int64_t at = k0 + i;
+      const int64_t n = source.k_starts == nullptr ? k : std::min(k - i, source.k_run - at % source.k_run);
+      const Source *run = from + place(at, source.k_stride, source.k_run, source.k_starts);
+      if (source.k_stride == 1) {
+        std::memcpy(line + i, run, static_cast<size_t>(n) * sizeof(Source));
+      } else {
+        for (int64_t j = 0; j < n; ++j) line[i + j] = run[j * source.k_stride];
+      }
+      i += n;
+    }
+  }
+}
+
+// An operand in runs: stretches of k that lie in one run are packed in place, the rest through a copy.
+void pack_runs(const GemmKernels &kernels, const GemmOperand &source, int64_t offset, int64_t row, int rows,
+               int width, int64_t k0, int64_t k, bool pairs, void *panel) {
+  const bool even_rows = source.row_starts == nullptr || row % source.row_run + rows <= source.row_run;
+  const int64_t row_place = place(row, source.row_stride, source.row_run, source.row_starts);
+  alignas(64) float copy[kGatherRun * kMaxTileCols];
+  for (int64_t i = 0; i < k;) {
+    const int64_t at = k0 + i, left = k - i;
+    int64_t n = source.k_starts == nullptr ? left : std::min(left, source.k_run - at % source.k_run);
+    if (pairs && n < left) n -= n % 2;  // a pair must not be torn
+    uint32_t *to = static_cast<uint32_t *>(panel) + (pairs ? i / 2 : i) * width;
+    if (even_rows && n > 0) {
+      const int64_t start = offset + row_place + place(at, source.k_stride, source.k_run, source.k_starts);
+      pack_plain(kernels, source, start, rows, width, n, pairs, to);
+    } else {
+      n = std::min(n == 0 ? 2 : n, std::min(left, kGatherRun));
+      const bool narrow = source.dtype != DType::f32;
+      if (narrow) {
+        gather<uint16_t>(source, offset, row, rows, at, n, copy);
+      } else {
+        gather<float>(source, offset, row, rows, at, n, copy);
+      }
+      GemmOperand copied;
+      copied.data = copy;
+      copied.dtype = source.dtype;
+      copied.row_stride = n;
+      copied.k_stride = 1;
+      pack_plain(kernels, copied, 0, rows, width, n, pairs, to);
+    }
+    i += n;
+  }
+}
+
+}  // namespace
+
+void gemm_pack_panel(const GemmKernels &kernels, const GemmOperand &source, int64_t offset, int64_t row,
+                     int rows, int width, int64_t k0, int64_t k, bool pairs, void *panel) {
+  if (source.row_starts != nullptr || source.k_starts != nullptr)
+    return pack_runs(kernels, source, offset, row, rows, width, k0, k, pairs, panel);
+  const int64_t start = offset + row * source.row_stride + k0 * source.k_stride;
+  pack_plain(kernels, source, start, rows, width, k, pairs, panel);
 }
 
 void gemm_expand_panel(const uint32_t *pairs, int width, int64_t k, float *panel) {

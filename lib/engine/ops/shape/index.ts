@@ -7,3 +7,4 @@ export { pad } from './pad.js';
 export { type RandomOptions, randomBlocks, randomNormal, randomUniform } from './random.js';
 export { sliceBwd } from './slice_bwd.js';
 export { takeAlong, takeAlongBwd } from './take_along.js';
+export { upsampleNearest } from './upsample_nearest.js';
