@@ -89,8 +89,8 @@ export interface OpCard<A extends Attrs = Attrs> {
   readonly composite?: boolean;
   /** Why the op never runs on a device. */
   readonly hostOnly?: string;
-  /** Output 0 is input 0's memory (optimisers, assign). */
-  readonly inPlace?: boolean;
+  /** Output 0 is input 0's memory (assign); with 'all' every output is the memory of the input of its number (optimisers). */
+  readonly inPlace?: boolean | 'all';
   /** Set where inputs may mix dtypes (else all float inputs must share one). */
   readonly mixedDtypes?: boolean;
 }

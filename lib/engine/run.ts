@@ -70,10 +70,11 @@ function outputTensor(
   native: NativeStorage,
   spec: TensorSpec,
 ): Tensor {
-  if (card.inPlace && index === 0) {
+  if (card.inPlace === 'all' || (card.inPlace && index === 0)) {
     // Another handle on the same memory: views of the input must keep counting on one reference.
     native.dispose();
-    return new Tensor((inputs[0] as Tensor).storage, spec.dtype, spec.shape, undefined, (inputs[0] as Tensor).offset);
+    const input = inputs[index] as Tensor;
+    return new Tensor(input.storage, spec.dtype, spec.shape, undefined, input.offset);
   }
   return new Tensor({ native, handles: 0 }, spec.dtype, spec.shape);
 }

@@ -111,6 +111,24 @@ void executor_free(wm_executor *executor) {
   delete executor;
 }
 
+// How many outputs are the memory of the input of the same number.
+int32_t in_place_count(const OpEntry &op, int32_t num_outputs) {
+  if ((op.flags & kInPlaceAll) != 0) return num_outputs;
+  return (op.flags & kInPlace) != 0 ? 1 : 0;
+}
+
+void check_in_place(const OpEntry &op, const std::vector<StorageView> &inputs, int32_t count, int32_t num_outputs) {
+  if (count > num_outputs || static_cast<size_t>(count) > inputs.size()) {
+    fail(Status::usage, "%s: works in place and needs %d inputs", op.name, count);
+  }
+  for (int32_t i = 0; i < count; ++i) {
+    if (!inputs[i].storage || !inputs[i].storage->writable()) {
+      fail(Status::usage, "%s: works in place and needs writable memory for input %d", op.name, i);
+    }
+    if (!inputs[i].view.contiguous()) fail(Status::usage, "%s: works in place on contiguous memory alone", op.name);
+  }
+}
+
 wm_status run(wm_executor *executor, const char *op_name, const wm_view *inputs, int32_t num_inputs, const double *attrs,
               int32_t num_attrs, const wm_spec *outputs, int32_t num_outputs, wm_token *token, wm_storage **out) {
   return guarded([&] {
@@ -118,15 +136,12 @@ wm_status run(wm_executor *executor, const char *op_name, const wm_view *inputs,
     if (op == nullptr) fail(Status::usage, "the CPU back end has no op '%s'", op_name);
     std::vector<StorageView> in, result;
     for (int32_t i = 0; i < num_inputs; ++i) in.push_back(to_internal(inputs[i]));
-    const bool in_place = (op->flags & kInPlace) != 0;
-    if (in_place && (in.empty() || num_outputs < 1 || !in[0].storage || !in[0].storage->writable())) {
-      fail(Status::usage, "%s: works in place and needs a writable first input", op_name);
-    }
-    if (in_place && !in[0].view.contiguous()) fail(Status::usage, "%s: works in place on contiguous memory alone", op_name);
+    const int32_t in_place = in_place_count(*op, num_outputs);
+    check_in_place(*op, in, in_place, num_outputs);
     for (int32_t i = 0; i < num_outputs; ++i) {
       StorageView output;
       output.view = contiguous_view(outputs[i]);
-      if (in_place && i == 0) output = in[0];
+      if (i < in_place) output = in[i];
       else output.storage = std::make_shared<Storage>(output.view.bytes());
       result.push_back(output);
     }

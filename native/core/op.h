@@ -92,6 +92,7 @@ enum OpFlags : uint32_t {
   kContiguous = 0,
   kStrided = 1u << 0,   // takes inputs of any stride (last dimension included)
   kInPlace = 1u << 1,   // output 0 is the memory of input 0
+  kInPlaceAll = 1u << 2,  // every output is the memory of the input of its number
 };
 
 struct OpEntry {

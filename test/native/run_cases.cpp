@@ -187,8 +187,9 @@ Run execute(const Case &c, const OpEntry &entry, int threads) {
   }
   for (const Output &output : c.outputs) {
     run.outputs.push_back(output.view);
-    if ((entry.flags & kInPlace) != 0 && run.outputs.size() == 1) {
-      run.outputs[0].data = run.inputs.at(0).data;
+    const size_t index = run.outputs.size() - 1;
+    if ((entry.flags & kInPlaceAll) != 0 || ((entry.flags & kInPlace) != 0 && index == 0)) {
+      run.outputs[index].data = run.inputs.at(index).data;
       continue;
     }
     const size_t bytes = output.view.bytes();
