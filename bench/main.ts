@@ -1,6 +1,6 @@
 /**
- * `npm run bench -- [ops|systems|compare|profile|all] [--threads 1,2] [--only name,...] [--seconds S] [--model DIR] [--rounds N]
- * [--batch 1,8] [--save FILE]` prints one JSON line a case. `--save` appends where another part has begun the file.
+ * `npm run bench -- [ops|systems|compare|profile|train-step|all] [--threads 1,2] [--only name,...] [--seconds S] [--model DIR] [--rounds N]
+ * [--batch 1,8] [--profile] [--save FILE]` prints one JSON line a case. `--save` appends where another part has begun the file.
  */
 import { createWriteStream, existsSync, statSync } from 'node:fs';
 import { parseArgs } from 'node:util';
@@ -9,6 +9,7 @@ import { benchOps } from './ops/ops.js';
 import { benchCompare } from './systems/compare.js';
 import { benchProfile } from './systems/profile.js';
 import { benchSystems } from './systems/systems.js';
+import { benchTrainStep } from './systems/train-step.js';
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -18,7 +19,8 @@ const { values, positionals } = parseArgs({
     seconds: { type: 'string', default: '0.3' },
     model: { type: 'string', default: '' },
     rounds: { type: 'string', default: '9' },
-    batch: { type: 'string', default: '1,8' },
+    batch: { type: 'string', default: '' },
+    profile: { type: 'boolean', default: false },
     save: { type: 'string', default: '' },
   },
 });
@@ -41,6 +43,13 @@ const common = {
 };
 if (what === 'ops' || what === 'all') await benchOps(common);
 if (what === 'compare' || what === 'all')
-  await benchCompare({ ...common, model: values.model, rounds: Number(values.rounds), batches: numbers(values.batch) });
+  await benchCompare({
+    ...common,
+    model: values.model,
+    rounds: Number(values.rounds),
+    batches: numbers(values.batch || '1,8'),
+  });
 if (what === 'systems' || what === 'all') await benchSystems({ ...common, model: values.model });
 if (what === 'profile') await benchProfile({ ...common, model: values.model });
+if (what === 'train-step')
+  await benchTrainStep({ ...common, batch: Number(values.batch || 128), profile: values.profile });

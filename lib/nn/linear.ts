@@ -1,7 +1,6 @@
 /** Affine maps: dense (trainable, packed at each call) or packed once for inference. */
 import {
   type Activation,
-  cast,
   type DType,
   linear,
   linearPacked,
@@ -38,12 +37,7 @@ export function denseLinear(weight: Tensor, bias?: Tensor, compute: Compute = 'f
     forward: (x, { activation, residual, out = compute } = {}) => {
       const matrix = weight.rank === 2 ? weight : weight.reshape(rows, weight.size / rows);
       if (compute === 'f32') return linear(x, matrix, { bias, activation, residual });
-      const narrow = linear(cast(x, 'bf16'), cast(matrix, 'bf16'), {
-        bias: bias && cast(bias, 'bf16'),
-        activation,
-        residual,
-      });
-      return residual ? narrow : cast(narrow, out);
+      return linear(x, matrix, { bias, activation, residual, compute, out: out === 'bf16' ? 'bf16' : 'f32' });
     },
     dispose: () => {
       weight.dispose();

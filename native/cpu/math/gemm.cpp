@@ -84,6 +84,12 @@ class GemmRun {
   };
   void multiply(const TilePlace &at, int rows, int cols, const uint32_t *a, const uint32_t *b, float *sums,
                 int64_t stride) const {
+    if (in_place_) {
+      const int64_t row = at.tile * kernels_.tile_rows, k0 = at.block * kGemmBlockK;
+      const bf16 *from = static_cast<const bf16 *>(args_.a.data) + offset(args_.a.offsets, at.batch) +
+                         row * args_.a.row_stride + k0;
+      return kernels_.tile_pairs_in_place(rows, cols, at.kc / 2, from, args_.a.row_stride, b, sums, stride, at.ahead);
+    }
     if (dot_pairs_) return kernels_.tile_pairs(rows, cols, units(at.kc), a, b, sums, stride, at.ahead);
     kernels_.tile_f32(rows, cols, at.kc, reinterpret_cast<const float *>(a),
                       reinterpret_cast<const float *>(b), sums, stride, at.ahead);
@@ -107,6 +113,7 @@ class GemmRun {
   const GemmArgs &args_;
   const GemmKernels &kernels_;
   bool dot_pairs_;      // the tier multiplies pairs itself
+  bool in_place_;       // and reads A where it lies
   bool plain_ = false;  // one K block, f32 output, no epilogue
   const int64_t threads_ = ThreadPool::instance().size();
   int64_t tiles_, panels_, k_blocks_;
@@ -125,13 +132,15 @@ GemmRun::GemmRun(OpCall &call, const GemmArgs &args)
       args_(args),
       kernels_(gemm_kernels()),
       dot_pairs_(args.pairs && kernels_.tile_pairs != nullptr),
+      in_place_(dot_pairs_ && kernels_.tile_pairs_in_place != nullptr && args.a.dtype == DType::bf16 &&
+                args.a.k_stride == 1 && args.k % 2 == 0),
       tiles_(ceil_div(args.m, kernels_.tile_rows)),
       panels_(ceil_div(args.n, kernels_.tile_cols)),
       k_blocks_(std::max<int64_t>(1, ceil_div(args.k, kGemmBlockK))),
       a_batches_(args.a.offsets == nullptr ? 1 : args.batch) {
   plain_ = k_blocks_ == 1 && args.out_dtype == DType::f32 && args.activation == Activation::none &&
            args.scale == 1.0 && args.bias == nullptr && args.column_scale == nullptr &&
-           args.residual == nullptr;
+           args.residual == nullptr && args.pre == nullptr;
 }
 
 void GemmRun::choose_chunks() {
@@ -185,7 +194,7 @@ Workbench &GemmRun::workbench() {
   if (held.run == id_) return *held.bench;
   const bool expand = args_.pairs && !dot_pairs_;
   const int64_t kc = std::min(kGemmBlockK, args_.k), nr = kernels_.tile_cols;
-  const int64_t a = keep_a_ ? units(args_.k) * kernels_.tile_rows + 8 * k_blocks_ : a_panel_elements(kc);
+  const int64_t a = in_place_ ? 0 : keep_a_ ? units(args_.k) * kernels_.tile_rows + 8 * k_blocks_ : a_panel_elements(kc);
   const int64_t b = b_shared_ && !expand ? 0 : (expand ? 2 : 1) * units(kGemmBlockK) * nr + 8;
   const int64_t carried = k_blocks_ > 1 ? kernels_.tile_rows * chunk_panels_ * nr : 0;
   std::unique_ptr<Workbench> bench(
@@ -220,6 +229,7 @@ void GemmRun::pack_a_panels(int64_t batch, int64_t tile0, int64_t tile1, int64_t
 // The A panels of a row chunk over one K block: [tile][units][tile_rows], a_panel_elements apart.
 const uint32_t *GemmRun::a_panels(Workbench &bench, int64_t row_chunk, int64_t batch, int64_t block) const {
   const int64_t tile0 = row_chunk * chunk_tiles_, tile1 = std::min(tiles_, tile0 + chunk_tiles_);
+  if (in_place_) return bench.a.data();
   if (!keep_a_) {
     pack_a_panels(batch, tile0, tile1, block * kGemmBlockK, block_k(block), bench.a.data());
     return bench.a.data();
@@ -293,6 +303,7 @@ void GemmRun::finish_tile(const TilePlace &place, int rows, int cols, const floa
   o.residual_stride = o.out_stride = args_.n;
   o.out_bf16 = args_.out_dtype == DType::bf16;
   o.out = static_cast<char *>(args_.out) + at * (o.out_bf16 ? 2 : 4);
+  o.pre = args_.pre ? static_cast<char *>(args_.pre) + at * (o.out_bf16 ? 2 : 4) : nullptr;
   kernels_.finish(sums, o);
 }
 
@@ -318,7 +329,7 @@ void GemmRun::run_chunk(int64_t chunk) {
       for (int64_t t = tile0; t < tile1; ++t) {
         float *at = partial ? partial + (t - tile0) * mr * partial_stride + (p - panel0) * nr : nullptr;
         const Ahead ahead{from + (t - tile0) * step * units(kc), step};
-        run_tile({batch, t, p, block, kc, ahead}, a + (t - tile0) * a_panel_elements(kc), b, at,
+        run_tile({batch, t, p, block, kc, ahead}, a ? a + (t - tile0) * a_panel_elements(kc) : nullptr, b, at,
                  partial_stride);
       }
     }

@@ -40,6 +40,7 @@ struct GemmArgs {
   const float *bias = nullptr;          // [N]
   const void *residual = nullptr;       // [batch, M, N], f32 or bf16
   void *out = nullptr;                  // [batch, M, N], f32 or bf16
+  void *pre = nullptr;                  // values before the activation, as out; null: not wanted
   DType residual_dtype = DType::f32, out_dtype = DType::f32;
 };
 

@@ -121,6 +121,11 @@ inline __m256 activate(Activation activation, __m256 x) {
   }
 }
 
+inline void store(void *to, bool narrow, int64_t at, int count, __m256 x) {
+  if (narrow) store_bf16(static_cast<uint16_t *>(to) + at, count, x);
+  else store_f32(static_cast<float *>(to) + at, count, x);
+}
+
 void finish(const float *tile, const TileOutput &o) {
   const __m256 scale = _mm256_set1_ps(o.scale);
   for (int c = 0; c < o.cols; c += 8) {
@@ -130,18 +135,15 @@ void finish(const float *tile, const TileOutput &o) {
     for (int r = 0; r < o.rows; ++r) {
       __m256 x = _mm256_loadu_ps(tile + r * kPanelCols + c);
       if (o.partial) x = _mm256_add_ps(_mm256_loadu_ps(o.partial + r * o.partial_stride + c), x);
-      x = activate(o.activation, _mm256_fmadd_ps(x, factor, bias));
+      x = _mm256_fmadd_ps(x, factor, bias);
+      if (o.pre) store(o.pre, o.out_bf16, r * o.out_stride + c, left, x);
+      x = activate(o.activation, x);
       if (o.residual) {
         const int64_t at = r * o.residual_stride + c;
         x = _mm256_add_ps(x, o.residual_bf16 ? load_bf16(static_cast<const uint16_t *>(o.residual) + at, left)
                                              : load_f32(static_cast<const float *>(o.residual) + at, left));
       }
-      const int64_t at = r * o.out_stride + c;
-      if (o.out_bf16) {
-        store_bf16(static_cast<uint16_t *>(o.out) + at, left, x);
-      } else {
-        store_f32(static_cast<float *>(o.out) + at, left, x);
-      }
+      store(o.out, o.out_bf16, r * o.out_stride + c, left, x);
     }
   }
 }
@@ -262,9 +264,10 @@ void pack(const typename Format::Source *src, int64_t stride, int rows, int widt
 const GemmKernels &gemm_kernels_avx2() {
   static const GemmKernels table = {kPanelRows,         kPanelCols,
                                     tile_f32_any,       nullptr,
-                                    accumulate,         finish,
-                                    pack<F32FromF32>,   pack<F32FromBf16>,
-                                    pack<PairsFromF32>, pack<PairsFromBf16>};
+                                    nullptr,            accumulate,
+                                    finish,             pack<F32FromF32>,
+                                    pack<F32FromBf16>,  pack<PairsFromF32>,
+                                    pack<PairsFromBf16>};
   return table;
 }
 

@@ -2,6 +2,7 @@
 // of A for 24 multiply-adds a step. Packing is shared with AVX2: it is bound by memory.
 #include <immintrin.h>
 
+#include "native/cpu/math/gemm_finish_avx512.h"
 #include "native/cpu/math/gemm_kernels.h"
 #include "native/cpu/math/gemm_tile_avx512.h"
 #include "native/cpu/simd/vmath_avx512.h"
@@ -76,71 +77,17 @@ void accumulate(const float *tile, int rows, int cols, float *partial, int64_t p
   }
 }
 
-inline __m512 load_bf16(const uint16_t *p, __mmask16 mask) {
-  const __m256i half = _mm256_maskz_loadu_epi16(mask, p);
-  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16));
-}
-
 // Round to nearest even; NaN becomes quiet.
-inline void store_bf16(uint16_t *p, __mmask16 mask, __m512 x) {
-  const __m512i bits = _mm512_castps_si512(x);
-  const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
-  __m512i rounded = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
-  const __mmask16 nan = _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q);
-  rounded = _mm512_mask_or_epi32(rounded, nan, bits, _mm512_set1_epi32(0x400000));
-  _mm256_mask_storeu_epi16(p, mask, _mm512_cvtepi32_epi16(_mm512_srli_epi32(rounded, 16)));
-}
-
-template <Activation kActivation>
-inline __m512 activate(__m512 x) {
-  switch (kActivation) {
-    case Activation::quick_gelu: return quick_gelu512(x);
-    case Activation::gelu: return gelu512(x);
-    case Activation::relu: return _mm512_max_ps(_mm512_setzero_ps(), x);
-    case Activation::gelu_tanh: return gelu_tanh512(x);
-    default: return x;
+struct NarrowByIntegers {
+  static __m256i narrow(__m512 x) {
+    const __m512i bits = _mm512_castps_si512(x);
+    const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+    __m512i rounded = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+    const __mmask16 nan = _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q);
+    rounded = _mm512_mask_or_epi32(rounded, nan, bits, _mm512_set1_epi32(0x400000));
+    return _mm512_cvtepi32_epi16(_mm512_srli_epi32(rounded, 16));
   }
-}
-
-template <Activation kActivation>
-void finish(const float *tile, const TileOutput &o) {
-  const __m512 scale = _mm512_set1_ps(o.scale);
-  for (int c = 0; c < o.cols; c += 16) {
-    const int left = o.cols - c;
-    const __mmask16 mask =
-        left >= 16 ? static_cast<__mmask16>(0xffff) : static_cast<__mmask16>((1u << left) - 1u);
-    const __m512 factor =
-        o.column_scale ? _mm512_mul_ps(scale, _mm512_maskz_loadu_ps(mask, o.column_scale + c)) : scale;
-    const __m512 bias = o.bias ? _mm512_maskz_loadu_ps(mask, o.bias + c) : _mm512_setzero_ps();
-    for (int r = 0; r < o.rows; ++r) {
-      __m512 x = _mm512_loadu_ps(tile + r * kPanelCols + c);
-      if (o.partial) x = _mm512_add_ps(_mm512_loadu_ps(o.partial + r * o.partial_stride + c), x);
-      x = activate<kActivation>(_mm512_fmadd_ps(x, factor, bias));
-      if (o.residual) {
-        const int64_t at = r * o.residual_stride + c;
-        x = _mm512_add_ps(x, o.residual_bf16
-                                 ? load_bf16(static_cast<const uint16_t *>(o.residual) + at, mask)
-                                 : _mm512_maskz_loadu_ps(mask, static_cast<const float *>(o.residual) + at));
-      }
-      const int64_t at = r * o.out_stride + c;
-      if (o.out_bf16) {
-        store_bf16(static_cast<uint16_t *>(o.out) + at, mask, x);
-      } else {
-        _mm512_mask_storeu_ps(static_cast<float *>(o.out) + at, mask, x);
-      }
-    }
-  }
-}
-
-void finish_any(const float *tile, const TileOutput &o) {
-  switch (o.activation) {
-    case Activation::none: return finish<Activation::none>(tile, o);
-    case Activation::quick_gelu: return finish<Activation::quick_gelu>(tile, o);
-    case Activation::gelu: return finish<Activation::gelu>(tile, o);
-    case Activation::relu: return finish<Activation::relu>(tile, o);
-    case Activation::gelu_tanh: return finish<Activation::gelu_tanh>(tile, o);
-  }
-}
+};
 
 }  // namespace
 
@@ -151,7 +98,7 @@ const GemmKernels &gemm_kernels_avx512() {
     t.tile_cols = kPanelCols;
     t.tile_f32 = tile_f32_any;
     t.accumulate = accumulate;
-    t.finish = finish_any;
+    t.finish = finish_any<NarrowByIntegers>;
     return t;
   }();
   return table;

@@ -27,6 +27,7 @@ struct TileOutput {
   int64_t residual_stride;
   void *out;
   int64_t out_stride;
+  void *pre;  // where the value before the activation goes, laid out as out in its dtype; null: nowhere
   bool residual_bf16, out_bf16;
 };
 
@@ -50,6 +51,9 @@ struct GemmKernels {
                    int64_t stride, Ahead ahead);
   void (*tile_pairs)(int rows, int cols, int64_t pairs, const uint32_t *a, const uint32_t *b, float *sums,
                      int64_t stride, Ahead ahead);
+  // The same with A read in place: row r of bf16 at a + r * a_stride, k consecutive and even. Null: pack first.
+  void (*tile_pairs_in_place)(int rows, int cols, int64_t pairs, const bf16 *a, int64_t a_stride, const uint32_t *b,
+                              float *sums, int64_t stride, Ahead ahead);
   // partial += tile, in whole sixteens of columns; the tile's rows are tile_cols apart, here and in finish.
   void (*accumulate)(const float *tile, int rows, int cols, float *partial, int64_t partial_stride);
   void (*finish)(const float *tile, const TileOutput &output);

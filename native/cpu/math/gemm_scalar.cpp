@@ -41,6 +41,11 @@ float activate(Activation activation, float x) {
   }
 }
 
+void store(void *to, bool narrow, int64_t at, float x) {
+  if (narrow) static_cast<bf16 *>(to)[at] = to_bf16(x);
+  else static_cast<float *>(to)[at] = x;
+}
+
 void finish(const float *tile, const TileOutput &o) {
   for (int r = 0; r < o.rows; ++r) {
     for (int c = 0; c < o.cols; ++c) {
@@ -48,16 +53,13 @@ void finish(const float *tile, const TileOutput &o) {
       if (o.partial) x += o.partial[r * o.partial_stride + c];
       x *= o.column_scale ? o.scale * o.column_scale[c] : o.scale;
       if (o.bias) x += o.bias[c];
+      const int64_t at = r * o.out_stride + c;
+      if (o.pre) store(o.pre, o.out_bf16, at, x);
       x = activate(o.activation, x);
       const int64_t from = r * o.residual_stride + c;
       if (o.residual && o.residual_bf16) x += to_float(static_cast<const bf16 *>(o.residual)[from]);
       if (o.residual && !o.residual_bf16) x += static_cast<const float *>(o.residual)[from];
-      const int64_t at = r * o.out_stride + c;
-      if (o.out_bf16) {
-        static_cast<bf16 *>(o.out)[at] = to_bf16(x);
-      } else {
-        static_cast<float *>(o.out)[at] = x;
-      }
+      store(o.out, o.out_bf16, at, x);
     }
   }
 }
@@ -65,7 +67,7 @@ void finish(const float *tile, const TileOutput &o) {
 }  // namespace
 
 const GemmKernels &gemm_kernels_scalar() {
-  static const GemmKernels table = {kPanelRows, kPanelCols, tile_f32, nullptr, accumulate,
+  static const GemmKernels table = {kPanelRows, kPanelCols, tile_f32, nullptr, nullptr, accumulate,
                                     finish,     nullptr,    nullptr,  nullptr, nullptr};
   return table;
 }

@@ -1,10 +1,17 @@
-// linear(x [..., K], weight [N, K], bias [N], residual [..., N]; activation) = act(x W^T + bias) + residual.
+// linear(x [..., K], weight [N, K], bias [N], residual [..., N]; activation, bf16, bf16Out, keepPre)
+//   = act(x W^T + bias) + residual, and with keepPre the value before the activation.
+// linear_bwd_input(dz [..., N], weight [N, K]; bf16, bf16Out) = dz W.
+// With `bf16` operands are f32 or bf16 each, rounded to bf16 and summed in f32, and bias is f32; else all share one dtype.
 // The weight is packed on the fly; the order of summation is that of linear_packed (gemm.h).
 #include "native/cpu/math/gemm.h"
 
 namespace wm {
 
-static const float *as_f32(OpCall &call, const TensorView &view) {
+namespace {
+
+bool is_narrow(DType type) { return type == DType::f32 || type == DType::bf16; }
+
+const float *as_f32(OpCall &call, const TensorView &view) {
   if (view.dtype == DType::f32) return view.as<float>();
   if (view.dtype != DType::bf16) call.reject("bias must be f32 or bf16 here, got %s", dtype_name(view.dtype));
   float *copy = call.workspace<float>(view.numel());
@@ -12,26 +19,47 @@ static const float *as_f32(OpCall &call, const TensorView &view) {
   return copy;
 }
 
-static void linear(OpCall &call) {
+// Operands and output of rows [..., K] times a matrix, by the dtypes and the flag `bf16`.
+GemmArgs product(OpCall &call, const TensorView &x, const TensorView &weight, bool pairs) {
+  const TensorView &out = call.out(0);
+  const bool same = x.dtype == weight.dtype && (is_narrow(x.dtype) || x.dtype == DType::f64);
+  const bool mixed = pairs && is_narrow(x.dtype) && is_narrow(weight.dtype);
+  if (!same && !mixed) call.reject("cannot multiply %s by %s", dtype_name(x.dtype), dtype_name(weight.dtype));
+  if ((x.dtype == DType::f64) != (out.dtype == DType::f64) || !(is_narrow(out.dtype) || out.dtype == DType::f64)) {
+    call.reject("%s in, %s out", dtype_name(x.dtype), dtype_name(out.dtype));
+  }
+  GemmArgs args;
+  args.m = 1;
+  for (int i = 0; i + 1 < x.ndim; ++i) args.m *= x.shape[i];
+  args.a.data = x.data;
+  args.a.dtype = x.dtype;
+  args.a.row_stride = x.dim(-1);
+  args.a.k_stride = 1;
+  args.b.data = weight.data;
+  args.b.dtype = weight.dtype;
+  args.pairs = pairs || x.dtype == DType::bf16;
+  args.out = out.data;
+  args.out_dtype = out.dtype;
+  return args;
+}
+
+void linear(OpCall &call) {
   const TensorView &x = call.in(0), &weight = call.in(1), &out = call.out(0);
   if (x.ndim < 1 || weight.ndim != 2 || x.dim(-1) != weight.dim(1))
     call.reject("x must be [..., K] and weight [N, K]");
-  if (x.dtype != weight.dtype) call.reject("x and weight must share one dtype");
   const int64_t activation = call.attr_int(0);
   if (activation < 0 || activation > 4) call.reject("activation must be 0 to 4, got %g", call.attr(0));
-  GemmArgs args;
+  GemmArgs args = product(call, x, weight, call.attr_flag(1));
   args.n = weight.dim(0);
   args.k = weight.dim(1);
-  args.m = 1;
-  for (int i = 0; i + 1 < x.ndim; ++i) args.m *= x.shape[i];
-  if (out.numel() != args.m * args.n) call.reject("the output does not fit x and weight");
-  args.a.data = x.data;
-  args.a.dtype = x.dtype;
-  args.a.row_stride = args.k;
-  args.a.k_stride = 1;
-  args.b = args.a;
-  args.b.data = weight.data;
+  args.b.row_stride = args.k;
+  args.b.k_stride = 1;
   args.activation = static_cast<Activation>(activation);
+  if (out.numel() != args.m * args.n) call.reject("the output does not fit x and weight");
+  if (call.attr_flag(3)) {
+    if (call.out(1).numel() != out.numel() || call.out(1).dtype != out.dtype) call.reject("both outputs must be alike");
+    args.pre = call.out(1).data;
+  }
   if (call.has(2) && call.in(2).numel() != args.n) call.reject("bias must be [N]");
   if (call.has(3)) {
     const TensorView &residual = call.in(3);
@@ -39,24 +67,37 @@ static void linear(OpCall &call) {
     args.residual = residual.data;
     args.residual_dtype = residual.dtype;
   }
-  args.out = out.data;
-  args.out_dtype = out.dtype;
   if (x.dtype == DType::f64) {
     GemmF64Extras extras;
     if (call.has(2)) extras.bias = call.in(2).as<double>();
-    const bool all_f64 = out.dtype == DType::f64 && (!call.has(2) || call.in(2).dtype == DType::f64) &&
+    const bool all_f64 = (!call.has(2) || call.in(2).dtype == DType::f64) &&
                          (!call.has(3) || call.in(3).dtype == DType::f64);
     if (!all_f64) call.reject("with an f64 x everything must be f64");
     return gemm_f64(call, args, extras);
   }
-  const auto narrow = [](DType t) { return t == DType::f32 || t == DType::bf16; };
-  if (!narrow(x.dtype) || !narrow(out.dtype) || (call.has(3) && !narrow(args.residual_dtype))) {
-    call.reject("takes f32, bf16 or f64, got x %s", dtype_name(x.dtype));
-  }
-  args.pairs = x.dtype == DType::bf16;
+  if (call.has(3) && !is_narrow(args.residual_dtype)) call.reject("residual must be f32 or bf16");
   if (call.has(2)) args.bias = as_f32(call, call.in(2));
   gemm(call, args);
 }
+
+void linear_bwd_input(OpCall &call) {
+  const TensorView &dz = call.in(0), &weight = call.in(1);
+  if (dz.ndim < 1 || weight.ndim != 2 || dz.dim(-1) != weight.dim(0)) {
+    call.reject("dz must be [..., N] and weight [N, K]");
+  }
+  GemmArgs args = product(call, dz, weight, call.attr_flag(0));
+  args.n = weight.dim(1);
+  args.k = weight.dim(0);
+  args.b.row_stride = 1;
+  args.b.k_stride = args.n;
+  if (call.out(0).numel() != args.m * args.n) call.reject("the output does not fit dz and weight");
+  if (dz.dtype == DType::f64) return gemm_f64(call, args, {});
+  gemm(call, args);
+}
+
+}  // namespace
+
 WM_REGISTER_CPU_OP(linear, linear, kContiguous)
+WM_REGISTER_CPU_OP(linear_bwd_input, linear_bwd_input, kContiguous)
 
 }  // namespace wm

@@ -27,6 +27,7 @@ export { firstNonFinite } from './first_non_finite.js';
 export { l2Normalise, minMaxScale } from './l2_normalise.js';
 export { layerNorm } from './layer_norm.js';
 export { type LinearOptions, linear } from './linear.js';
+export { linearBwdInput, linearBwdWeight } from './linear_bwd.js';
 export { type LinearPackedOptions, linearPacked } from './linear_packed.js';
 export { matmul } from './matmul.js';
 export { type PackedLinear, packLinear } from './pack_linear.js';
