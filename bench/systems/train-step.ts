@@ -6,17 +6,14 @@ import { buildClip, type ClipConfig, type ClipModel, randomClip } from '#lib/bac
 import { addon } from '#lib/binding/addon.js';
 import {
   add,
-  adopt,
   assign,
   backward,
-  gather,
   l2Normalise,
   memory,
   mul,
   noGrad,
   requireGrad,
   resetPeakMemory,
-  retain,
   scope,
   setThreads,
   sub,
@@ -24,8 +21,7 @@ import {
   Tensor,
   trimMemory,
 } from '#lib/engine/index.js';
-import { contrastive } from '#lib/nn/losses/index.js';
-import { nounPatch, valuePath } from '#lib/nn/losses/value-path.js';
+import { contrastive, nounPatch, valuePath } from '#lib/nn/losses/index.js';
 import { print } from '../harness.js';
 
 const tiny: ClipConfig = {
@@ -76,18 +72,11 @@ interface Trained {
 
 function losses({ model, noun }: Trained, batch: Batch): Tensor {
   const size = batch.lengths.length;
-  const { patch, width } = tiny.vision;
+  const { patch } = tiny.vision;
   const places = Tensor.from(batch.places, [size, batch.kept]);
   const tokens = model.embedSome(Tensor.from(batch.rows, [size, batch.kept, 3 * patch ** 2]), places);
-  let last: Tensor | undefined;
-  const hidden = model.visionBlocks(
-    tokens,
-    [8, 8],
-    {},
-    { hidden: (i, x) => i === tiny.vision.layers - 1 && (last = retain(x)) },
-  );
-  const image = model.project(hidden.slice(1, 0, 1).reshape(size, width)); // [B, E]
-  const patches = l2Normalise(model.valuePath(adopt(last as unknown as Tensor)).slice(1, 1)); // [B, K, E]
+  const { image, patches: raw } = model.readVision(tokens); // [B, E], [B, K, E]
+  const patches = l2Normalise(raw as Tensor);
   const text = encode(model, batch.lengths);
   const nouns = encode(
     model,
@@ -108,9 +97,8 @@ function losses({ model, noun }: Trained, batch: Batch): Tensor {
 function encode(model: ClipModel, lengths: readonly number[]): Tensor {
   const longest = Math.max(...lengths);
   const ids = Int32Array.from({ length: lengths.length * longest }, (_, i) => (i * 7919) % tiny.text.vocabulary);
-  const hidden = model.encodeTextTokens(Tensor.from(ids, [lengths.length, longest])); // [T, L, D]
-  const ends = Int32Array.from(lengths, (n, i) => i * longest + n - 1);
-  return model.projectText(gather(hidden.reshape(-1, tiny.text.width), Tensor.from(ends)));
+  const ends = Int32Array.from(lengths, (n) => n - 1);
+  return model.readText(Tensor.from(ids, [lengths.length, longest]), ends);
 }
 
 function step(trained: Trained, batch: Batch): void {
