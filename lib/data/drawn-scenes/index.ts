@@ -1,0 +1,9 @@
+/**
+ * Drawn scenes: a world of generated pictures with exact masks and captions (drawn-scenes.md section 1). A scene is a function of
+ * its seed and options: the same bytes on every machine and thread count.
+ */
+export * from './classes.js';
+export * from './draw.js';
+export type { SceneOptions, SceneSize } from './options.js';
+export { planScene, type ScenePlan, type ThingPlan } from './plan.js';
+export * from './splits.js';
