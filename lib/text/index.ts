@@ -13,7 +13,7 @@ export {
   templateSetNames,
   templates,
 } from './lists.js';
-export { type LoadOptions, loadTokenizer } from './load.js';
+export { bpeTokenizer, type LoadOptions, loadTokenizer } from './load.js';
 export { type Noun, NounFinder } from './nouns.js';
 export { type EncodedBatch, type EncodeOptions, Tokenizer, type TokenizerKind, textLimit } from './tokenizer.js';
 export {

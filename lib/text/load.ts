@@ -8,6 +8,7 @@ import { readFileLimited } from '../util/files.js';
 import { parseJsonStrict } from '../util/json.js';
 import { Slices } from '../util/slices.js';
 import { Bpe, byteOrder } from './bpe.js';
+import type { LearnedBpe } from './bpe-learn.js';
 import { cleanClip } from './clean.js';
 import { hubTokenizer } from './hub-tokenizer.js';
 import { splitBert, splitClip, splitGpt2 } from './split.js';
@@ -96,6 +97,11 @@ async function fromVocabAndMerges(folder: string, config: TokenizerConfig, optio
     vocabPath,
     'is the vocabulary of no known tokenizer: CLIP has <|startoftext|> and <|endoftext|>, RoBERTa has <s> and </s>',
   );
+}
+
+/** The tokenizer of byte pairs that were learnt here: the same ids as from their files. */
+export function bpeTokenizer({ symbols, merges }: LearnedBpe): Tokenizer {
+  return clipTokenizer(new Map(symbols.map((symbol, id) => [symbol, id])), merges, end);
 }
 
 /** OpenAI's own file holds merges alone; ids follow: bytes, bytes with word end, merges, special tokens. */

@@ -11,11 +11,13 @@ import { encodeTexts } from './text.js';
 
 export type { Backbone, BackboneInput } from '../../nn/backbone.js';
 export { type ClipConfig, parseClipConfig } from './config.js';
+export { clipFiles, readClipFolder } from './files.js';
 export { randomClip } from './init.js';
 export { buildClip, loadClip } from './load.js';
 export { ClipModel, type PositionRule, type VisionVariant } from './model.js';
 export { openDenseClip } from './open.js';
 export { clipPreprocess, preprocess } from './preprocess.js';
+export { normaliseRows, trainPixels } from './train-pixels.js';
 
 /** Opens a folder with config.json and weights for raw use: values by name, gradients (f32). */
 export async function loadClipBackbone(

@@ -43,8 +43,14 @@ function addTower(wanted: Map<string, readonly number[]>, prefix: string, tower:
   }
 }
 
-/** Buffers that older exports carry along. */
-export const clipIgnored: readonly string[] = ['**.position_ids', 'input_resolution', 'context_length', 'vocab_size'];
+/** Buffers that older exports carry along, and what only training needs. */
+export const clipIgnored: readonly string[] = [
+  '**.position_ids',
+  'input_resolution',
+  'context_length',
+  'vocab_size',
+  'noun_patch.*',
+];
 
 const block = (from: string, to: string): KeyRule[] => [
   {

@@ -17,6 +17,21 @@ export interface LoadClipOptions {
 
 /** @throws E_WEIGHTS listing all missing, unexpected and wrong-shaped tensors; E_WEIGHTS_VALUE */
 export async function loadClip(config: ClipConfig, weights: WeightSet, options: LoadClipOptions): Promise<ClipModel> {
+  const tensors = await loadClipTensors(config, weights, options.checkWeights);
+  try {
+    return buildClip(config, tensors, options);
+  } catch (error) {
+    for (const tensor of tensors.values()) tensor.dispose();
+    throw error;
+  }
+}
+
+/** Tensors by Hugging Face name, f32. @throws as `loadClip` */
+export async function loadClipTensors(
+  config: ClipConfig,
+  weights: WeightSet,
+  check = true,
+): Promise<Map<string, Tensor>> {
   const entries = [...weights.tensors].map(([name, { entry }]) => [name, entry] as const);
   const plans = mapKeys(weights.path, entries, clipRules);
   const wanted = clipTensors(config);
@@ -24,8 +39,8 @@ export async function loadClip(config: ClipConfig, weights: WeightSet, options: 
   for (const name of plans.keys()) if (!wanted.has(name)) plans.delete(name);
   const tensors = await loadTensors(weights, plans);
   try {
-    if (options.checkWeights !== false) await checkFinite(weights.path, tensors);
-    return buildClip(config, tensors, options);
+    if (check) await checkFinite(weights.path, tensors);
+    return tensors;
   } catch (error) {
     for (const tensor of tensors.values()) tensor.dispose();
     throw error;

@@ -3,8 +3,8 @@ import { type HostArray, noGrad, normaliseImage, resize, scope, Tensor } from '.
 import { type DecodeOptions, decodeImage, type ImageInput } from '../../image/decode.js';
 import { show, WordmaskError } from '../../util/errors.js';
 
-const clipMean = [0.48145466, 0.4578275, 0.40821073] as const;
-const clipStd = [0.26862954, 0.26130258, 0.27577711] as const;
+export const clipMean = [0.48145466, 0.4578275, 0.40821073] as const;
+export const clipStd = [0.26862954, 0.26130258, 0.27577711] as const;
 
 /**
  * Image u8 [H, W, 3] -> pixels f32 [1, 3, n, n]: short side to n with PIL's antialiased bicubic on 8-bit values, centre

@@ -1,0 +1,108 @@
+/** Pairs to arrays: the patches that a step sees of each picture, token ids, which nouns a caption names. */
+import { normaliseRows, trainPixels } from '../../backbones/clip/index.js';
+import type { PairSample, StepContext } from '../../nn/trainable.js';
+import { fillTemplate, type NounFinder, type Tokenizer } from '../../text/index.js';
+import type { Random } from '../../util/random.js';
+import type { ClipTrainLosses } from './train-options.js';
+
+/** Everything that `prepare` needs and that stays the same over a run. */
+export interface BatchPlan {
+  readonly image: number;
+  readonly patch: number;
+  readonly context: number;
+  readonly patches: number;
+  readonly allPatchesFrom: number;
+  readonly tokenizer: Tokenizer;
+  readonly nounPatch?: ClipTrainLosses['nounPatch'];
+  readonly finder?: NounFinder;
+}
+
+/** Arrays of a batch: B pairs, K patches, L and M tokens, Q nouns. */
+export type ClipBatch = {
+  /** Normalised patch values [B, K, 3*p*p]: f32, or bf16 patterns. */
+  readonly rows: { data: Float32Array | Uint16Array; shape: readonly number[] };
+  /** Which patch each row is [B, K]. */
+  readonly places: { data: Int32Array; shape: readonly number[] };
+  readonly ids: { data: Int32Array; shape: readonly number[] };
+  readonly ends: { data: Int32Array; shape: readonly number[] };
+  readonly nounIds?: { data: Int32Array; shape: readonly number[] };
+  readonly nounEnds?: { data: Int32Array; shape: readonly number[] };
+  /** 1 where the caption names the noun [B, Q]. */
+  readonly named?: { data: Float32Array; shape: readonly number[] };
+};
+
+export async function prepareBatch(
+  samples: readonly PairSample[],
+  plan: BatchPlan,
+  context: StepContext,
+): Promise<ClipBatch> {
+  const captionRandom = context.random.fork('caption');
+  const captions = samples.map(({ captions }) => captionRandom.pick(captions));
+  const seen = context.step < plan.allPatchesFrom * context.steps ? plan.patches : 1;
+  const { ids, ends } = encode(plan.tokenizer, captions, plan.context);
+  return {
+    ...(await pictureRows(samples, plan, seen, context)),
+    ids,
+    ends,
+    ...(plan.nounPatch && nounArrays(captions, plan, context.random.fork('nouns'))),
+  };
+}
+
+async function pictureRows(samples: readonly PairSample[], plan: BatchPlan, seen: number, context: StepContext) {
+  const { image: side, patch } = plan;
+  const grid = side / patch;
+  const kept = Math.max(1, Math.round(grid * grid * seen));
+  const length = 3 * patch * patch;
+  const size = samples.length;
+  const places = new Int32Array(size * kept);
+  const data =
+    context.compute === 'bf16' ? new Uint16Array(size * kept * length) : new Float32Array(size * kept * length);
+  const crop = context.random.fork('crop');
+  const choice = context.random.fork('patches');
+  for (const [b, { image }] of samples.entries()) {
+    const pixels = await trainPixels(image, side, crop);
+    const own = places.subarray(b * kept, (b + 1) * kept);
+    choose(own, grid * grid, choice);
+    normaliseRows(pixels, side, patch, own, data.subarray(b * kept * length, (b + 1) * kept * length));
+  }
+  return { rows: { data, shape: [size, kept, length] }, places: { data: places, shape: [size, kept] } };
+}
+
+/** Fills `out` with different numbers 0..n-1 in ascending order. */
+function choose(out: Int32Array, n: number, random: Random): void {
+  const order = Int32Array.from({ length: n }, (_, i) => i);
+  if (out.length < n) {
+    for (let i = 0; i < out.length; i++) {
+      const k = i + random.int(n - i);
+      const held = order[i] as number;
+      order[i] = order[k] as number;
+      order[k] = held;
+    }
+  }
+  out.set(order.subarray(0, out.length).sort());
+}
+
+/** Ids [T, L] as long as the longest text, padded behind its end, and the place of each end token. */
+function encode(tokenizer: Tokenizer, texts: readonly string[], context: number) {
+  const rows = tokenizer.encode(texts, { maxLength: context });
+  const length = Math.max(...rows.map((row) => row.length));
+  const data = new Int32Array(rows.length * length).fill(tokenizer.padId);
+  rows.forEach((row, i) => data.set(row, i * length));
+  const ends = Int32Array.from(rows, (row) => row.length - 1);
+  return { ids: { data, shape: [rows.length, length] }, ends: { data: ends, shape: [rows.length] } };
+}
+
+function nounArrays(captions: readonly string[], plan: BatchPlan, random: Random) {
+  const { nouns, templates, synonyms } = plan.nounPatch as NonNullable<BatchPlan['nounPatch']>;
+  const prompts = nouns.map(({ name, words }) => {
+    const others = words.filter((word) => word !== name);
+    const word = others.length > 0 && random.chance(synonyms) ? random.pick(others) : name;
+    return fillTemplate(random.pick(templates), word);
+  });
+  const { ids, ends } = encode(plan.tokenizer, prompts, plan.context);
+  const named = new Float32Array(captions.length * nouns.length);
+  captions.forEach((caption, b) => {
+    for (const noun of (plan.finder as NounFinder).find(caption)) named[b * nouns.length + noun] = 1;
+  });
+  return { nounIds: ids, nounEnds: ends, named: { data: named, shape: [captions.length, nouns.length] } };
+}

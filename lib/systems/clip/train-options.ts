@@ -1,0 +1,152 @@
+/** What a recipe says about a CLIP that learns from captions: sizes of the towers and the three loss terms. */
+import { z } from 'zod';
+import type { ClipConfig } from '../../backbones/clip/index.js';
+import { classList, type Noun, templateSet } from '../../text/index.js';
+import { show, WordmaskError } from '../../util/errors.js';
+import { nearest } from '../../util/nearest.js';
+
+const size = (limit: number) => z.int().min(1).max(limit);
+const share = z.number().min(0).max(1);
+const activation = z.enum(['quick_gelu', 'gelu']);
+const template = z
+  .string()
+  .max(1024)
+  .refine((text) => text.split('{}').length === 2, 'needs exactly one {}, where the word goes');
+const templates = z.union([z.string().max(64), z.array(template).min(1).max(128)]);
+
+const vision = z.strictObject({
+  image: size(1024).default(64),
+  patch: size(128).default(8),
+  width: size(4096).default(128),
+  layers: size(64).default(4),
+  heads: size(64).default(2),
+});
+const text = z.strictObject({
+  width: size(4096).default(128),
+  layers: size(64).default(2),
+  heads: size(64).default(2),
+  /** Tokens of the longest text, start and end token included. */
+  context: z.int().min(4).max(512).default(32),
+  /** Entries of the byte-pair vocabulary that is learnt from the captions. */
+  vocabulary: z.int().min(514).max(65_536).default(1024),
+});
+const modelSchema = z.strictObject({
+  vision: vision.prefault({}),
+  text: text.prefault({}),
+  projection: size(4096).default(128),
+  activation: activation.default('gelu'),
+  /** Share of the patches that a step sees of each image, drawn anew each time. */
+  patches: z.number().gt(0).max(1).default(0.5),
+  /** From this share of the run on every patch is seen. */
+  allPatchesFrom: share.default(0.9),
+  /** What the finished model says in its wordmask.json: system, templates and options of its read-out. */
+  readOut: z
+    .strictObject({
+      system: z.string().max(64).default('maskclip'),
+      templates: templates.optional(),
+      defaults: z.record(z.string().max(64), z.json()).default({}),
+    })
+    .prefault({}),
+});
+
+const nounPatch = z.strictObject({
+  weight: z.number().gt(0).max(100).default(0.4),
+  /** A class list by name, or nouns with all words for each. */
+  nouns: z.union([
+    z.string().max(64),
+    z
+      .array(z.array(z.string().min(1).max(200)).min(1).max(64))
+      .min(1)
+      .max(4096),
+  ]),
+  templates: templates.default(['a {}']),
+  /** How often another word for the noun stands in the template. */
+  synonyms: share.default(0.3),
+  /** Weight of nouns that a caption does not name: they may be in the picture all the same. */
+  unnamed: share.default(0.3),
+  /** Factor in the log-mean-exp over the patches. */
+  sharpness: z.number().gt(0).max(1000).default(10),
+  scale: z.number().gt(0).max(1000).default(10),
+  bias: z.number().min(-1000).max(1000).default(-3),
+});
+const lossesSchema = z.strictObject({
+  /** Largest factor on the cosines of the contrastive terms. */
+  maxScale: z.number().gt(1).max(10_000).default(100),
+  /** Weight of the contrastive loss on the mean of the patches; 0 leaves the term out. */
+  valuePath: z.number().min(0).max(100).default(0),
+  nounPatch: nounPatch.optional(),
+});
+
+export type ClipTrainModel = z.infer<typeof modelSchema>;
+export type ClipTrainLosses = Omit<z.infer<typeof lossesSchema>, 'nounPatch'> & {
+  readonly nounPatch?: Omit<z.infer<typeof nounPatch>, 'nouns' | 'templates'> & {
+    readonly nouns: readonly Noun[];
+    readonly templates: readonly string[];
+  };
+};
+
+/** @throws E_OPTION naming the key, the value and what is allowed */
+export function parseTrainModel(given: unknown): ClipTrainModel {
+  const model = parse('model', modelSchema, given);
+  const { vision: v, text: t } = model;
+  if (v.image % v.patch !== 0)
+    throw refuse('model.vision.image', `must be a multiple of the patch size ${v.patch}, got ${v.image}`);
+  for (const [name, tower] of Object.entries({ vision: v, text: t }))
+    if (tower.width % tower.heads !== 0)
+      throw refuse(`model.${name}.width`, `must be a multiple of the ${tower.heads} heads, got ${tower.width}`);
+  return model;
+}
+
+/** @throws E_OPTION as `parseTrainModel`, and for a class list or template set that is not known */
+export function parseTrainLosses(given: unknown): ClipTrainLosses {
+  const { nounPatch: nouns, ...rest } = parse('losses', lossesSchema, given);
+  if (!nouns) return rest;
+  const list =
+    typeof nouns.nouns === 'string'
+      ? classList(nouns.nouns)
+          .filter((entry) => !entry.background)
+          .map(({ name, prompts }) => ({ name, words: prompts }))
+      : nouns.nouns.map((words) => ({ name: words[0] as string, words }));
+  return { ...rest, nounPatch: { ...nouns, nouns: list, templates: templateTexts(nouns.templates) } };
+}
+
+function templateTexts(choice: string | readonly string[]): readonly string[] {
+  return typeof choice === 'string' ? templateSet(choice) : choice;
+}
+
+function parse<T>(what: string, schema: z.ZodType<T>, given: unknown): T {
+  const parsed = schema.safeParse(given);
+  if (parsed.success) return parsed.data;
+  const issue = parsed.error.issues[0] as z.core.$ZodIssue;
+  const path = [what, ...issue.path].join('.');
+  if (issue.code === 'unrecognized_keys') {
+    const key = issue.keys[0] as string;
+    const hint = nearest(key, knownKeys);
+    throw refuse(`${path}.${key}`, `is not known${hint ? `; did you mean ${show(hint)}?` : ''}`);
+  }
+  const value = issue.path.reduce<unknown>((v, k) => (v as Record<PropertyKey, unknown> | undefined)?.[k], given);
+  throw refuse(path, `${issue.message}, got ${show(value)}`);
+}
+
+const knownKeys = [modelSchema, vision, text, lossesSchema, nounPatch].flatMap((schema) => Object.keys(schema.shape));
+
+function refuse(option: string, text: string): WordmaskError {
+  return new WordmaskError('E_OPTION', `clip: ${option} ${text}`, { details: { option } });
+}
+
+/** The model's config.json in memory; the end token has the highest id. */
+export function trainConfig(
+  { vision: v, text: t, projection, activation }: ClipTrainModel,
+  vocabulary: number,
+): ClipConfig {
+  const tower = ({ width, layers, heads }: { width: number; layers: number; heads: number }) => ({
+    ...{ width, layers, heads, activation },
+    ffn: 4 * width,
+    eps: 1e-5,
+  });
+  return {
+    embed: projection,
+    vision: { ...tower(v), imageSize: v.image, patch: v.patch },
+    text: { ...tower(t), vocabulary, positions: t.context, eosTokenId: vocabulary - 1 },
+  };
+}
