@@ -133,7 +133,7 @@ GemmRun::GemmRun(OpCall &call, const GemmArgs &args)
       kernels_(gemm_kernels()),
       dot_pairs_(args.pairs && kernels_.tile_pairs != nullptr),
       in_place_(dot_pairs_ && kernels_.tile_pairs_in_place != nullptr && args.a.dtype == DType::bf16 &&
-                args.a.k_stride == 1 && args.k % 2 == 0),
+                args.a.k_stride == 1 && args.a.row_starts == nullptr && args.a.k_starts == nullptr && args.k % 2 == 0),
       tiles_(ceil_div(args.m, kernels_.tile_rows)),
       panels_(ceil_div(args.n, kernels_.tile_cols)),
       k_blocks_(std::max<int64_t>(1, ceil_div(args.k, kGemmBlockK))),
