@@ -1,4 +1,8 @@
-/** Memory-mapped files as a source of tensors: pages are read on use and shared with the page cache. */
+/**
+ * Memory-mapped files as a source of tensors: pages are read on use and shared with the page cache. Where the file becomes
+ * shorter meanwhile, or its disk fails, what reads the lost bytes fails with E_DISK. Bytes that somebody overwrites in place are
+ * seen as they then are: replace a file by renaming, as every writer here does.
+ */
 import { addon, type NativeMapped } from '../binding/addon.js';
 import type { DType } from './dtype.js';
 import { Tensor } from './tensor.js';

@@ -183,6 +183,7 @@ wm_status storage_from_mapped(wm_executor *executor, wm_mapped *mapped, uint64_t
     auto copied = std::make_shared<Storage>(bytes);
     copied->allocate();
     if (bytes > 0) std::memcpy(copied->data(), part->data(), bytes);
+    part->check_intact();
     *out = new_handle(executor, std::move(copied));
   });
 }

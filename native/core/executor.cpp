@@ -118,6 +118,10 @@ void Executor::execute(Command &command) {
     try {
       if (command.op != nullptr) execute_op(command);
       else if (command.destination != nullptr) execute_read(command);
+      // A lost page of a mapped file read as zeros: what was made of it is no value.
+      for (const StorageView &input : command.inputs) {
+        if (input.storage) input.storage->check_intact();
+      }
     } catch (const Error &error) {
       failure = std::make_shared<Failure>(Failure{error.status(), with_op_name(command.op, error.what())});
     } catch (const std::bad_alloc &) {

@@ -7,6 +7,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
 #include "native/core/status.h"
 
@@ -32,11 +33,28 @@ std::shared_ptr<MappedFile> MappedFile::open(const std::string &path) {
     data = static_cast<uint8_t *>(mapped);
   }
   ::close(fd);
-  return std::shared_ptr<MappedFile>(new MappedFile(data, size));
+  return std::shared_ptr<MappedFile>(new MappedFile(path, data, size));
+}
+
+MappedFile::MappedFile(std::string path, uint8_t *data, uint64_t size) : path_(std::move(path)), data_(data), size_(size) {
+  if (data_ == nullptr) return;
+  try {
+    guard_ = std::make_unique<MappingGuard>(data_, size_);
+  } catch (...) {
+    munmap(data_, size_);
+    throw;
+  }
 }
 
 MappedFile::~MappedFile() {
+  guard_.reset();
   if (data_ != nullptr) munmap(data_, size_);
+}
+
+void MappedFile::check_intact() const {
+  if (guard_ == nullptr || !guard_->damaged()) return;
+  fail(Status::io, "%s became shorter than the %llu bytes it had, or unreadable, while it was in use: open it again once it is whole",
+       path_.c_str(), static_cast<unsigned long long>(size_));
 }
 
 void MappedFile::forget(uint64_t offset, uint64_t bytes) const {

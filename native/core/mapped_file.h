@@ -5,6 +5,8 @@
 #include <memory>
 #include <string>
 
+#include "native/core/mapping_guard.h"
+
 namespace wm {
 
 class MappedFile {
@@ -17,13 +19,17 @@ class MappedFile {
 
   const uint8_t *data() const { return data_; }
   uint64_t size() const { return size_; }
+  // Throws Status::io where bytes that were read turned out to be gone: the file became shorter, or its disk failed.
+  void check_intact() const;
   // Tells the system that these bytes will not be read again soon.
   void forget(uint64_t offset, uint64_t bytes) const;
 
  private:
-  MappedFile(uint8_t *data, uint64_t size) : data_(data), size_(size) {}
+  MappedFile(std::string path, uint8_t *data, uint64_t size);
+  std::string path_;
   uint8_t *data_;
   uint64_t size_;
+  std::unique_ptr<MappingGuard> guard_;
 };
 
 }  // namespace wm

@@ -35,6 +35,10 @@ class Storage {
   void allocate();
   void *data() const { return data_; }
   size_t bytes() const { return bytes_; }
+  // Throws Status::io where bytes of a mapped file that were read are gone.
+  void check_intact() const {
+    if (file_) file_->check_intact();
+  }
   bool writable() const { return kind_ == Kind::arena; }
 
   // Written and read on the executor thread alone.

@@ -1,6 +1,6 @@
 /** Tensors as a user meets them: views, lifetimes, scopes, failures of kernels and of memory. */
 import { execFile } from 'node:child_process';
-import { mkdtemp, writeFile } from 'node:fs/promises';
+import { mkdtemp, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -265,6 +265,26 @@ t.test('lend and mapFile', async (t) => {
   function requireGradInPlace(target: Tensor): void {
     run(opCards().get('assign') as OpCard, [target, Tensor.from([9, 9, 9, 9])]);
   }
+});
+
+t.test('a mapped file that becomes shorter', async (t) => {
+  const path = join(await mkdtemp(join(tmpdir(), 'wordmask-shorter-')), 'values');
+  const whole = Buffer.from(new Float32Array(1 << 18).fill(2).buffer);
+  await writeFile(path, whole);
+  const file = mapFile(path);
+  const x = file.tensor(0, 'f32', [1 << 18]);
+  t.equal(await sum(x.slice(0, 0, 100)).item(), 200);
+  await truncate(path, 5000);
+  t.equal(await sum(x.slice(0, 0, 100)).item(), 200, 'what is still there is read');
+  const message = /values became shorter than the 1048576 bytes/;
+  await t.rejects(sum(x).item(), { code: 'E_DISK', message });
+  await t.rejects(add(sum(x), 1).item(), { code: 'E_DISK', message }, 'what is made of it fails too');
+  await t.rejects(x.data(), { code: 'E_DISK', message });
+  t.throws(() => x.dataSync(), { code: 'E_DISK', message });
+  t.throws(() => file.tensor(1, 'f32', [3]), { code: 'E_DISK', message }, 'a copy of bytes that are not aligned');
+  await writeFile(path, whole);
+  await t.rejects(sum(x).item(), { code: 'E_DISK' }, 'a file that was damaged stays so');
+  t.equal(await sum(mapFile(path).tensor(0, 'f32', [1 << 18])).item(), 2 ** 19, 'mapped again it is whole');
 });
 
 t.test('random ops in random order leave memory where it was', async (t) => {

@@ -321,3 +321,24 @@ t.test('weights that are not checked', needsData, async (t) => {
   });
   await text.dispose();
 });
+
+t.test('weights that become shorter while the model is open', needsData, async (t) => {
+  const folder = await spoiled(async () => undefined);
+  const path = join(folder, 'model.safetensors');
+  const whole = await readFile(path);
+  const before = await heldBytes();
+  const model = await open(`clip:${folder}`);
+  await model.segment(waves(20, 20), ['cat'], { refine: 'none' });
+  await truncate(path, 4096);
+  for (let i = 0; i < 2; i++)
+    await t.rejects(model.segment(waves(20, 20), [`new word ${i}`], { refine: 'none' }), {
+      code: 'E_DISK',
+      message: /model\.safetensors became shorter/,
+    });
+  await model.dispose();
+  await writeFile(path, whole);
+  const again = await open(`clip:${folder}`);
+  await again.segment(waves(20, 20), ['new word'], { refine: 'none' });
+  await again.dispose();
+  t.equal(await heldBytes(), before);
+});
