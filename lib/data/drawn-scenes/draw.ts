@@ -34,6 +34,8 @@ export interface SceneThing {
   readonly box: readonly [number, number, number, number];
   /** Longer side as a share of the picture's shorter side, the hidden part included. */
   readonly extent: number;
+  /** Index in `stuff` of the region behind its foot or centre. */
+  readonly region: number;
 }
 
 export interface SceneStuff {
@@ -136,7 +138,7 @@ function record(
     kind: plan.kind,
     night: plan.night,
     closeUp: plan.closeUp,
-    things: plan.things.map(({ name, class: label, colour, pattern, group, extent }, i) => {
+    things: plan.things.map(({ name, class: label, colour, pattern, group, extent, y }, i) => {
       const [area = 0, x0 = 0, y0 = 0, x1 = 0, y1 = 0] = boxes.subarray(5 * (i + 1), 5 * (i + 2));
       return {
         instance: i + 1,
@@ -148,6 +150,10 @@ function record(
         area: area / pixels,
         box: [x0 / size.width, y0 / size.height, x1 / size.width, y1 / size.height],
         extent: extent * plan.camera.zoom,
+        region: Math.max(
+          0,
+          plan.stuff.findLastIndex(({ top }) => top <= y),
+        ),
       };
     }),
     stuff: plan.stuff.map(({ name, class: label }) => ({

@@ -65,7 +65,7 @@ export const kindSpecs: Readonly<Record<SceneKind, KindSpec>> = {
       [1, 'sky', 'grass', 'road'],
     ],
     things: { moon: 6, star: 5, rocket: 4, lamp: 2, house: 1, car: 1, tree: 1 },
-    night: 0.8,
+    night: 1,
   },
   harbour: {
     layouts: [
