@@ -1,7 +1,9 @@
 /** `wordmask/train`: tensors, ops as functions, autograd, losses. */
 export {
+  type AlignmentStats,
   abs,
   add,
+  alignmentStats,
   argmax,
   assign,
   attention,

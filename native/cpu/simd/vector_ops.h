@@ -32,6 +32,8 @@ struct VectorOps {
   T (*min)(const T *x, int64_t n);
 
   void (*multiply_add)(const T *a, const T *b, T *acc, int64_t n);  // acc += a b
+  // acc += sum over i of weights[i] rows[index[i]], in that order; rows lie n apart.
+  void (*weighted_rows)(const T *rows, const int32_t *index, const T *weights, int64_t count, T *acc, int64_t n);
 
   // y = exp((x - m) scale); returns the sum. y may be null.
   T (*exp_sum)(const T *x, T m, T scale, T *y, int64_t n);

@@ -174,6 +174,27 @@ struct Loops {
       [](F p, F q) { return V::min(p, q); }));
   }
 
+  // Eight registers of sums at a time: each row is read once, the sums never leave the registers.
+  static void weighted_rows(const T *rows, const int32_t *index, const T *weights, int64_t count, T *acc, int64_t n) {
+    constexpr int kBlock = 8;
+    int64_t at = 0;
+    for (; at + kBlock * W <= n; at += kBlock * W) {
+      F sums[kBlock];
+      for (int v = 0; v < kBlock; ++v) sums[v] = V::load(acc + at + v * W);
+      for (int64_t i = 0; i < count; ++i) {
+        const T *row = rows + index[i] * n + at;
+        const F w = V::set(weights[i]);
+        for (int v = 0; v < kBlock; ++v) sums[v] = V::fma(w, V::load(row + v * W), sums[v]);
+      }
+      for (int v = 0; v < kBlock; ++v) V::store(acc + at + v * W, sums[v]);
+    }
+    each(n - at, [&](int64_t offset, int64_t lanes) {
+      F sum = load(acc + at + offset, lanes);
+      for (int64_t i = 0; i < count; ++i)
+        sum = V::fma(V::set(weights[i]), load(rows + index[i] * n + at + offset, lanes), sum);
+      store(acc + at + offset, lanes, sum);
+    });
+  }
   static void multiply_add(const T *a, const T *b, T *acc, int64_t n) {
     each(n, [&](int64_t i, int64_t l) {
       store(acc + i, l, V::fma(load(a + i, l), load(b + i, l), load(acc + i, l)));
@@ -278,7 +299,7 @@ constexpr VectorOps<typename V::Scalar> make_vector_ops() {
      L::template unary<DGeluTanh<V>>, L::template unary<DQuickGelu<V>>, L::template unary<DClamp<V>>},
     {L::template binary<Add<V>>, L::template binary<Sub<V>>, L::template binary<Mul<V>>, L::template binary<Div<V>>,
      L::template binary<Maximum<V>>, L::template binary<Minimum<V>>},
-    L::sum, L::dot, L::sum_squared_deviation, L::max, L::min, L::multiply_add, L::exp_sum, L::exp_sum_columns,
-    L::shift, L::softmax_bwd, L::log_softmax_bwd, L::normalise, L::layer_norm_bwd_sums, L::layer_norm_bwd_row,
+    L::sum, L::dot, L::sum_squared_deviation, L::max, L::min, L::multiply_add, L::weighted_rows, L::exp_sum,
+    L::exp_sum_columns, L::shift, L::softmax_bwd, L::log_softmax_bwd, L::normalise, L::layer_norm_bwd_sums, L::layer_norm_bwd_row,
   };
 }
