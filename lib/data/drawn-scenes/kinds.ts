@@ -18,7 +18,7 @@ export const kindSpecs: Readonly<Record<SceneKind, KindSpec>> = {
       [2, 'sea', 'sand'],
       [2, 'sky', 'mountain', 'sand'],
     ],
-    things: { boat: 2, fish: 3, bird: 2, umbrella: 3, ball: 2, sun: 2, kite: 1, star: 1, cloud: 1 },
+    things: { boat: 3, fish: 3, bird: 1, umbrella: 3, ball: 1.5, sun: 4, kite: 1, star: 0.5, cloud: 1 },
     night: 0,
   },
   street: {
@@ -28,7 +28,7 @@ export const kindSpecs: Readonly<Record<SceneKind, KindSpec>> = {
       [2, 'sky', 'grass', 'road'],
       [1, 'sky', 'road'],
     ],
-    things: { house: 2, car: 4, tree: 1, lamp: 2, flag: 1, fence: 1, bird: 1, chair: 1, bridge: 1 },
+    things: { house: 2, car: 5, tree: 1, lamp: 1, flag: 0.5, fence: 1, bird: 0.5, chair: 1.5, bridge: 1, balloon: 1 },
     night: 0.05,
   },
   meadow: {
@@ -37,9 +37,9 @@ export const kindSpecs: Readonly<Record<SceneKind, KindSpec>> = {
       [2, 'sky', 'mountain', 'grass'],
       [3, 'sky', 'wheat field', 'grass'],
       [3, 'sky', 'wheat field'],
-      [2, 'sky', 'mountain', 'wheat field'],
+      [3, 'sky', 'mountain', 'wheat field'],
     ],
-    things: { tree: 3, flower: 4, mushroom: 4, fence: 2, house: 1, sun: 2, cloud: 2, kite: 1, bird: 1, bridge: 1 },
+    things: { tree: 2, flower: 4, mushroom: 6, fence: 1.5, house: 1, sun: 3, cloud: 2, kite: 1, bird: 1, balloon: 1 },
     night: 0,
   },
   winter: {
@@ -48,12 +48,12 @@ export const kindSpecs: Readonly<Record<SceneKind, KindSpec>> = {
       [4, 'sky', 'mountain', 'snow'],
       [2, 'mountain', 'snow'],
     ],
-    things: { house: 2, tree: 2, fence: 3, cloud: 2, bird: 2, lamp: 1, star: 1, cup: 1, bridge: 2 },
+    things: { house: 2, tree: 2, fence: 3, cloud: 2, bird: 1.5, lamp: 0.5, star: 0.5, cup: 1, bridge: 2, chair: 0.5 },
     night: 0.1,
   },
   room: {
     layouts: [[1, 'brick wall', 'wooden floor']],
-    things: { chair: 4, table: 4, cup: 5, lamp: 2, ball: 2, flower: 1, umbrella: 1, balloon: 0.5, fish: 0.5 },
+    things: { chair: 6, table: 5, cup: 5, lamp: 2, ball: 1.5, flower: 1, umbrella: 1, balloon: 0.5, fish: 0.5 },
     night: 0.05,
   },
   night: {
@@ -64,7 +64,7 @@ export const kindSpecs: Readonly<Record<SceneKind, KindSpec>> = {
       [2, 'sky', 'mountain', 'snow'],
       [1, 'sky', 'grass', 'road'],
     ],
-    things: { moon: 6, star: 5, rocket: 4, lamp: 2, house: 1, car: 1, tree: 1 },
+    things: { moon: 5, star: 4, rocket: 4, lamp: 1.5, house: 1, car: 1, tree: 1, mushroom: 0.5 },
     night: 1,
   },
   harbour: {
@@ -74,7 +74,7 @@ export const kindSpecs: Readonly<Record<SceneKind, KindSpec>> = {
       [2, 'sky', 'mountain', 'sea'],
       [1, 'sea', 'wooden floor'],
     ],
-    things: { boat: 4, bridge: 3, fish: 3, flag: 2, bird: 2, cloud: 2, lamp: 1, table: 1, moon: 1 },
+    things: { boat: 4, bridge: 3, fish: 2.5, flag: 1.5, bird: 1.5, cloud: 2, lamp: 0.5, table: 1, moon: 1, sun: 1 },
     night: 0.1,
   },
   fair: {
@@ -82,10 +82,11 @@ export const kindSpecs: Readonly<Record<SceneKind, KindSpec>> = {
       [2, 'sky', 'grass', 'road'],
       [2, 'sky', 'sand'],
       [2, 'sky', 'grass'],
-      [1, 'sky', 'wheat field', 'road'],
+      [3, 'sky', 'wheat field', 'road'],
+      [2, 'sky', 'wheat field'],
       [1, 'sky', 'wooden floor'],
     ],
-    things: { balloon: 5, kite: 5, flag: 4, ball: 3, rocket: 3, star: 2, umbrella: 2, table: 1, moon: 1 },
+    things: { balloon: 6, kite: 6, flag: 3, ball: 2.5, rocket: 3, star: 1, umbrella: 2, table: 1, moon: 0.5, sun: 1 },
     night: 0.05,
   },
 };

@@ -164,7 +164,7 @@ function stand(name: ThingName, stuff: readonly StuffPlan[], height: number, ran
 
 /** Apparent size by distance: things lower in the picture are nearer. */
 function perspective(name: ThingName, y: number, height: number): number {
-  return thingShapes[name].place === 'air' ? 1 : 0.78 + 0.36 * (y / height);
+  return thingShapes[name].place === 'air' ? 1.02 : 0.8 + 0.4 * (y / height);
 }
 
 interface Bounds {
@@ -203,7 +203,7 @@ function planThings(
   settings: ResolvedOptions,
   random: Random,
 ): ThingPlan[] {
-  const wanted = 1 + random.weighted([1, 3, 4, 3, 2]);
+  const wanted = 1 + random.weighted([2, 4, 5, 5, 5]);
   const things: ThingPlan[] = [];
   const names: ThingName[] = [];
   for (let group = 0; things.length < wanted; group++) {
@@ -212,7 +212,7 @@ function planThings(
     names.push(plan.name);
     const count = Math.min(1 + own.weighted([7, 2, 1]), wanted - things.length);
     const small = thingShapes[plan.name].small;
-    const extent = small ? own.uniform(0.24, 0.46) : own.uniform(0.3, 0.64);
+    const extent = small ? own.uniform(0.31, 0.54) : own.uniform(0.38, 0.62);
     for (let i = 0; i < count; i++)
       things.push(placeThing(plan, group, extent / (1 + 0.12 * (count - 1)), { stuff, bounds, things }, own));
   }

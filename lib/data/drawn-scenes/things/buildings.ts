@@ -33,14 +33,14 @@ export const house: ThingShape = {
 
 /** A deck on round arches with posts and a rail; the openings let the background through. */
 export const bridge: ThingShape = {
-  box: [1.1, 0.5],
+  box: [1.1, 0.58],
   anchor: 'foot',
   place: 'water',
   tilt: 0.004,
   draw(pen, random) {
     const half = 0.55;
     const rise = random.uniform(0.02, 0.12);
-    const deck = random.uniform(0.3, 0.36);
+    const deck = random.uniform(0.36, 0.44);
     const arches = random.int(2) + 2;
     const pier = random.uniform(0.07, 0.1);
     const span = (2 * half - pier * (arches + 1)) / arches;
@@ -55,7 +55,7 @@ export const bridge: ThingShape = {
       return [...curve, x - span / 2, 0.01, x + span / 2, 0.01];
     });
     pen.pierced(outline, holes, pen.main);
-    const rail = random.uniform(0.09, 0.13);
+    const rail = random.uniform(0.1, 0.14);
     const posts = 9;
     const line: number[] = [];
     const edge: number[] = [];
@@ -65,20 +65,20 @@ export const bridge: ThingShape = {
       line.push(x, upper(x) - rail);
       edge.push(x, upper(x) + 0.02);
     }
-    pen.line(line, 0.035, pen.deep);
+    pen.line(line, 0.045, pen.deep);
     pen.line(edge, 0.045, pen.pale);
   },
 };
 
 /** Pointed pickets on two rails. */
 export const fence: ThingShape = {
-  box: [1.1, 0.55],
+  box: [1.1, 0.62],
   anchor: 'foot',
   place: 'ground',
   tilt: 0.004,
   draw(pen, random) {
     const pickets = random.int(3) + 4;
-    const height = random.uniform(0.46, 0.58);
+    const height = random.uniform(0.54, 0.66);
     const pitch = 1.1 / pickets;
     const width = pitch * random.uniform(0.5, 0.62);
     const round = random.chance(0.3);
@@ -96,13 +96,13 @@ export const fence: ThingShape = {
 
 /** A pole with a knob and a waving cloth with a band and a disc. */
 export const flag: ThingShape = {
-  box: [0.75, 1],
+  box: [0.8, 1],
   anchor: 'foot',
   place: 'ground',
   tilt: 0.015,
   draw(pen, random) {
     const pole = -0.34;
-    const tall = random.uniform(0.4, 0.5);
+    const tall = random.uniform(0.48, 0.58);
     const swing = random.uniform(0.03, 0.06);
     const phase = random.uniform();
     const length = random.uniform(0.62, 0.72);
@@ -126,17 +126,17 @@ export const flag: ThingShape = {
 
 /** A post with a foot and a wide shade over a glowing bulb. */
 export const lamp: ThingShape = {
-  box: [0.58, 1],
+  box: [0.72, 1],
   anchor: 'foot',
   place: 'ground',
   tilt: 0.006,
   draw(pen, random) {
-    const wide = random.uniform(0.25, 0.31);
+    const wide = random.uniform(0.31, 0.37);
     const narrow = wide * random.uniform(0.4, 0.6);
-    const height = random.uniform(0.3, 0.36);
+    const height = random.uniform(0.36, 0.42);
     pen.ellipse(0, -1 + height + 0.03, wide * 1.15, 0.17, tones.glow, 0, 0.35);
-    pen.rect(-0.03, -0.8, 0.03, -0.03, tones.dark);
-    pen.polygon([-0.2, 0, -0.12, -0.07, 0.12, -0.07, 0.2, 0], tones.dark);
+    pen.rect(-0.035, -0.8, 0.035, -0.03, tones.dark);
+    pen.polygon([-0.24, 0, -0.15, -0.09, 0.15, -0.09, 0.24, 0], tones.dark);
     pen.ellipse(0, -1 + height + 0.02, 0.1, 0.09, [255, 246, 190]);
     pen.polygon([-narrow, -1, narrow, -1, wide, -1 + height, -wide, -1 + height], pen.main);
     pen.rect(-wide, -1 + height - 0.035, wide, -1 + height + 0.01, pen.deep);

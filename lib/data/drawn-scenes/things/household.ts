@@ -4,13 +4,13 @@ import type { ThingShape } from './types.js';
 
 /** High back of slats, seat, four legs, seen half from the side. */
 export const chair: ThingShape = {
-  box: [0.68, 1],
+  box: [0.72, 1],
   anchor: 'foot',
   place: 'ground',
   tilt: 0.006,
   draw(pen, random) {
     const seat = -random.uniform(0.42, 0.48);
-    const leg = 0.06;
+    const leg = 0.075;
     const slats = random.int(2) + 2;
     pen.rect(-0.14, seat, -0.14 + leg, -0.1, pen.deep);
     pen.rect(0.22 - leg, seat, 0.22, -0.1, pen.deep);
@@ -18,7 +18,7 @@ export const chair: ThingShape = {
     pen.rect(0.08, -1, 0.08 + leg * 1.2, seat, pen.main);
     for (let i = 0; i < slats; i++) {
       const y = -0.97 + (i * (0.86 + seat)) / slats;
-      pen.rect(-0.3, y, 0.12, y + 0.1, pen.main);
+      pen.rect(-0.3, y, 0.12, y + 0.115, pen.main);
     }
     pen.polygon(
       [-0.34, seat + 0.06, -0.14, seat - 0.06, 0.34, seat - 0.06, 0.2, seat + 0.06],
@@ -55,13 +55,13 @@ export const table: ThingShape = {
   draw(pen, random) {
     const top = -random.uniform(0.56, 0.66);
     const skew = random.uniform(-0.1, 0.1);
-    const leg = random.uniform(0.035, 0.05);
+    const leg = random.uniform(0.05, 0.065);
     for (const x of [-0.36, 0.36]) pen.rect(x + skew - leg, top, x + skew + leg, -0.12, pen.deep);
     for (const x of [-0.47, 0.47]) pen.rect(x - leg, top + 0.14, x + leg, 0, pen.main);
     pen.rect(-0.47, top + 0.17, 0.47, top + 0.26, pen.deep);
     const front = top + 0.16;
     pen.polygon([-0.42 + skew, top - 0.02, 0.42 + skew, top - 0.02, 0.56, front, -0.56, front], pen.main);
-    pen.rect(-0.56, front, 0.56, front + 0.055, mixColour(pen.main, pen.deep, 0.6));
+    pen.rect(-0.56, front, 0.56, front + 0.075, mixColour(pen.main, pen.deep, 0.6));
     if (random.chance(0.5))
       pen.polygon([-0.12 + skew, top + 0.01, 0.12 + skew, top + 0.01, 0.17, front, -0.17, front], pen.contrast);
   },

@@ -5,7 +5,7 @@ import type { ThingShape } from './types.js';
 
 /** A trunk under a lumpy crown or under tiers of branches. */
 export const tree: ThingShape = {
-  box: [0.72, 1],
+  box: [0.8, 1],
   anchor: 'foot',
   place: 'ground',
   tilt: 0.008,
@@ -14,7 +14,7 @@ export const tree: ThingShape = {
     if (random.chance(0.4)) {
       pen.polygon([-trunk, 0, -trunk * 0.8, -0.3, trunk * 0.8, -0.3, trunk, 0], tones.wood);
       for (let i = 0; i < 3; i++) {
-        const [y, w] = [-0.2 - 0.22 * i, 0.36 - 0.08 * i];
+        const [y, w] = [-0.18 - 0.22 * i, 0.4 - 0.08 * i];
         pen.polygon([-w, y, 0, y - 0.38, w, y], i % 2 === 0 ? pen.main : mixColour(pen.main, pen.deep, 0.25));
         pen.polygon([-w, y, w, y, w * 0.7, y - 0.05, -w * 0.7, y - 0.05], pen.deep);
       }
@@ -27,10 +27,10 @@ export const tree: ThingShape = {
     pen.line([0, -0.34, 0.17, -0.54], 0.05, tones.wood);
     pen.line([0, -0.3, -0.17, -0.5], 0.05, tones.wood);
     const lobes = [
-      [-0.2, -0.54, 0.17],
-      [0.2, -0.55, 0.17],
-      [-0.13, -0.75, 0.17],
-      [0.14, -0.76, 0.17],
+      [-0.23, -0.54, 0.18],
+      [0.23, -0.55, 0.18],
+      [-0.14, -0.75, 0.19],
+      [0.15, -0.76, 0.19],
       [0, -0.84, 0.16],
       [0, -0.63, 0.2],
     ].map(([x = 0, y = 0, r = 0]) => [
@@ -46,14 +46,14 @@ export const tree: ThingShape = {
 
 /** Petals round an eye, a stalk with two leaves. */
 export const flower: ThingShape = {
-  box: [0.62, 1],
+  box: [0.74, 1],
   anchor: 'foot',
   place: 'ground',
   tilt: 0.025,
   draw(pen, random) {
     const petals = random.int(3) + 5;
-    const y = -0.7;
-    const r = random.uniform(0.16, 0.19);
+    const y = -0.66;
+    const r = random.uniform(0.19, 0.22);
     const bend = random.uniform(-0.06, 0.06);
     pen.line([0, 0, bend, -0.25, 0, y], 0.045, tones.leaf);
     for (const s of [-1, 1]) {
@@ -63,7 +63,7 @@ export const flower: ThingShape = {
     const start = random.uniform();
     for (let i = 0; i < petals; i++) {
       const a = start + i / petals;
-      const wide = 0.42 / petals + 0.035;
+      const wide = 0.5 / petals + 0.04;
       pen.ellipse(
         r * cosTurns(a),
         y + r * sinTurns(a),
@@ -73,8 +73,8 @@ export const flower: ThingShape = {
         a,
       );
     }
-    pen.ellipse(0, y, 0.095, 0.095, tones.darkWood);
-    pen.ellipse(0, y, 0.06, 0.06, [250, 200, 40]);
+    pen.ellipse(0, y, 0.115, 0.115, tones.darkWood);
+    pen.ellipse(0, y, 0.075, 0.075, [250, 200, 40]);
   },
 };
 
@@ -114,12 +114,12 @@ export const mushroom: ThingShape = {
 
 /** A pointed oval with a forked tail, fins, a gill and an eye. */
 export const fish: ThingShape = {
-  box: [1.05, 0.62],
+  box: [1.05, 0.7],
   anchor: 'centre',
   place: 'water',
   tilt: 0.035,
   draw(pen, random) {
-    const tall = random.uniform(0.2, 0.25);
+    const tall = random.uniform(0.24, 0.3);
     const fork = random.uniform(0.2, 0.27);
     pen.polygon([-0.24, 0, -0.52, -fork, -0.44, 0, -0.52, fork], pen.deep);
     pen.polygon([-0.1, -tall * 0.8, -0.02, -tall - 0.13, 0.2, -tall * 0.75], pen.deep);

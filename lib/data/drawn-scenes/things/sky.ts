@@ -11,7 +11,7 @@ export const sun: ThingShape = {
   tilt: 0.04,
   draw(pen, random) {
     const rays = random.int(4) + 8;
-    const r = random.uniform(0.25, 0.29);
+    const r = random.uniform(0.28, 0.32);
     const width = random.uniform(0.28, 0.36) / rays;
     for (let i = 0; i < rays; i++) {
       const a = i / rays;
@@ -37,7 +37,7 @@ export const moon: ThingShape = {
   tilt: 0.09,
   small: true,
   draw(pen, random) {
-    const thick = random.uniform(0.3, 0.42);
+    const thick = random.uniform(0.36, 0.5);
     // Two arcs through the same horns: the outer a half circle and more, the inner flatter.
     const outer = pen.arc(0.1, 0, 0.5, 0.5, 0.2, 0.8);
     const [x0, y0] = [outer[0] as number, outer[1] as number];
@@ -85,7 +85,7 @@ export const star: ThingShape = {
   tilt: 0.06,
   small: true,
   draw(pen, random) {
-    const inner = random.uniform(0.2, 0.235);
+    const inner = random.uniform(0.215, 0.25);
     const corner = (i: number): [number, number] => {
       const r = i % 2 === 0 ? 0.5 : inner;
       return [r * cosTurns(i / 10 - 0.25), r * sinTurns(i / 10 - 0.25) + 0.03];
@@ -111,10 +111,10 @@ export const bird: ThingShape = {
       pen.line([0.08, 0.2, 0.08, 0.42, 0.16, 0.42], 0.03, tones.beak);
     }
     if (flies) pen.polygon([-0.12, 0, 0.12, -0.06, 0.02, -0.44, -0.14, -0.3], pen.deep);
-    pen.ellipse(0, 0.06, 0.3, 0.185, pen.main, -0.03);
-    pen.ellipse(0.28, -0.1, 0.145, 0.14, pen.main);
-    pen.polygon([0.38, -0.16, 0.56, -0.07, 0.38, -0.02], tones.beak);
-    pen.ellipse(0.31, -0.13, 0.036, 0.036, pen.contrast);
+    pen.ellipse(0, 0.06, 0.31, 0.215, pen.main, -0.03);
+    pen.ellipse(0.28, -0.12, 0.165, 0.16, pen.main);
+    pen.polygon([0.4, -0.19, 0.58, -0.09, 0.4, -0.03], tones.beak);
+    pen.ellipse(0.32, -0.15, 0.042, 0.042, pen.contrast);
     if (flies) pen.polygon([-0.14, 0.02, 0.12, 0, -0.12, -0.42, -0.34, -0.46, -0.3, -0.22], pen.pale);
     else pen.polygon([-0.3, 0.1, -0.08, -0.05, 0.12, 0.02, 0.02, 0.16], pen.deep);
   },

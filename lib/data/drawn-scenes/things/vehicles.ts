@@ -4,15 +4,15 @@ import type { ThingShape } from './types.js';
 
 /** Two wheels with hubs, a body and a cabin with two windows. */
 export const car: ThingShape = {
-  box: [1.04, 0.52],
+  box: [1.04, 0.58],
   anchor: 'foot',
   place: 'ground',
   tilt: 0.008,
   draw(pen, random) {
-    const wheel = random.uniform(0.105, 0.13);
+    const wheel = random.uniform(0.115, 0.14);
     const sill = -wheel * 0.9;
-    const waist = -random.uniform(0.28, 0.32);
-    const roof = waist - random.uniform(0.17, 0.22);
+    const waist = -random.uniform(0.31, 0.35);
+    const roof = waist - random.uniform(0.2, 0.25);
     const back = random.uniform(-0.4, -0.28);
     const van = random.chance(0.25);
     const front = van ? 0.3 : random.uniform(0.14, 0.22);
@@ -60,13 +60,13 @@ export const boat: ThingShape = {
 
 /** A pointed hull with fins, a porthole and a flame. */
 export const rocket: ThingShape = {
-  box: [0.52, 1.1],
+  box: [0.66, 1.1],
   anchor: 'centre',
   place: 'air',
   tilt: 0.11,
   draw(pen, random) {
-    const half = random.uniform(0.13, 0.165);
-    const fin = random.uniform(0.1, 0.13);
+    const half = random.uniform(0.17, 0.205);
+    const fin = random.uniform(0.11, 0.15);
     const fire = random.uniform(0.14, 0.22);
     pen.polygon([-half * 0.7, 0.32, half * 0.7, 0.32, 0.03, 0.36 + fire, -0.03, 0.36 + fire], tones.flame);
     pen.polygon([-half * 0.35, 0.32, half * 0.35, 0.32, 0, 0.34 + fire * 0.6], [255, 240, 130]);
@@ -89,12 +89,12 @@ export const rocket: ThingShape = {
 
 /** A hot-air balloon: an envelope of gores over a basket on ropes. */
 export const balloon: ThingShape = {
-  box: [0.72, 1],
+  box: [0.78, 1],
   anchor: 'centre',
   place: 'air',
   tilt: 0.02,
   draw(pen, random) {
-    const r = random.uniform(0.33, 0.37);
+    const r = random.uniform(0.36, 0.39);
     const y = -0.5 + r;
     const mouth = 0.24;
     const envelope = (k: number): number[] => [
@@ -120,16 +120,16 @@ export const balloon: ThingShape = {
 
 /** A rhombus of four panels with crossed spars and a tail of bows. */
 export const kite: ThingShape = {
-  box: [0.62, 1.05],
+  box: [0.76, 1.05],
   anchor: 'centre',
   place: 'air',
   tilt: 0.12,
   draw(pen, random) {
-    const w = random.uniform(0.27, 0.32);
+    const w = random.uniform(0.33, 0.39);
     const y = random.uniform(-0.3, -0.24);
-    const [top, bottom] = [-0.55, 0.17];
+    const [top, bottom] = [-0.55, 0.2];
     const bend = random.chance(0.5) ? 1 : -1;
-    const tail = [0, bottom, 0.07 * bend, 0.25, 0, 0.34, -0.07 * bend, 0.43, 0, 0.52];
+    const tail = [0, bottom, 0.07 * bend, 0.28, 0, 0.36, -0.07 * bend, 0.44, 0, 0.52];
     pen.line(tail, 0.02, tones.dark);
     for (let i = 2; i < tail.length; i += 2) {
       const [tx, ty] = [tail[i] as number, tail[i + 1] as number];
