@@ -10,7 +10,6 @@ import {
   fileBytes,
   fromText,
   type LabelFormat,
-  type LabelResult,
   type LabelSegment,
   type ReadOptions,
   textOf,
@@ -25,7 +24,7 @@ import {
   parseJson,
   provenanceOf,
 } from './json.js';
-import { isSemantic, labelsOfSegments, segmentsOf } from './segments.js';
+import { readSegment, resultOfSegments, segmentsOf } from './segments.js';
 
 const MAX_ID = 2 ** 24 - 1;
 
@@ -80,13 +79,7 @@ export const cocoPanoptic: LabelFormat = {
     const { legend, indexOf } = readCategories(root, 'coco-panoptic');
     const segments = await readSegments(ids, width, height, annotation, indexOf, options.signal);
     const provenance = provenanceOf(root) ?? fromText(png.text).provenance;
-    const result: LabelResult = {
-      width,
-      height,
-      labels: await labelsOfSegments(segments, legend, width, height, options.signal),
-      legend,
-    };
-    return { ...result, ...(!isSemantic(segments) && { segments }), ...(provenance && { provenance }) };
+    return resultOfSegments(segments, legend, { width, height, provenance, signal: options.signal });
   },
 };
 
@@ -192,8 +185,7 @@ async function readSegments(
     if (!mask)
       throw new WordmaskError('E_USAGE', `coco-panoptic segment ${id} is listed but no pixel of the PNG has its id`);
     masks.delete(id);
-    const { score } = item;
-    return { id, label, area: mask.area, bbox: mask.bbox, mask, ...(typeof score === 'number' && { score }) };
+    return readSegment(id, label, mask, item.score);
   });
   const stray = masks.keys().next();
   if (!stray.done)

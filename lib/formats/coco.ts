@@ -4,7 +4,7 @@ import { show, WordmaskError } from '../util/errors.js';
 import { Slices } from '../util/slices.js';
 import { readCategories } from './coco-legend.js';
 import { polygonRle } from './coco-polygon.js';
-import { checkResult, fileBytes, type LabelFormat, type LabelSegment, type ReadOptions } from './format.js';
+import { fileBytes, type LabelFormat, type LabelSegment, type ReadOptions } from './format.js';
 import {
   categoriesOf,
   categoryId,
@@ -16,19 +16,16 @@ import {
   parseJson,
   provenanceOf,
 } from './json.js';
-import { isSemantic, labelsOfSegments, segmentsOf } from './segments.js';
+import { namedSegments, readSegment, resultOfSegments } from './segments.js';
 
 export const coco: LabelFormat = {
   name: 'coco',
   extension: '.json',
   async write(result, options = {}) {
-    checkResult(result);
     const { width, height } = result;
     const imageId = options.imageId ?? 1;
-    const segments = await segmentsOf(result, options.signal);
-    const slices = new Slices(options.signal);
     const annotations: JsonObject[] = [];
-    for (const { id, label, score, mask } of segments) {
+    for await (const { id, label, score, mask } of namedSegments(result, options.signal)) {
       annotations.push({
         id,
         image_id: imageId,
@@ -39,7 +36,6 @@ export const coco: LabelFormat = {
         iscrowd: 0,
         ...(score !== undefined && { score }),
       });
-      if (slices.due) await slices.pause();
     }
     return jsonBytes({
       images: [
@@ -68,27 +64,11 @@ export const coco: LabelFormat = {
           `coco annotation ${show(item.id)} has category ${show(item.category_id)}, which is not listed`,
         );
       const mask = segmentationMask(item.segmentation, width, height);
-      const { score } = item;
-      segments.push({
-        id: integerField(item, 'id', 'coco annotation', 1),
-        label,
-        area: mask.area,
-        bbox: mask.bbox,
-        mask,
-        ...(typeof score === 'number' && { score }),
-      });
+      segments.push(readSegment(integerField(item, 'id', 'coco annotation', 1), label, mask, item.score));
       if (slices.due) await slices.pause();
     }
     const provenance = provenanceOf(root);
-    const labels = await labelsOfSegments(segments, legend, width, height, options.signal);
-    return {
-      width,
-      height,
-      labels,
-      legend,
-      ...(!isSemantic(segments) && { segments }),
-      ...(provenance && { provenance }),
-    };
+    return resultOfSegments(segments, legend, { width, height, provenance, signal: options.signal });
   },
 };
 

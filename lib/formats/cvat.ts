@@ -19,7 +19,7 @@ import {
   textOf,
 } from './format.js';
 import { readSingleChannel } from './label-png.js';
-import { finishSegments, labelsOfSegments, segmentsOf } from './segments.js';
+import { finishSegments, labelsOfSegments, readSegment, segmentsOf } from './segments.js';
 import { escapeXml, unescapeXml } from './xml.js';
 import { readZip, writeZip } from './zip.js';
 
@@ -164,14 +164,7 @@ async function readMasks(
       legend.find((entry) => entry.name === name)?.index;
     if (label === undefined) throw new WordmaskError('E_USAGE', `cvat label ${show(name)} is not in the label map`);
     const [id, score] = [Number(extra('id') ?? segments.length + 1), extra('score')];
-    segments.push({
-      id,
-      label,
-      area: mask.area,
-      bbox: mask.bbox,
-      mask,
-      ...(score !== undefined && { score: Number(score) }),
-    });
+    segments.push(readSegment(id, label, mask, score === undefined ? undefined : Number(score)));
     if (slices.due) await slices.pause();
   }
   return segments;
@@ -216,6 +209,6 @@ async function classSegments(
   return [...masks].map(([value, mask]) => {
     if (!legend.some(({ index }) => index === value - 1))
       throw new WordmaskError('E_USAGE', `the cvat class PNG holds value ${value}, which the label map lacks`);
-    return { id: value, label: value - 1, area: mask.area, bbox: mask.bbox, mask };
+    return readSegment(value, value - 1, mask, undefined);
   });
 }

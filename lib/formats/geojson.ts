@@ -5,10 +5,10 @@
 import { Mask, type Polygon } from '../image/mask.js';
 import { show, WordmaskError } from '../util/errors.js';
 import { Slices } from '../util/slices.js';
-import { checkResult, fileBytes, type LabelFormat, type LabelSegment, parseLegend } from './format.js';
+import { fileBytes, type LabelFormat, type LabelSegment, parseLegend } from './format.js';
 import { integerField, isObject, type JsonObject, jsonBytes, objectList, parseJson, provenanceOf } from './json.js';
 import { polygonsOf } from './polygons.js';
-import { finishSegments, segmentsOf } from './segments.js';
+import { finishSegments, namedSegments, readSegment } from './segments.js';
 
 /** [a, b, c, d, e, f]: X = a x + b y + c, Y = d x + e y + f from pixel-edge coordinates. */
 export type Transform = readonly [number, number, number, number, number, number];
@@ -29,22 +29,18 @@ export const geojson: LabelFormat = {
   name: 'geojson',
   extension: '.geojson',
   async write(result, options = {}) {
-    checkResult(result);
     const { width, height, legend, provenance } = result;
     const transform = checkTransform(options.transform ?? identity);
-    const names = new Map(legend.map(({ index, name }) => [index, name]));
-    const slices = new Slices(options.signal);
     const features: JsonObject[] = [];
-    for (const { id, label, score, mask } of await segmentsOf(result, options.signal)) {
+    for await (const { id, label, name, score, mask } of namedSegments(result, options.signal)) {
       const coordinates = mask
         .toPolygons(options.tolerance ?? 0)
         .map(({ outer, holes }) => [
           windRing(outer, transform, true),
           ...holes.map((hole) => windRing(hole, transform, false)),
         ]);
-      const properties = { id, label, name: names.get(label), area: mask.area, ...(score !== undefined && { score }) };
+      const properties = { id, label, name, area: mask.area, ...(score !== undefined && { score }) };
       features.push({ type: 'Feature', id, properties, geometry: { type: 'MultiPolygon', coordinates } });
-      if (slices.due) await slices.pause();
     }
     return jsonBytes({
       type: 'FeatureCollection',
@@ -69,12 +65,8 @@ export const geojson: LabelFormat = {
       if (!isObject(properties) || !isObject(geometry))
         throw new WordmaskError('E_USAGE', 'a geojson feature needs properties and geometry');
       const mask = Mask.fromPolygons(pixelPolygons(geometry, back), width, height);
-      const { score } = properties;
-      const [id, label] = [
-        integerField(properties, 'id', 'geojson feature', 1),
-        integerField(properties, 'label', 'geojson feature'),
-      ];
-      segments.push({ id, label, area: mask.area, bbox: mask.bbox, mask, ...(typeof score === 'number' && { score }) });
+      const id = integerField(properties, 'id', 'geojson feature', 1);
+      segments.push(readSegment(id, integerField(properties, 'label', 'geojson feature'), mask, properties.score));
       if (slices.due) await slices.pause();
     }
     return finishSegments(segments, legend, { width, height, provenance: provenanceOf(root), signal: options.signal });

@@ -3,7 +3,6 @@ import { Mask } from '../image/mask.js';
 import { writePng } from '../image/png.js';
 import { show, WordmaskError } from '../util/errors.js';
 import {
-  checkResult,
   fileBytes,
   fromText,
   type LabelFormat,
@@ -14,22 +13,20 @@ import {
 } from './format.js';
 import { isObject, jsonBytes, parseJson, textField } from './json.js';
 import { readSingleChannel } from './label-png.js';
-import { isSemantic, labelsOfSegments, segmentsOf } from './segments.js';
+import { namedSegments, readSegment, resultOfSegments } from './segments.js';
 
 export const hf: LabelFormat = {
   name: 'hf',
   extension: '.json',
   async write(result, options = {}) {
-    checkResult(result);
-    const names = new Map(result.legend.map(({ index, name }) => [index, name]));
     const list = [];
-    for (const { id, label, score, mask } of await segmentsOf(result, options.signal)) {
+    for await (const { id, label, name, score, mask } of namedSegments(result, options.signal)) {
       const { width, height } = mask;
       const png = await writePng(
         { width, height, kind: 'grey', data: mask.toBitmap(255) },
         { text: textOf(result, { id, index: label }), level: 3, signal: options.signal },
       );
-      list.push({ label: names.get(label), score: score ?? null, mask: Buffer.from(png).toString('base64') });
+      list.push({ label: name, score: score ?? null, mask: Buffer.from(png).toString('base64') });
     }
     return jsonBytes(list);
   },
@@ -62,14 +59,7 @@ export const hf: LabelFormat = {
       const mask = Mask.fromBitmap(png.data, width, height);
       const id =
         Number.isInteger(own.extra.id) && (own.extra.id as number) > 0 ? (own.extra.id as number) : segments.length + 1;
-      segments.push({
-        id,
-        label,
-        area: mask.area,
-        bbox: mask.bbox,
-        mask,
-        ...(typeof item.score === 'number' && { score: item.score }),
-      });
+      segments.push(readSegment(id, label, mask, item.score));
     }
     if (width === undefined || height === undefined)
       throw new WordmaskError(
@@ -77,14 +67,7 @@ export const hf: LabelFormat = {
         'this hf file holds no mask, so the size of the picture is unknown: pass width and height',
       );
     const names = legend ?? [...byName].map(([name, index]) => ({ index, name }));
-    return {
-      width,
-      height,
-      labels: await labelsOfSegments(segments, names, width, height, options.signal),
-      legend: names,
-      ...(!isSemantic(segments) && { segments }),
-      ...(provenance && { provenance }),
-    };
+    return resultOfSegments(segments, names, { width, height, provenance, signal: options.signal });
   },
 };
 

@@ -1,9 +1,10 @@
 /** Steps that the PNG label formats share: narrowing, value checks, legend of a file that was read. */
-import { type PngImage, readPng } from '../image/png.js';
+import { type PngImage, readPng, writePng } from '../image/png.js';
 import { show, WordmaskError } from '../util/errors.js';
 import { inSlices } from '../util/slices.js';
 import {
   anonymousLegend,
+  checkResult,
   fromText,
   type LabelArray,
   type LabelResult,
@@ -11,6 +12,7 @@ import {
   labelCount,
   nothingOf,
   type ReadOptions,
+  textOf,
 } from './format.js';
 
 const SLICE = 1 << 20;
@@ -42,6 +44,24 @@ export async function mapLabels<T extends LabelArray>(
     signal,
   );
   return out;
+}
+
+/** A grey PNG of label + `shift`, 8 bits up to 255 labels, else 16; nothing is 0, or the highest value of the depth. */
+export async function writeGrey(
+  format: string,
+  result: LabelResult,
+  { shift, nothing }: { readonly shift: number; readonly nothing: 'zero' | 'highest' },
+  signal: AbortSignal | undefined,
+): Promise<Uint8Array> {
+  checkResult(result);
+  const { width, height, labels, legend } = result;
+  const count = labelCount(legend);
+  if (count > 65_535)
+    throw new WordmaskError('E_OPTION', `${format} holds at most 65535 labels, got ${count}: write npy or safetensors`);
+  const out = count <= 255 ? new Uint8Array(labels.length) : new Uint16Array(labels.length);
+  const none = nothing === 'zero' ? 0 : 2 ** (8 * out.BYTES_PER_ELEMENT) - 1;
+  const data = await mapLabels(labels, count, out, shift, none, signal);
+  return writePng({ width, height, kind: 'grey', data }, { text: textOf(result), signal });
 }
 
 /** Which values occur, in slices. */

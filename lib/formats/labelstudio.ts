@@ -6,28 +6,17 @@ import { Mask } from '../image/mask.js';
 import { show, WordmaskError } from '../util/errors.js';
 import { Slices } from '../util/slices.js';
 import { decodeBrush, encodeBrush } from './brush.js';
-import {
-  checkResult,
-  fileBytes,
-  type LabelFormat,
-  type LabelSegment,
-  type LegendEntry,
-  parseLegend,
-} from './format.js';
+import { fileBytes, type LabelFormat, type LabelSegment, type LegendEntry, parseLegend } from './format.js';
 import { integerField, isObject, type JsonObject, jsonBytes, objectList, parseJson, provenanceOf } from './json.js';
-import { finishSegments, segmentsOf } from './segments.js';
+import { finishSegments, namedSegments, readSegment } from './segments.js';
 
 export const labelstudio: LabelFormat = {
   name: 'labelstudio',
   extension: '.json',
   async write(result, options = {}) {
-    checkResult(result);
     const { width, height, legend, provenance } = result;
-    const names = new Map(legend.map(({ index, name }) => [index, name]));
-    const slices = new Slices(options.signal);
     const regions: JsonObject[] = [];
-    for (const { id, label, score, mask } of await segmentsOf(result, options.signal)) {
-      const name = names.get(label);
+    for await (const { id, label, name, score, mask } of namedSegments(result, options.signal)) {
       const common = {
         from_name: 'label',
         to_name: 'image',
@@ -58,7 +47,6 @@ export const labelstudio: LabelFormat = {
           });
         });
       }
-      if (slices.due) await slices.pause();
     }
     const version = provenance && typeof provenance.system === 'string' ? provenance.system : 'wordmask';
     const data = { image: options.imageFile ?? '' };
@@ -111,14 +99,7 @@ export const labelstudio: LabelFormat = {
       const before = parts.get(key);
       const whole = before ? before.mask.or(mask) : mask;
       const id = /^[1-9]\d{0,14}$/.test(key) ? Number(key) : parts.size + 1;
-      parts.set(key, {
-        id,
-        label,
-        area: whole.area,
-        bbox: whole.bbox,
-        mask: whole,
-        ...(typeof region.score === 'number' && { score: region.score }),
-      });
+      parts.set(key, readSegment(id, label, whole, region.score));
       if (slices.due) await slices.pause();
     }
     return finishSegments([...parts.values()], legend, {

@@ -2,28 +2,24 @@
 import { Mask, type Polygon } from '../image/mask.js';
 import { show, WordmaskError } from '../util/errors.js';
 import { Slices } from '../util/slices.js';
-import { checkResult, fileBytes, type LabelFormat, type LabelSegment, parseLegend } from './format.js';
+import { fileBytes, type LabelFormat, type LabelSegment, parseLegend } from './format.js';
 import { integerField, isObject, type JsonObject, jsonBytes, objectList, parseJson, provenanceOf } from './json.js';
-import { finishSegments, segmentsOf } from './segments.js';
+import { finishSegments, namedSegments, readSegment } from './segments.js';
 
 export const polygons: LabelFormat = {
   name: 'polygons',
   extension: '.json',
   async write(result, options = {}) {
-    checkResult(result);
     const { width, height, legend, provenance } = result;
-    const names = new Map(legend.map(({ index, name }) => [index, name]));
-    const slices = new Slices(options.signal);
     const segments: JsonObject[] = [];
-    for (const { id, label, score, mask } of await segmentsOf(result, options.signal)) {
+    for await (const { id, label, name, score, mask } of namedSegments(result, options.signal)) {
       segments.push({
         id,
         label,
-        name: names.get(label),
+        name,
         ...(score !== undefined && { score }),
         polygons: mask.toPolygons(options.tolerance ?? 0),
       });
-      if (slices.due) await slices.pause();
     }
     return jsonBytes({
       format: 'wordmask-polygons/1',
@@ -45,12 +41,8 @@ export const polygons: LabelFormat = {
     const segments: LabelSegment[] = [];
     for (const item of objectList(root, 'segments', 'polygons')) {
       const mask = Mask.fromPolygons(polygonsOf(item.polygons), width, height);
-      const { score } = item;
-      const [id, label] = [
-        integerField(item, 'id', 'polygons segment', 1),
-        integerField(item, 'label', 'polygons segment'),
-      ];
-      segments.push({ id, label, area: mask.area, bbox: mask.bbox, mask, ...(typeof score === 'number' && { score }) });
+      const id = integerField(item, 'id', 'polygons segment', 1);
+      segments.push(readSegment(id, integerField(item, 'label', 'polygons segment'), mask, item.score));
       if (slices.due) await slices.pause();
     }
     return finishSegments(segments, legend, { width, height, provenance: provenanceOf(root), signal: options.signal });

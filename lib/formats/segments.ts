@@ -1,8 +1,9 @@
 /** From a label map to segments and back: what the formats that list regions rest on. */
-import { masksOfLabels, paintMask } from '../image/mask.js';
+import { type Mask, masksOfLabels, paintMask } from '../image/mask.js';
 import { WordmaskError } from '../util/errors.js';
 import { Slices } from '../util/slices.js';
 import {
+  checkResult,
   type LabelArray,
   type LabelResult,
   type LabelSegment,
@@ -22,6 +23,25 @@ export async function segmentsOf(result: LabelResult, signal?: AbortSignal): Pro
     if (!known.has(label)) throw new WordmaskError('E_USAGE', `label ${label} occurs in the map but not in the legend`);
     return { id: label + 1, label, mask };
   });
+}
+
+/** The segments to write with the names of their labels, letting the event loop turn between them. */
+export async function* namedSegments(
+  result: LabelResult,
+  signal?: AbortSignal,
+): AsyncGenerator<LabelSegment & { readonly name: string }> {
+  checkResult(result);
+  const names = new Map(result.legend.map(({ index, name }) => [index, name]));
+  const slices = new Slices(signal);
+  for (const segment of await segmentsOf(result, signal)) {
+    yield { ...segment, name: names.get(segment.label) as string };
+    if (slices.due) await slices.pause();
+  }
+}
+
+/** A segment that was read; `score` counts where it is a number. */
+export function readSegment(id: number, label: number, mask: Mask, score: unknown): LabelSegment {
+  return { id, label, area: mask.area, bbox: mask.bbox, mask, ...(typeof score === 'number' && { score }) };
 }
 
 /** Label map in which segments lie over one another by rising score, those without a score lowest, in list order. */
@@ -46,16 +66,19 @@ export function isSemantic(segments: readonly LabelSegment[]): boolean {
   return segments.every(({ id, label, score }) => id === label + 1 && score === undefined);
 }
 
-/** A result of segments that were read: labels painted, segments kept unless the map says all. */
+/** What a file says about its picture besides segments and legend. */
+interface Picture {
+  readonly width: number;
+  readonly height: number;
+  readonly provenance?: Provenance;
+  readonly signal?: AbortSignal;
+}
+
+/** As `resultOfSegments`, of segments whose labels and ids are the file's own. @throws E_USAGE for a label that the legend lacks, an id twice */
 export async function finishSegments(
   segments: readonly LabelSegment[],
   legend: readonly LegendEntry[],
-  {
-    width,
-    height,
-    provenance,
-    signal,
-  }: { width: number; height: number; provenance?: Provenance; signal?: AbortSignal },
+  picture: Picture,
 ): Promise<LabelResult> {
   const known = new Set(legend.map(({ index }) => index));
   const ids = new Set<number>();
@@ -65,6 +88,15 @@ export async function finishSegments(
     if (ids.has(id)) throw new WordmaskError('E_USAGE', `segment id ${id} occurs twice`);
     ids.add(id);
   }
+  return resultOfSegments(segments, legend, picture);
+}
+
+/** A result of segments that were read: labels painted, segments kept unless the map says all. */
+export async function resultOfSegments(
+  segments: readonly LabelSegment[],
+  legend: readonly LegendEntry[],
+  { width, height, provenance, signal }: Picture,
+): Promise<LabelResult> {
   const labels = await labelsOfSegments(segments, legend, width, height, signal);
   return {
     width,

@@ -9,7 +9,7 @@ import { Slices } from '../util/slices.js';
 import { checkResult, fileBytes, type LabelFormat, type LabelSegment, parseLegend } from './format.js';
 import { integerField, isObject, parseJson, provenanceOf } from './json.js';
 import { polygonsOf } from './polygons.js';
-import { finishSegments, segmentsOf } from './segments.js';
+import { finishSegments, readSegment, segmentsOf } from './segments.js';
 import { escapeXml, unescapeXml } from './xml.js';
 
 export const svg: LabelFormat = {
@@ -64,14 +64,7 @@ export const svg: LabelFormat = {
       /<path data-id="(\d{1,15})" data-label="(\d{1,15})"(?: data-score="([^"<]{1,40})")? [^<>]*? d="([^"<]*)">/g,
     )) {
       const mask = Mask.fromPolygons(ringsOf(data as string), width, height);
-      segments.push({
-        id: Number(id),
-        label: Number(label),
-        area: mask.area,
-        bbox: mask.bbox,
-        mask,
-        ...(score !== undefined && { score: Number(score) }),
-      });
+      segments.push(readSegment(Number(id), Number(label), mask, score === undefined ? undefined : Number(score)));
       if (slices.due) await slices.pause();
     }
     return finishSegments(segments, legend, { width, height, provenance: provenanceOf(root), signal: options.signal });

@@ -69,3 +69,45 @@ export function createDenseSystem(
     ...hooks,
   };
 }
+
+/** What a training-free reading of CLIP says for itself; the rest is the same for all of them. */
+export interface ClipReading {
+  readonly name: string;
+  readonly title: string;
+  readonly paper: string;
+  readonly year: number;
+  /** Licence of the published code. */
+  readonly code: string;
+  readonly defaults: DenseOptions;
+  readonly presets: Readonly<Record<string, DensePreset>>;
+  readonly hooks?: Partial<Pick<DenseSystem, 'refine' | 'refines'>>;
+  /** @throws E_OPTION for options that do not go together */
+  refuse?(options: DenseOptions): void;
+}
+
+/** The module of a system that reads patches of an unchanged CLIP against words. */
+export function clipReading(reading: ClipReading): DenseSystemModule {
+  const { name, title, paper, year, code, defaults, presets, hooks } = reading;
+  return {
+    info: {
+      name,
+      title,
+      paper,
+      year,
+      kind: 'semantic',
+      supervision: 'none',
+      backbones: ['clip'],
+      licence: { code, weights: 'MIT (OpenAI)' },
+      tasks: ['semantic'],
+      separable: true,
+    },
+    defaults,
+    presets,
+    check: (...layers) => {
+      const options = denseOptions(defaults, ...layers);
+      reading.refuse?.(options);
+      return options;
+    },
+    build: (encoder) => createDenseSystem(encoder, defaults, hooks),
+  };
+}

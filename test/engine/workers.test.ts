@@ -8,7 +8,8 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { Worker } from 'node:worker_threads';
 import t from 'tap';
-import { matmul, mean, scope, softmax, square, sync, Tensor } from '#lib/engine/index.js';
+import { sync } from '#lib/engine/index.js';
+import { answer } from '../helpers/answer.js';
 import { heldBytes } from '../helpers/memory.js';
 
 const script = new URL('../helpers/worker-load.js', import.meta.url);
@@ -19,18 +20,6 @@ const start = (kind: string) => new Worker(script, { workerData: { kind, file },
 const message = (worker: Worker) =>
   new Promise<unknown>((resolve, reject) => worker.once('message', resolve).once('error', reject));
 const exit = (worker: Worker) => new Promise<number>((resolve) => worker.once('exit', resolve));
-
-function answer(): Promise<number> {
-  return scope(async () => {
-    const a = Tensor.from(
-      Float32Array.from({ length: 128 * 128 }, (_, i) => Math.sin(i)),
-      [128, 128],
-    );
-    let x = a;
-    for (let i = 0; i < 10; i++) x = softmax(matmul(x, a));
-    return mean(square(x)).item();
-  });
-}
 
 t.setTimeout(300_000);
 

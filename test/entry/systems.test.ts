@@ -7,6 +7,7 @@ import { formatNames, loadLabels } from 'wordmask/formats';
 import { setThreads } from 'wordmask/train';
 import { clipTinyFolder, data, type Loaded, loadAll, maxError, needsData } from '../helpers/data.js';
 import { miniFolder, miniScene } from '../helpers/fixture.js';
+import { compare, labelsOf, optionsOf } from '../helpers/system-cases.js';
 
 const systems = ['clip', 'maskclip', 'sclip', 'clearclip', 'naclip'];
 const words = ['cat', 'dog', 'grass', 'the sky|sky'];
@@ -15,34 +16,13 @@ const small = { size: 64, window: 32, stride: 16 };
 for (const system of ['naclip', 'sclip']) {
   t.test(`${system}: every published step`, needsData, async (t) => {
     const folder = data('systems', system, 'clip-tiny-slide');
-    const { classes, parameters: p } = JSON.parse(await readFile(join(folder, 'note.json'), 'utf8'));
+    const note = JSON.parse(await readFile(join(folder, 'note.json'), 'utf8'));
     const expected = await loadAll(join(folder, 'expected.safetensors'));
     await using model = await open(`${system}:${await clipTinyFolder()}`, { device: 'cpu', dtype: 'fp32' });
-    const vocabulary = await model.vocabulary(
-      (classes as string[][]).map((prompts, i) => ({ name: `${i} ${prompts[0]}`, prompts })),
-      { templates: 'clip80' },
-    );
-    const options = {
-      shortSide: p.short_side,
-      crop: p.crop,
-      stride: p.stride,
-      probThreshold: p.prob_threshold,
-      logitScale: p.logit_scale,
-      mean: p.mean,
-      std: p.std,
-      ...(p.area_threshold !== undefined && { areaThreshold: p.area_threshold }),
-      ...(p.sigma !== undefined && { sigma: p.sigma, arch: p.arch, attention: p.attention }),
-    };
+    const vocabulary = await model.vocabulary(labelsOf(note.classes), { templates: 'clip80' });
+    const options = optionsOf(note);
     const found = await model.trace(join(folder, 'image.png'), vocabulary, [...expected.keys()], options);
-    for (const [name, want] of expected) {
-      t.same(
-        found[name]?.shape.filter((d) => d !== 1),
-        want.shape.filter((d) => d !== 1),
-        `${name}: shape`,
-      );
-      const error = maxError(found[name]?.data ?? [], want.data);
-      t.ok(error <= (name.startsWith('label_map') ? 0 : 1e-4), `${name}: error ${error.toExponential(1)}`);
-    }
+    for (const [name, want] of expected) compare(t, name, found[name], want, name.startsWith('label_map') ? 0 : 1e-4);
     const result = await model.segment(join(folder, 'image.png'), vocabulary, options);
     const map = expected.get('label_map') as Loaded | undefined;
     // The method's own map says 0 for background; labels index the vocabulary, where class 0 is not marked as background.

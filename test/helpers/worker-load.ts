@@ -9,27 +9,14 @@ import {
   matmul,
   mean,
   requireGrad,
-  scope,
   softmax,
   square,
   Tensor,
   withSignal,
 } from '#lib/engine/index.js';
+import { answer } from './answer.js';
 
 const { kind, file } = workerData as { kind: string; file: string };
-
-/** One value that depends on arithmetic, for comparison between environments. */
-async function answer(): Promise<number> {
-  return scope(async () => {
-    const a = Tensor.from(
-      Float32Array.from({ length: 128 * 128 }, (_, i) => Math.sin(i)),
-      [128, 128],
-    );
-    let x = a;
-    for (let i = 0; i < 10; i++) x = softmax(matmul(x, a));
-    return mean(square(x)).item();
-  });
-}
 
 /** Everything that can be in flight: ops, reads, fences, loans, mapped bytes, host algorithms, tokens, gradients. */
 async function busy(): Promise<never> {

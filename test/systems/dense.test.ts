@@ -3,7 +3,8 @@ import { readFile } from 'node:fs/promises';
 import t, { type Test } from 'tap';
 import { open } from '#lib/pipelines/open.js';
 import { Vocabulary } from '#lib/pipelines/vocabulary.js';
-import { clipTinyFolder, data, type Loaded, loadAll, maxError, needsData } from '../helpers/data.js';
+import { clipTinyFolder, data, type Loaded, loadAll, needsData } from '../helpers/data.js';
+import { compare, labelsOf, optionsOf } from '../helpers/system-cases.js';
 
 interface Note {
   classes?: string[][];
@@ -12,42 +13,8 @@ interface Note {
 
 const folder = clipTinyFolder;
 
-function optionsOf({ parameters: p }: Note): Record<string, unknown> {
-  return {
-    shortSide: p.short_side,
-    crop: p.crop,
-    stride: p.stride,
-    probThreshold: p.prob_threshold,
-    logitScale: p.logit_scale,
-    mean: p.mean,
-    std: p.std,
-    ...(p.area_threshold !== undefined && { areaThreshold: p.area_threshold }),
-    ...(p.sigma !== undefined && { sigma: p.sigma, arch: p.arch, attention: p.attention }),
-  };
-}
-
 function vocabularyOf(note: Note): Vocabulary {
-  return Vocabulary.from(
-    (note.classes ?? []).map((prompts, i) => ({ name: `${i} ${prompts[0]}`, prompts })),
-    { templates: 'clip80' },
-  );
-}
-
-/** Shapes agree up to leading axes of length 1. */
-function compare(
-  t: Test,
-  name: string,
-  actual: { data: ArrayLike<number>; shape: number[] } | undefined,
-  want: Loaded,
-  tolerance: number,
-): void {
-  t.same(
-    actual?.shape.filter((d) => d !== 1),
-    want.shape.filter((d) => d !== 1),
-    `${name}: shape`,
-  );
-  const error = maxError(actual?.data ?? [], want.data);
-  t.ok(error <= tolerance, `${name}: error ${error.toExponential(2)} <= ${tolerance}`);
+  return Vocabulary.from(labelsOf(note.classes ?? []), { templates: 'clip80' });
 }
 
 function compareLabels(t: Test, name: string, actual: ArrayLike<number>, want: ArrayLike<number>, share: number): void {

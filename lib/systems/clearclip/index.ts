@@ -4,8 +4,8 @@
  * Without windows (crop 0) nothing is padded and the map goes to the picture's size in one step.
  * Difference: sums of window logits are f32.
  */
-import { type DenseOptions, denseOptions, familyDefaults } from '../../post/dense-options.js';
-import { createDenseSystem, type DenseSystemModule } from '../../post/dense-system.js';
+import { type DenseOptions, familyDefaults } from '../../post/dense-options.js';
+import { clipReading } from '../../post/dense-system.js';
 import { presets } from './presets.js';
 
 const defaults: DenseOptions = {
@@ -21,21 +21,12 @@ const defaults: DenseOptions = {
   oneStep: true,
 };
 
-export const clearclip: DenseSystemModule = {
-  info: {
-    name: 'clearclip',
-    title: 'ClearCLIP',
-    paper: 'arXiv 2407.12442',
-    year: 2024,
-    kind: 'semantic',
-    supervision: 'none',
-    backbones: ['clip'],
-    licence: { code: 'MIT', weights: 'MIT (OpenAI)' },
-    tasks: ['semantic'],
-    separable: true,
-  },
+export const clearclip = clipReading({
+  name: 'clearclip',
+  title: 'ClearCLIP',
+  paper: 'arXiv 2407.12442',
+  year: 2024,
+  code: 'MIT',
   defaults,
   presets,
-  check: (...layers) => denseOptions(defaults, ...layers),
-  build: (encoder) => createDenseSystem(encoder, defaults),
-};
+});

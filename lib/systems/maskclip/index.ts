@@ -3,32 +3,23 @@
  * its own value. Default is the form without residual and MLP in which later papers rerun it; preset
  * `maskclip-original` is the original repository's form, with its optional refinements (key smoothing, prompt denoising).
  */
-import { type DenseOptions, denseOptions, familyDefaults } from '../../post/dense-options.js';
-import { createDenseSystem, type DenseSystemModule } from '../../post/dense-system.js';
+import { type DenseOptions, familyDefaults } from '../../post/dense-options.js';
+import { clipReading } from '../../post/dense-system.js';
 import { presets } from './presets.js';
 import { refineScores } from './refine.js';
 
 const defaults: DenseOptions = { ...familyDefaults, attention: 'v', residual: false, ffn: false };
 
-export const maskclip: DenseSystemModule = {
-  info: {
-    name: 'maskclip',
-    title: 'MaskCLIP',
-    paper: 'arXiv 2112.01071',
-    year: 2022,
-    kind: 'semantic',
-    supervision: 'none',
-    backbones: ['clip'],
-    licence: { code: 'Apache-2.0', weights: 'MIT (OpenAI)' },
-    tasks: ['semantic'],
-    separable: true,
-  },
+export const maskclip = clipReading({
+  name: 'maskclip',
+  title: 'MaskCLIP',
+  paper: 'arXiv 2112.01071',
+  year: 2022,
+  code: 'Apache-2.0',
   defaults,
   presets,
-  check: (...layers) => denseOptions(defaults, ...layers),
-  build: (encoder) =>
-    createDenseSystem(encoder, defaults, {
-      refine: refineScores,
-      refines: (options) => options.keySmoothing > 0 || options.promptDenoising > 0,
-    }),
-};
+  hooks: {
+    refine: refineScores,
+    refines: (options) => options.keySmoothing > 0 || options.promptDenoising > 0,
+  },
+});

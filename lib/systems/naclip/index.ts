@@ -4,8 +4,8 @@
  * Differences from the published code: sums of window logits are f32; the factor of `gauss` (nonly) is computed per
  * window; running out of memory in PAMR tiles the picture where that code would skip the step.
  */
-import { type DenseOptions, denseOptions, familyDefaults } from '../../post/dense-options.js';
-import { createDenseSystem, type DenseSystemModule } from '../../post/dense-system.js';
+import { type DenseOptions, familyDefaults } from '../../post/dense-options.js';
+import { clipReading } from '../../post/dense-system.js';
 import { WordmaskError } from '../../util/errors.js';
 import { presets } from './presets.js';
 
@@ -18,23 +18,15 @@ const defaults: DenseOptions = {
   pamr: { steps: 10, dilations: [8, 16] },
 };
 
-export const naclip: DenseSystemModule = {
-  info: {
-    name: 'naclip',
-    title: 'NACLIP',
-    paper: 'arXiv 2404.08181',
-    year: 2025,
-    kind: 'semantic',
-    supervision: 'none',
-    backbones: ['clip'],
-    licence: { code: 'MIT', weights: 'MIT (OpenAI)' },
-    tasks: ['semantic'],
-    separable: true,
-  },
+export const naclip = clipReading({
+  name: 'naclip',
+  title: 'NACLIP',
+  paper: 'arXiv 2404.08181',
+  year: 2025,
+  code: 'MIT',
   defaults,
   presets,
-  check: (...layers) => {
-    const options = denseOptions(defaults, ...layers);
+  refuse: (options) => {
     // Rows of the two summed softmaxes add to 2, which only a block that keeps its residual was meant for.
     if (options.attention === 'qq+kk' && !options.residual) {
       throw new WordmaskError(
@@ -43,7 +35,5 @@ export const naclip: DenseSystemModule = {
         { details: { option: 'attention', value: options.attention } },
       );
     }
-    return options;
   },
-  build: (encoder) => createDenseSystem(encoder, defaults),
-};
+});

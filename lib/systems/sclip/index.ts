@@ -4,27 +4,18 @@
  * Without windows (crop 0) the map goes to the picture's size in one step. Differences: sums of window logits are f32; PAMR
  * also runs without windows where it is asked for, which the published code leaves out.
  */
-import { type DenseOptions, denseOptions, familyDefaults } from '../../post/dense-options.js';
-import { createDenseSystem, type DenseSystemModule } from '../../post/dense-system.js';
+import { type DenseOptions, familyDefaults } from '../../post/dense-options.js';
+import { clipReading } from '../../post/dense-system.js';
 import { presets } from './presets.js';
 
 const defaults: DenseOptions = { ...familyDefaults, attention: 'qq+kk', oneStep: true };
 
-export const sclip: DenseSystemModule = {
-  info: {
-    name: 'sclip',
-    title: 'SCLIP',
-    paper: 'arXiv 2312.01597',
-    year: 2024,
-    kind: 'semantic',
-    supervision: 'none',
-    backbones: ['clip'],
-    licence: { code: 'none stated', weights: 'MIT (OpenAI)' },
-    tasks: ['semantic'],
-    separable: true,
-  },
+export const sclip = clipReading({
+  name: 'sclip',
+  title: 'SCLIP',
+  paper: 'arXiv 2312.01597',
+  year: 2024,
+  code: 'none stated',
   defaults,
   presets,
-  check: (...layers) => denseOptions(defaults, ...layers),
-  build: (encoder) => createDenseSystem(encoder, defaults),
-};
+});

@@ -2,7 +2,15 @@ import { defineOp } from '../../card.js';
 import { run } from '../../run.js';
 import type { Tensor } from '../../tensor.js';
 import { checkScores, emptyState, queryClasses, type ScoreOptions, scoreAttrs } from './score_update.js';
-import { boxesOf, checkMerge, type MergeOptions, mergeAttrs, mergeCases, packMerge } from './window_upsample.js';
+import {
+  boxesOf,
+  checkMerge,
+  type MergeOptions,
+  mergeAttrs,
+  mergeCases,
+  packMerge,
+  sixWindows,
+} from './window_upsample.js';
 import { updateReference, upsampleReference } from './window-reference.js';
 
 const classesFor = (queries: number) => queryClasses(...Array.from({ length: queries }, (_, s) => (s * 2) % 3));
@@ -31,32 +39,7 @@ export const windowMergeCard = defineOp({
       inputs: [
         { shape: [6, 375, 500], dtype: 'f32' },
         { shape: [6, 171, 14, 14], dtype: 'f32' },
-        boxesOf(
-          0,
-          0,
-          224,
-          224,
-          0,
-          112,
-          224,
-          336,
-          0,
-          224,
-          224,
-          448,
-          112,
-          0,
-          336,
-          224,
-          112,
-          112,
-          336,
-          336,
-          112,
-          224,
-          336,
-          448,
-        ),
+        sixWindows,
         queryClasses(...Array.from({ length: 171 }, (_, i) => i)),
       ],
       attrs: { canvasH: 336, canvasW: 448, winH: 224, winW: 224, outH: 375, outW: 500, rows: 375, scale: 40 },

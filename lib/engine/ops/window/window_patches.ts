@@ -3,6 +3,7 @@ import { defineOp } from '../../card.js';
 import { run } from '../../run.js';
 import { rejectShape } from '../../shapes.js';
 import type { Tensor } from '../../tensor.js';
+import { boxesOf, sixWindows } from './window_upsample.js';
 
 const attrs = {
   height: 0,
@@ -18,7 +19,6 @@ const attrs = {
 type WindowPatchesAttrs = typeof attrs;
 
 const photo = { dtype: 'u8', fill: { integers: [0, 255] } } as const;
-const boxes = (...values: number[]) => ({ shape: [values.length / 4, 4], dtype: 'i32', fill: { values } }) as const;
 const mean = { shape: [3], dtype: 'f32', fill: { values: [122.771, 116.746, 104.094] } } as const;
 const std = { shape: [3], dtype: 'f32', fill: { values: [68.501, 66.632, 70.323] } } as const;
 
@@ -77,64 +77,34 @@ export const windowPatchesCard = defineOp({
   samples: [
     {
       name: 'three windows, a remainder',
-      inputs: [{ shape: [21, 30, 3], ...photo }, boxes(0, 0, 19, 17, 0, 13, 19, 30, 2, 5, 21, 22), mean, std],
+      inputs: [{ shape: [21, 30, 3], ...photo }, boxesOf(0, 0, 19, 17, 0, 13, 19, 30, 2, 5, 21, 22), mean, std],
       attrs: { height: 19, width: 17, patch: 5 },
     },
     {
       name: 'centred padding',
-      inputs: [{ shape: [15, 15, 3], ...photo }, boxes(0, 0, 15, 15), mean, std],
+      inputs: [{ shape: [15, 15, 3], ...photo }, boxesOf(0, 0, 15, 15), mean, std],
       attrs: { height: 15, width: 15, patch: 4, padBottom: 1, padRight: 1 },
     },
     {
       name: 'padding wider than a patch',
-      inputs: [{ shape: [4, 5, 3], ...photo }, boxes(0, 0, 4, 5), mean, std],
+      inputs: [{ shape: [4, 5, 3], ...photo }, boxesOf(0, 0, 4, 5), mean, std],
       attrs: { height: 4, width: 5, patch: 3, padTop: 4, padLeft: 5, padBottom: 4, padRight: 5 },
     },
     {
       name: 'bf16 rows',
-      inputs: [{ shape: [8, 8, 3], ...photo }, boxes(0, 0, 8, 8), mean, std],
+      inputs: [{ shape: [8, 8, 3], ...photo }, boxesOf(0, 0, 8, 8), mean, std],
       attrs: { height: 8, width: 8, patch: 4, bf16Out: true },
     },
     {
       name: 'no windows',
-      inputs: [{ shape: [8, 8, 3], ...photo }, boxes(), mean, std],
+      inputs: [{ shape: [8, 8, 3], ...photo }, boxesOf(), mean, std],
       attrs: { height: 8, width: 8, patch: 4 },
     },
   ],
   bench: [
     {
       name: 'six windows of 224',
-      inputs: [
-        { shape: [336, 448, 3], ...photo },
-        boxes(
-          0,
-          0,
-          224,
-          224,
-          0,
-          112,
-          224,
-          336,
-          0,
-          224,
-          224,
-          448,
-          112,
-          0,
-          336,
-          224,
-          112,
-          112,
-          336,
-          336,
-          112,
-          224,
-          336,
-          448,
-        ),
-        mean,
-        std,
-      ],
+      inputs: [{ shape: [336, 448, 3], ...photo }, sixWindows, mean, std],
       attrs: { height: 224, width: 224 },
     },
   ],

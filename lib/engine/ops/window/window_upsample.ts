@@ -80,6 +80,18 @@ export const boxesOf = (...values: number[]) =>
 const scores = (...shape: number[]) => ({ shape, dtype: 'f32' }) as const;
 
 /** Geometries the samples of window_upsample and window_merge share. */
+/** The windows of 224 of a 448 x 336 picture at stride 112. */
+export const sixWindows = boxesOf(
+  ...[
+    [0, 0, 224, 224],
+    [0, 112, 224, 336],
+    [0, 224, 224, 448],
+    [112, 0, 336, 224],
+    [112, 112, 336, 336],
+    [112, 224, 336, 448],
+  ].flat(),
+);
+
 export const mergeCases = {
   'four windows to another size': {
     logits: [4, 3, 3, 4],
