@@ -65,11 +65,21 @@ void Environment::settled(Napi::Env env) {
 
 void HeldBytes::add(Napi::BasicEnv env, int64_t bytes) {
   constexpr int64_t kStep = int64_t{16} << 20;
+  constexpr std::chrono::seconds kWindow{5};
   held_ += bytes;
-  const int64_t change = held_ - reported_;
-  if (change > -kStep && change < kStep) return;
-  Napi::MemoryManagement::AdjustExternalMemory(env, change);
-  reported_ = held_;
+  if (held_ > most_) most_ = held_;
+  if (held_ - reported_ >= kStep) report(env, held_);
+  if (bytes >= 0) return;
+  const auto now = std::chrono::steady_clock::now();
+  if (now - window_ < kWindow) return;
+  if (reported_ - most_ >= kStep) report(env, most_);
+  window_ = now;
+  most_ = held_;
+}
+
+void HeldBytes::report(Napi::BasicEnv env, int64_t bytes) {
+  Napi::MemoryManagement::AdjustExternalMemory(env, bytes - reported_);
+  reported_ = bytes;
 }
 
 Napi::Value Environment::make_error(Napi::Env env, wm_status status, const std::string &text) {

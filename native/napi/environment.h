@@ -8,6 +8,7 @@
 
 #include <napi.h>
 
+#include <chrono>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -54,13 +55,19 @@ class Gate {
 };
 
 // Bytes of storages that JS holds. V8 counts them as garbage it could collect, so that forgotten tensors are found in
-// time; it hears of them in steps, because every report may cost a garbage collection. Finalizers use it to the very end.
+// time. Every report may cost a garbage collection, so it hears of growth in steps, and of the most that was held within
+// some seconds rather than of each fall: a training step that takes and frees the same bytes again and again is silent
+// after the first. Finalizers use it to the very end.
 class HeldBytes {
  public:
   void add(Napi::BasicEnv env, int64_t bytes);
 
  private:
+  void report(Napi::BasicEnv env, int64_t bytes);
+
   int64_t held_ = 0, reported_ = 0;
+  int64_t most_ = 0;  // held since window_
+  std::chrono::steady_clock::time_point window_ = std::chrono::steady_clock::now();
 };
 
 class Environment {

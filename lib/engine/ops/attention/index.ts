@@ -2,3 +2,4 @@ export * from './attention.js';
 export * from './attention_bwd.js';
 export * from './mask_bits.js';
 export * from './omega.js';
+export * from './self_attention.js';

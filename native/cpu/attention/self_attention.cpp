@@ -1,0 +1,313 @@
+// self_attention(qkv [B, L, 3 D], keyLengths i32 [B]?; heads, scale, causal) = softmax(scale q k^T) v  [B, L, D]
+// self_attention_bwd(qkv, keyLengths?, dOut [B, L, D]; ...) = dqkv [B, L, 3 D], probabilities computed again:
+//   dP = dO V^T,  dS = scale P (dP - rowsum(P dP)),  dV = P^T dO,  dQ = dS K,  dK = dS^T Q.
+// q, k and v lie side by side in a row, the heads side by side in each. A row without a visible key gives zeros.
+// One task is one head of one sample; the sequences of training are short enough for all of it to stay in the second cache
+// level, so nothing is tiled over keys. Sums are f32 (f64 for f64); bf16 products where the CPU has them.
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "native/core/cpu_info.h"
+#include "native/cpu/attention/attention_scratch.h"
+#include "native/cpu/attention/self_attention.h"
+#include "native/cpu/math/linear_bwd_weight.h"
+#include "native/cpu/shape/strided.h"
+
+namespace wm {
+namespace attention {
+
+namespace {
+
+// Scores of a longer head would leave the cache.
+constexpr int64_t kLongest = 256;
+
+struct Heads {
+  int64_t batch, length, heads, d;
+  double scale;
+  bool causal;
+  const int32_t *key_lengths;
+
+  int64_t width() const { return heads * d; }
+  // Leading keys that row i of sample b sees.
+  int64_t visible(int64_t b, int64_t i) const {
+    int64_t n = causal ? i + 1 : length;
+    if (key_lengths != nullptr && key_lengths[b] < n) n = key_lengths[b];
+    return n < 0 ? 0 : n;
+  }
+};
+
+Heads read_heads(const OpCall &call) {
+  const TensorView &qkv = call.in(0);
+  Heads h{};
+  h.heads = call.attr_int(0);
+  h.scale = call.attr(1);
+  h.causal = call.attr_flag(2);
+  if (qkv.ndim != 3 || h.heads < 1 || qkv.dim(2) % (3 * h.heads) != 0) call.reject("qkv must be [B, L, 3 * heads * d]");
+  h.batch = qkv.dim(0);
+  h.length = qkv.dim(1);
+  h.d = qkv.dim(2) / (3 * h.heads);
+  if (call.has(1)) {
+    if (call.in(1).dtype != DType::i32 || call.in(1).numel() != h.batch) call.reject("keyLengths must be i32 [B]");
+    h.key_lengths = call.in(1).as<int32_t>();
+  }
+  return h;
+}
+
+// ---- any float type: plain loops
+
+template <class C>
+struct PlainWork {
+  C *q, *k, *v, *up;        // [L, d]
+  C *p, *dp;                // [L, L]
+  C *dq, *dk, *dv;          // [L, d]
+};
+
+template <class C>
+PlainWork<C> carve_plain(Scratch &s, const Heads &h, bool backward) {
+  PlainWork<C> w{};
+  const int64_t rows = h.length * h.d, scores = h.length * h.length;
+  for (C **piece : {&w.q, &w.k, &w.v, &w.up}) *piece = s.take<C>(rows);
+  w.p = s.take<C>(scores);
+  if (!backward) return w;
+  w.dp = s.take<C>(scores);
+  for (C **piece : {&w.dq, &w.dk, &w.dv}) *piece = s.take<C>(rows);
+  return w;
+}
+
+template <class T, class C>
+void load_rows(const T *from, int64_t stride, int64_t rows, int64_t d, C *to) {
+  for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t c = 0; c < d; ++c) to[r * d + c] = to_float(from[r * stride + c]);
+  }
+}
+
+template <class T, class C>
+void store_rows(const C *from, int64_t rows, int64_t d, T *to, int64_t stride) {
+  for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t c = 0; c < d; ++c) to[r * stride + c] = from_float<T>(from[r * d + c]);
+  }
+}
+
+template <class C>
+C dot(const C *a, const C *b, int64_t n) {
+  C sum = 0;
+  for (int64_t i = 0; i < n; ++i) sum += a[i] * b[i];
+  return sum;
+}
+
+template <class C>
+void add_scaled(C *to, const C *from, C factor, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) to[i] += factor * from[i];
+}
+
+template <class C>
+void plain_probabilities(const Heads &h, int64_t b, const PlainWork<C> &w) {
+  for (int64_t i = 0; i < h.length; ++i) {
+    C *row = w.p + i * h.length;
+    const int64_t n = h.visible(b, i);
+    C peak = -std::numeric_limits<C>::infinity(), mass = 0;
+    for (int64_t j = 0; j < n; ++j) {
+      row[j] = dot(w.q + i * h.d, w.k + j * h.d, h.d) * static_cast<C>(h.scale);
+      if (row[j] > peak) peak = row[j];
+    }
+    for (int64_t j = 0; j < n; ++j) mass += row[j] = std::exp(row[j] - peak);
+    for (int64_t j = 0; j < n; ++j) row[j] /= mass;
+    for (int64_t j = n; j < h.length; ++j) row[j] = 0;
+  }
+}
+
+template <class C>
+void plain_gradients(const Heads &h, int64_t b, const PlainWork<C> &w) {
+  std::fill(w.dq, w.dq + h.length * h.d, C(0));
+  std::fill(w.dk, w.dk + h.length * h.d, C(0));
+  std::fill(w.dv, w.dv + h.length * h.d, C(0));
+  for (int64_t i = 0; i < h.length; ++i) {
+    const C *p = w.p + i * h.length, *up = w.up + i * h.d;
+    C *dp = w.dp + i * h.length;
+    const int64_t n = h.visible(b, i);
+    for (int64_t j = 0; j < n; ++j) dp[j] = dot(up, w.v + j * h.d, h.d);
+    const C shift = dot(p, dp, n);
+    for (int64_t j = 0; j < n; ++j) {
+      const C ds = static_cast<C>(h.scale) * p[j] * (dp[j] - shift);
+      add_scaled(w.dv + j * h.d, up, p[j], h.d);
+      add_scaled(w.dq + i * h.d, w.k + j * h.d, ds, h.d);
+      add_scaled(w.dk + j * h.d, w.q + i * h.d, ds, h.d);
+    }
+  }
+}
+
+// `upstream` null: forward.
+template <class T>
+void plain(OpCall &call, const Heads &h, const T *qkv, const T *upstream, T *out) {
+  using C = ComputeType<T>;
+  const int64_t width = h.width(), row = 3 * width;
+  call.parallel(h.batch * h.heads, 1, [&](int64_t task, int64_t) {
+    const int64_t b = task / h.heads, column = task % h.heads * h.d;
+    Scratch size;
+    carve_plain<C>(size, h, upstream != nullptr);
+    Scratch memory(size.used());
+    const PlainWork<C> w = carve_plain<C>(memory, h, upstream != nullptr);
+    const T *base = qkv + b * h.length * row + column;
+    load_rows(base, row, h.length, h.d, w.q);
+    load_rows(base + width, row, h.length, h.d, w.k);
+    load_rows(base + 2 * width, row, h.length, h.d, w.v);
+    plain_probabilities(h, b, w);
+    if (upstream == nullptr) {
+      std::fill(w.up, w.up + h.length * h.d, C(0));
+      for (int64_t i = 0; i < h.length; ++i) {
+        for (int64_t j = 0; j < h.visible(b, i); ++j) add_scaled(w.up + i * h.d, w.v + j * h.d, w.p[i * h.length + j], h.d);
+      }
+      return store_rows(w.up, h.length, h.d, out + b * h.length * width + column, width);
+    }
+    load_rows(upstream + b * h.length * width + column, width, h.length, h.d, w.up);
+    plain_gradients(h, b, w);
+    T *target = out + b * h.length * row + column;
+    store_rows(w.dq, h.length, h.d, target, row);
+    store_rows(w.dk, h.length, h.d, target + width, row);
+    store_rows(w.dv, h.length, h.d, target + 2 * width, row);
+  });
+}
+
+// ---- bf16 by pairs
+
+#if defined(__x86_64__)
+
+class ByPairs {
+ public:
+  ByPairs(const Heads &h, const bf16 *qkv, const bf16 *upstream, bf16 *out)
+      : h_(h), qkv_(qkv), upstream_(upstream), out_(out), loops_(short_kernels_avx512bf16()),
+        pair_rows_(weight_grad_kernels_avx512bf16().pair_rows), keys_((h.length + 15) / 16 * 16),
+        row_pairs_((h.length + 1) / 2) {}
+
+  static bool fits(const Heads &h) { return h.d % 32 == 0 && h.length <= kLongest; }
+
+  void run(OpCall &call) const {
+    call.parallel(h_.batch * h_.heads, 1, [&](int64_t task, int64_t) {
+      Scratch size;
+      carve(size);
+      Scratch memory(size.used());
+      const Work w = carve(memory);
+      const int64_t b = task / h_.heads, column = task % h_.heads * h_.d;
+      for (int64_t i = 0; i < h_.length; ++i) w.visible[i] = static_cast<int32_t>(h_.visible(b, i));
+      const bf16 *q = qkv_ + b * h_.length * row() + column;
+      probabilities(q, w);
+      if (upstream_ == nullptr) forward(q, b, column, w);
+      else backward(q, b, column, w);
+    });
+  }
+
+ private:
+  struct Work {
+    int32_t *visible;
+    uint32_t *across;         // [d / 2, keys]: K^T, V^T
+    uint32_t *along;          // [row pairs, d]: rows of V, K, Q or dO in pairs
+    float *p, *dp;            // [L, keys]
+    bf16 *narrow, *d_narrow;  // P and dS, the same in bf16
+    uint32_t *weights;        // [row pairs, keys]: P or dS with rows in pairs
+    float *sums;              // [L, d]
+  };
+
+  int64_t row() const { return 3 * h_.width(); }
+
+  Work carve(Scratch &s) const {
+    Work w{};
+    w.visible = s.take<int32_t>(h_.length);
+    w.across = s.take<uint32_t>(h_.d / 2 * keys_);
+    w.along = s.take<uint32_t>(row_pairs_ * h_.d);
+    w.p = s.take<float>(h_.length * keys_);
+    w.narrow = s.take<bf16>(h_.length * keys_);
+    w.sums = s.take<float>(h_.length * h_.d);
+    if (upstream_ == nullptr) return w;
+    w.dp = s.take<float>(h_.length * keys_);
+    w.d_narrow = s.take<bf16>(h_.length * keys_);
+    w.weights = s.take<uint32_t>(row_pairs_ * keys_);
+    return w;
+  }
+
+  // out[i][j] = a row i . row j of `other`
+  void similarity(const bf16 *a, int64_t a_stride, const bf16 *other, const Work &w, float *out) const {
+    loops_.transpose_pairs(other, row(), h_.length, h_.d / 2, keys_, w.across);
+    loops_.product({a, a_stride, 2, w.across, h_.length, h_.d / 2, keys_, out});
+  }
+
+  void probabilities(const bf16 *q, const Work &w) const {
+    similarity(q, row(), q + h_.width(), w, w.p);
+    loops_.softmax(w.p, w.visible, h_.length, keys_, static_cast<float>(h_.scale), w.narrow);
+  }
+
+  // sums = M (rows of `other`), for M [L, keys] in bf16.
+  void mix(const bf16 *m, const bf16 *other, const Work &w) const {
+    pair_rows_(other, row(), h_.length, h_.d, h_.d, w.along);
+    loops_.product({m, keys_, 2, w.along, h_.length, row_pairs_, h_.d, w.sums});
+  }
+
+  // sums = M^T (rows of `other`)
+  void mix_transposed(const bf16 *m, const bf16 *other, int64_t stride, const Work &w) const {
+    pair_rows_(m, keys_, h_.length, keys_, keys_, w.weights);
+    pair_rows_(other, stride, h_.length, h_.d, h_.d, w.along);
+    const bf16 *a = reinterpret_cast<const bf16 *>(w.weights);
+    loops_.product({a, 2, 2 * keys_, w.along, h_.length, row_pairs_, h_.d, w.sums});
+  }
+
+  void store(const Work &w, bf16 *to, int64_t stride) const {
+    loops_.narrow_rows(w.sums, h_.length, h_.d, h_.d, to, stride);
+  }
+
+  void forward(const bf16 *q, int64_t b, int64_t column, const Work &w) const {
+    mix(w.narrow, q + 2 * h_.width(), w);
+    store(w, out_ + b * h_.length * h_.width() + column, h_.width());
+  }
+
+  void backward(const bf16 *q, int64_t b, int64_t column, const Work &w) const {
+    const int64_t width = h_.width();
+    const bf16 *up = upstream_ + b * h_.length * width + column;
+    bf16 *to = out_ + b * h_.length * row() + column;
+    similarity(up, width, q + 2 * width, w, w.dp);
+    loops_.jacobian(w.p, w.dp, h_.length, keys_, static_cast<float>(h_.scale), w.d_narrow);
+    mix_transposed(w.narrow, up, width, w);
+    store(w, to + 2 * width, row());
+    mix(w.d_narrow, q + width, w);
+    store(w, to, row());
+    mix_transposed(w.d_narrow, q, row(), w);
+    store(w, to + width, row());
+  }
+
+  const Heads h_;
+  const bf16 *qkv_, *upstream_;
+  bf16 *out_;
+  const ShortKernels &loops_;
+  void (*pair_rows_)(const bf16 *, int64_t, int64_t, int64_t, int64_t, uint32_t *);
+  int64_t keys_, row_pairs_;
+};
+
+#endif
+
+void any_type(OpCall &call, const Heads &h, const TensorView *upstream) {
+  const TensorView &qkv = call.in(0), &out = call.out(0);
+  const int64_t rows = h.batch * h.length * h.width();
+  if (out.dtype != qkv.dtype || out.numel() != (upstream ? 3 * rows : rows)) call.reject("the output does not fit qkv");
+  if (upstream && (upstream->dtype != qkv.dtype || upstream->numel() != rows)) call.reject("dOut must be [B, L, D] in qkv's dtype");
+#if defined(__x86_64__)
+  if (qkv.dtype == DType::bf16 && cpu_isa() >= Isa::avx512bf16 && ByPairs::fits(h)) {
+    const bf16 *up = upstream ? upstream->as<bf16>() : nullptr;
+    return ByPairs(h, qkv.as<bf16>(), up, out.as<bf16>()).run(call);
+  }
+#endif
+  dispatch_float(call, qkv.dtype, [&](auto zero) {
+    using T = decltype(zero);
+    plain<T>(call, h, qkv.as<T>(), upstream ? upstream->as<T>() : nullptr, out.as<T>());
+  });
+}
+
+void self_attention(OpCall &call) { any_type(call, read_heads(call), nullptr); }
+
+void self_attention_bwd(OpCall &call) { any_type(call, read_heads(call), &call.in(2)); }
+
+}  // namespace
+
+WM_REGISTER_CPU_OP(self_attention, self_attention, kContiguous)
+WM_REGISTER_CPU_OP(self_attention_bwd, self_attention_bwd, kContiguous)
+
+}  // namespace attention
+}  // namespace wm
