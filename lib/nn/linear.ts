@@ -1,11 +1,13 @@
 /** Affine maps: dense (trainable, packed at each call) or packed once for inference. */
 import {
   type Activation,
+  concat,
   type DType,
   linear,
   linearPacked,
   type PackedLinear,
   packLinear,
+  scope,
   type Tensor,
 } from '../engine/index.js';
 
@@ -43,6 +45,19 @@ export function denseLinear(weight: Tensor, bias?: Tensor, compute: Compute = 'f
       weight.dispose();
       bias?.dispose();
     },
+  };
+}
+
+/** Several maps of one input as one: their weights [N_i, K] and biases [N_i] are put together at each use -> [..., sum N_i]. */
+export function joinedLinear(parts: readonly { weight: Tensor; bias: Tensor }[], compute: Compute = 'f32'): Linear {
+  const joined = (name: 'weight' | 'bias') =>
+    concat(
+      parts.map((part) => part[name]),
+      0,
+    );
+  return {
+    forward: (x, options) => scope(() => denseLinear(joined('weight'), joined('bias'), compute).forward(x, options)),
+    dispose: () => {},
   };
 }
 

@@ -3,7 +3,16 @@
  * The attention variants of dense-CLIP methods are parameters of the same block: what is compared with what, an additive
  * Gaussian window, and whether residual and MLP are kept.
  */
-import { attention, attentionMaps, gather, layerNorm, scope, type Tensor } from '../engine/index.js';
+import {
+  attention,
+  attentionMaps,
+  gather,
+  layerNorm,
+  prefersSelfAttention,
+  scope,
+  selfAttention,
+  type Tensor,
+} from '../engine/index.js';
 import type { Activation, Compute, Linear } from './linear.js';
 
 /** `v` is the identity (each token keeps its own value); `gauss` replaces similarity by the window alone. */
@@ -21,6 +30,8 @@ export interface BlockWeights {
   readonly q?: Linear;
   readonly k?: Linear;
   readonly v?: Linear;
+  /** Beside three: the same as one map [3D, D], put together at each use. For training, where one product beats three. */
+  readonly joint?: Linear;
   readonly out: Linear;
   readonly norm2: Norm;
   readonly fc1: Linear;
@@ -111,6 +122,9 @@ function attend(x: Tensor, weights: BlockWeights, options: BlockOptions): Tensor
   const kind = options.attention ?? 'qk';
   if (kind === 'v') return weights.v ? weights.v.forward(x) : thirds(x, weights)[2];
   const [batch = 0, length = 0, width = 0] = x.shape;
+  const { heads, causal, keyLengths, compute } = options;
+  if (weights.joint && kind === 'qk' && !options.onAttention && prefersSelfAttention(compute, length, width / heads))
+    return selfAttention(weights.joint.forward(x), { heads, causal, keyLengths });
   const [q, k, v] = projections(x, weights, kind).map((t) =>
     t?.reshape(batch, length, options.heads, width / options.heads).permute(0, 2, 1, 3),
   ); // [B, A, L, d]

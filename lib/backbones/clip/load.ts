@@ -1,6 +1,6 @@
 /** Builds a ClipModel from weights: trainable with the file's tensors, or packed for inference. */
 import { concat, requireGrad, type Tensor } from '../../engine/index.js';
-import { type Compute, denseLinear, type Linear, packedLinear } from '../../nn/linear.js';
+import { type Compute, denseLinear, joinedLinear, type Linear, packedLinear } from '../../nn/linear.js';
 import type { BlockWeights } from '../../nn/transformer.js';
 import { assertCoverage, checkFinite, coverage, loadTensors, mapKeys, type WeightSet } from '../../weights/index.js';
 import type { ClipConfig } from './config.js';
@@ -103,6 +103,7 @@ class Builder {
             q: this.map(`${at}.self_attn.q_proj`),
             k: this.map(`${at}.self_attn.k_proj`),
             v: this.map(`${at}.self_attn.v_proj`),
+            ...(this.options.trainable ? { joint: this.together(`${at}.self_attn`) } : {}),
           }
         : { qkv: this.joined(`${at}.self_attn`) };
     return {
@@ -113,6 +114,14 @@ class Builder {
       fc1: this.map(`${at}.mlp.fc1`),
       fc2: this.map(`${at}.mlp.fc2`),
     };
+  }
+
+  private together(at: string): Linear {
+    const parts = ['q_proj', 'k_proj', 'v_proj'].map((name) => ({
+      weight: this.get(`${at}.${name}.weight`),
+      bias: this.get(`${at}.${name}.bias`),
+    }));
+    return joinedLinear(parts, this.options.compute);
   }
 
   private joined(at: string): Linear {

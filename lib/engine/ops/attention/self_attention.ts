@@ -4,7 +4,7 @@
  */
 import { addon } from '../../../binding/addon.js';
 import { defineOp, type RefArray, type TensorSpec } from '../../card.js';
-import { isFloat } from '../../dtype.js';
+import { type DType, isFloat } from '../../dtype.js';
 import { run } from '../../run.js';
 import { rejectShape, sameShape } from '../../shapes.js';
 import type { Tensor } from '../../tensor.js';
@@ -201,9 +201,7 @@ export function selfAttention(qkv: Tensor, { heads, scale, causal, keyLengths }:
   return run(selfAttentionCard, [qkv, keyLengths], values)[0] as Tensor;
 }
 
-/** Whether this machine has a tuned kernel for a sequence: where not, `attention` on views is the faster form. */
-export function prefersSelfAttention(qkv: Tensor, heads: number): boolean {
-  const [, length = 0, width = 0] = qkv.shape;
-  const tuned = qkv.dtype === 'bf16' && (width / (3 * heads)) % 32 === 0 && length <= 256;
-  return tuned && addon().cpuTier() === 'avx512bf16';
+/** Whether this machine has a tuned kernel for sequences of a length: where not, `attention` on views is the faster form. */
+export function prefersSelfAttention(dtype: DType, length: number, headSize: number): boolean {
+  return dtype === 'bf16' && headSize % 32 === 0 && length <= 256 && addon().cpuTier() === 'avx512bf16';
 }
