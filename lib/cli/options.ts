@@ -80,6 +80,11 @@ const rows: readonly Row[] = [
   ['outputs', '--outputs <list>', 'list', 'method', 'planes: score, margin, entropy, topk, probabilities'],
   ['topk', '--topk <k>', 'integer', 'method', 'labels a pixel in the topk plane (5)'],
   ['set', '--set <key=value>', 'pairs', 'method', 'any option of the system, JSON value; repeatable'],
+  ['sceneSize', '--size <pixels>', 'text', 'io', 'size of drawn scenes: 96 or 192x128'],
+  ['split', '--split <name>', 'text', 'io', 'split of the data (test)'],
+  ['count', '--count <n>', 'integer', 'io', 'number of scenes (10)'],
+  ['seed', '--seed <n>', 'integer', 'io', 'number of the first scene in its split (0)'],
+  ['captions', '--captions <n>', 'integer', 'io', 'captions of each scene (1)'],
   ['timeout', '--timeout <ms>', 'number', 'run', 'longest time for one image'],
   ['resume', '--resume', 'flag', 'run', 'go on where the manifest ends'],
   ['overwrite', '--overwrite', 'flag', 'run', 'replace a file that is there'],
@@ -178,6 +183,7 @@ export const commandOptions = {
     ...vocabularyLimits,
     ...general,
   ],
+  'data draw': ['out', 'count', 'split', 'sceneSize', 'seed', 'captions', 'overwrite', ...general],
   demo: [...general],
 } as const satisfies Readonly<Record<string, readonly string[]>>;
 

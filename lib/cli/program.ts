@@ -91,6 +91,14 @@ const specs: Readonly<Record<CommandName, CommandSpec>> = {
       'wordmask bench photo.jpg -m ./clip-vit-base-patch16 --from ade150 -o now.json --compare before.json --max-regress 5%',
     ],
   },
+  'data draw': {
+    usage: '',
+    text: 'Drawn scenes as files: pictures, VOC-palette label maps, COCO panoptic PNG and JSON, class list, captions.',
+    examples: [
+      'wordmask data draw --out scenes --count 20 --split test',
+      'wordmask data draw --out train --count 500 --split train --size 96 --captions 4',
+    ],
+  },
   demo: {
     usage: '[words]',
     text: 'Segment a drawn scene with the built-in model.',
@@ -99,6 +107,7 @@ const specs: Readonly<Record<CommandName, CommandSpec>> = {
 };
 
 const families: Readonly<Record<string, string>> = {
+  data: 'Data sets: draw scenes.',
   vocab: 'Build, show and compare vocabularies.',
   models: 'Local models: list, fetch, check, describe, delete.',
 };

@@ -33,6 +33,7 @@ const commands: Readonly<Record<CommandName, () => Promise<CommandFunction>>> = 
   convert: async () => (await import('./commands/convert.js')).convert,
   doctor: async () => (await import('./commands/doctor.js')).doctor,
   bench: async () => (await import('./commands/bench.js')).bench,
+  'data draw': async () => (await import('./commands/data.js')).dataDraw,
   demo: async () => (await import('./commands/demo.js')).demo,
 };
 
