@@ -145,10 +145,11 @@ class Sentence {
       const at = random.chance(0.6) ? rest.findIndex((region) => region.class === this.#standsOn(group)?.class) : -1;
       if (at >= 0) text += ` ${this.#place(group, rest.splice(at, 1)[0] as SceneStuff)}`;
     });
-    for (const region of random.shuffle(rest)) {
+    const ways = random.shuffle(stuffFrames);
+    random.shuffle(rest).forEach((region, i) => {
       const word = this.#stuffWord(region);
-      text += text === '' ? `the ${word}` : ` ${fill(random.pick(stuffFrames), word)}`;
-    }
+      text += text === '' ? `the ${word}` : ` ${fill(ways[i] as string, word)}`;
+    });
     return text;
   }
 

@@ -12,11 +12,11 @@ export const sun: ThingShape = {
   draw(pen, random) {
     const rays = random.int(4) + 8;
     const r = random.uniform(0.28, 0.32);
-    const width = random.uniform(0.28, 0.36) / rays;
+    const width = random.uniform(0.34, 0.42) / rays;
     for (let i = 0; i < rays; i++) {
       const a = i / rays;
       const reach = i % 2 === 0 ? 0.5 : 0.44;
-      const inner = r + 0.05;
+      const inner = r * 0.95;
       const foot = (side: number): [number, number] => [
         inner * cosTurns(a + side * width),
         inner * sinTurns(a + side * width),
