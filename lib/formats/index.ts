@@ -134,10 +134,12 @@ function isOtherPart(path: string, format: string): boolean {
   return format === 'coco-panoptic' && extname(path).toLowerCase() === '.png';
 }
 
-/** The plain format of an extension: png, coco, npy or safetensors. */
+/** The plain format of an extension: png (which reads label TIFFs), coco, npy or safetensors. */
 function formatOfPath(path: string): string {
   const byExtension: Record<string, string> = {
     '.png': 'png',
+    '.tif': 'png',
+    '.tiff': 'png',
     '.json': 'coco',
     '.npy': 'npy',
     '.safetensors': 'safetensors',

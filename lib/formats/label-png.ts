@@ -1,5 +1,6 @@
 /** Steps that the PNG label formats share: narrowing, value checks, legend of a file that was read. */
-import { type PngImage, readPng, writePng } from '../image/png.js';
+import { type PngImage, type PngText, readPng, writePng } from '../image/png.js';
+import { isTiff, readTiff } from '../image/tiff.js';
 import { show, WordmaskError } from '../util/errors.js';
 import { inSlices } from '../util/slices.js';
 import {
@@ -96,14 +97,28 @@ export async function readSingleChannel(bytes: Uint8Array, format: string, signa
   return png;
 }
 
+/** What the label formats need of a file. */
+export type LabelImage = Readonly<Pick<PngImage, 'width' | 'height' | 'bitDepth' | 'data'>> & {
+  readonly text: readonly PngText[];
+};
+
+/** As `readSingleChannel`, or a TIFF of one channel, as some benchmarks keep their labels. */
+export async function readLabelImage(bytes: Uint8Array, format: string, signal?: AbortSignal): Promise<LabelImage> {
+  return isTiff(bytes) ? readTiff(bytes, { signal }) : readSingleChannel(bytes, format, signal);
+}
+
 /** Legend and provenance for labels that were read: the option's, else the file's, else made-up names. */
-export async function completeResult(png: PngImage, labels: LabelArray, options: ReadOptions): Promise<LabelResult> {
-  const found = fromText(png.text);
+export async function completeResult(
+  image: LabelImage,
+  labels: LabelArray,
+  options: ReadOptions,
+): Promise<LabelResult> {
+  const found = fromText(image.text);
   const present = await presentLabels(labels, options.signal);
   const legend = await checkedLegend(options.legend ?? found.legend, present);
   return {
-    width: png.width,
-    height: png.height,
+    width: image.width,
+    height: image.height,
     labels,
     legend,
     ...(found.provenance && { provenance: found.provenance }),
