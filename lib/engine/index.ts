@@ -4,7 +4,7 @@ export * from './card.js';
 export { isolated, noGrad } from './context.js';
 export * from './device.js';
 export * from './dtype.js';
-export { freeze, type HasParameters } from './grad/freeze.js';
+export { freeze, type HasParameters, type PathRule, pathRule } from './grad/freeze.js';
 export { type BackwardOptions, backward, checkpoint, Grads, requireGrad, stopGradient } from './grad/tape.js';
 export { hostCall, hostCallSync } from './host.js';
 export { type MappedFile, mapFile } from './mapped.js';

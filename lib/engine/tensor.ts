@@ -4,12 +4,12 @@
  */
 import { addon, type NativeMapped, type NativeStorage } from '../binding/addon.js';
 import { show, WordmaskError } from '../util/errors.js';
-import { currentContext, type ScopeFrame } from './context.js';
+import { currentContext, isolated, type ScopeFrame } from './context.js';
 import { type DType, dtypeBytes, dtypeCode, dtypeOfArray, type TypedArray, viewAs } from './dtype.js';
 import type { GradValue } from './grad/node.js';
 import { recordExpand, recordPermute, recordReshape, recordSlice } from './grad/views.js';
 import { cast } from './ops/math/cast.js';
-import { copy } from './ops/shape/copy.js';
+import { assign, copy } from './ops/shape/copy.js';
 import { checkShape, contiguousStrides, normaliseAxis, numel, sameShape, viewStrides } from './shapes.js';
 
 /** Storage shared by views, with the count of handles on it. */
@@ -119,6 +119,26 @@ export class Tensor {
   }
   [Symbol.dispose](): void {
     this.dispose();
+  }
+
+  /**
+   * For optimisers, which keep all parameters of a group in one buffer: copies the values to elements `offset`.. of a flat
+   * tensor and is a view of them from now on, with the same place on the tape. Handles made before keep the old memory.
+   */
+  moveInto(flat: Tensor, offset: number): void {
+    const old = this.storage;
+    const strides = contiguousStrides(this.shape);
+    isolated(() => {
+      const source = this.contiguous();
+      const target = new Tensor(flat.storage, flat.dtype, this.shape, strides, flat.offset + offset);
+      assign(target, source);
+      target.dispose();
+      if (source !== this) source.dispose();
+    });
+    this.#ref = flat.storage;
+    this.#ref.handles++;
+    Object.assign(this as { strides: readonly number[]; offset: number }, { strides, offset: flat.offset + offset });
+    if (--old.handles === 0) old.native.dispose();
   }
 
   /** Another handle on the same values, without a place on the tape. */

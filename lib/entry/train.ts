@@ -35,6 +35,7 @@ export {
   gelu,
   geluTanh,
   getThreads,
+  globalNorm,
   greater,
   type HasParameters,
   type HostArray,
@@ -98,5 +99,25 @@ export {
   where,
   withSignal,
 } from '../engine/index.js';
+export * as init from '../nn/init.js';
 export * as losses from '../nn/losses/index.js';
+export {
+  AdamW,
+  type AdamWOptions,
+  type ClippedNorm,
+  clipGradNorm,
+  Ema,
+  type EmaOptions,
+  GradientSum,
+  type Gradients,
+  Muon,
+  type MuonOptions,
+  type Optimiser,
+  orthogonalise,
+  type ParameterGroup,
+  Sgd,
+  type SgdOptions,
+  type StepOptions,
+} from '../nn/optim/index.js';
+export { constantRate, cosineRate, type PolyOptions, polyRate, type ScheduleOptions } from '../nn/schedule.js';
 export { WordmaskError } from '../util/errors.js';

@@ -17,6 +17,7 @@ import {
   mul,
   noGrad,
   Parameter,
+  pathRule,
   requireGrad,
   retain,
   scope,
@@ -195,6 +196,19 @@ t.test('freeze', async (t) => {
   freeze(model, ['**', '!head.*', '!body.*.bias', 'head.w*']);
   t.same(trainable(), ['body.0.bias', 'head.prompt'], 'the last match decides');
   t.throws(() => freeze(model, ['!body.*']), { code: 'E_OPTION' }, '* does not cross a dot');
+});
+
+t.test('** stands for any number of segments, none included', (t) => {
+  const paths = ['bias', 'a.bias', 'a.b.c.bias', 'abias', 'a.b.x'];
+  const taken = (...patterns: string[]) => paths.filter((path) => pathRule('test', patterns, paths)(path) === true);
+  t.same(taken('**.bias'), ['bias', 'a.bias', 'a.b.c.bias']);
+  t.same(taken('a.**'), ['a.bias', 'a.b.c.bias', 'a.b.x']);
+  t.same(taken('a.**.bias'), ['a.bias', 'a.b.c.bias']);
+  t.same(taken('**'), paths);
+  t.same(taken('**.b.**'), ['a.b.c.bias', 'a.b.x']);
+  t.same(taken('**', '!**.bias', 'a.*'), ['a.bias', 'abias', 'a.b.x']);
+  t.same(taken('a**'), ['a.bias', 'a.b.c.bias', 'abias', 'a.b.x'], 'beside other text it crosses dots');
+  t.end();
 });
 
 t.test('a pattern that matches nothing', (t) => {
