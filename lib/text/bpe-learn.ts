@@ -12,8 +12,24 @@ import { splitClip } from './split.js';
 const start = '<|startoftext|>';
 const end = '<|endoftext|>';
 const wordEnd = '</w>';
-/** All bytes, all bytes with word end, start and end token: whatever is typed has ids. */
-const leastVocabulary = 2 * 256 + 2;
+/** CLIP's blanks, which part words and stand in none. */
+const blanks = new Set([0x09, 0x0a, 0x0b, 0x0c, 0x0d, 0x20]);
+
+/**
+ * Bytes that cleaned words can hold, in CLIP's order, then those that can end a word: whatever is typed has ids. Left out is what
+ * never comes: blanks, capitals, bytes outside UTF-8; digits inside words (each is a word); bytes that begin a character at a
+ * word's end.
+ */
+const alphabet: readonly string[] = (() => {
+  const bytes = byteOrder.map((symbol) => byteSymbols.indexOf(symbol));
+  const occurs = (byte: number) =>
+    !blanks.has(byte) && !(byte >= 0x41 && byte <= 0x5a) && byte !== 0xc0 && byte !== 0xc1 && byte < 0xf5;
+  const inside = bytes.filter((byte) => occurs(byte) && !(byte >= 0x30 && byte <= 0x39));
+  const atEnd = bytes.filter((byte) => occurs(byte) && byte < 0xc0);
+  const symbol = (byte: number) => byteSymbols[byte] as string;
+  return [...inside.map(symbol), ...atEnd.map((byte) => symbol(byte) + wordEnd)];
+})();
+const leastVocabulary = alphabet.length + 2;
 
 export interface LearnedBpe {
   /** Symbols in order of id. */
@@ -29,21 +45,21 @@ interface Word {
 
 /**
  * @param captions any text; it is cleaned and cut into words as at encoding
- * @param vocabulary most entries, 514 and more; fewer where all words are one symbol each before
- * @throws E_OPTION for a vocabulary outside 514..65536
+ * @param vocabulary most entries; fewer where all words are one symbol each before
+ * @throws E_OPTION for a vocabulary that has no room for all bytes, or over 65536
  */
 export function learnBpe(captions: Iterable<string>, vocabulary: number): LearnedBpe {
   if (!Number.isInteger(vocabulary) || vocabulary < leastVocabulary || vocabulary > 65_536) {
     throw new WordmaskError(
       'E_OPTION',
-      `a byte-level vocabulary has ${leastVocabulary} (all bytes and two special tokens) to 65536 entries, got ${show(vocabulary)}`,
+      `a byte-level vocabulary has ${leastVocabulary} (all bytes of words and two special tokens) to 65536 entries, got ${show(vocabulary)}`,
       { details: { option: 'vocabulary', value: vocabulary } },
     );
   }
   const words = countWords(captions);
   const merges: string[] = [];
   // Two merges may make the same symbol ("a bc", "ab c"): it has one id.
-  const symbols = new Set([...byteOrder, ...byteOrder.map((c) => c + wordEnd)]);
+  const symbols = new Set(alphabet);
   while (symbols.size < vocabulary - 2) {
     const best = mostFrequent(words);
     if (best === undefined) break;

@@ -19,6 +19,7 @@ const listFiles: Readonly<Record<string, string>> = {
   'ade-panoptic': 'ade150-panoptic',
   'ade150-pnp-ovss': 'ade150-names-pnp-ovss',
   'simzss-concepts': 'simzss-concept-bank',
+  'drawn-scenes': 'drawn-scenes',
 };
 const variants: Readonly<Record<string, readonly string[]>> = {
   voc21: ['synonyms', 'queries-sclip'],
@@ -30,6 +31,7 @@ const variants: Readonly<Record<string, readonly string[]>> = {
   cityscapes: ['synonyms', 'queries-sclip'],
   ade150: ['synonyms', 'queries-sclip'],
   ade847: ['synonyms'],
+  'drawn-scenes': ['synonyms'],
 };
 /** Synonyms that stand in the list's own file. */
 const inlineSynonyms = 'coco-panoptic-synonyms';

@@ -28,7 +28,7 @@ const text = z.strictObject({
   /** Tokens of the longest text, start and end token included. */
   context: z.int().min(4).max(512).default(32),
   /** Entries of the byte-pair vocabulary that is learnt from the captions. */
-  vocabulary: z.int().min(514).max(65_536).default(1024),
+  vocabulary: z.int().min(512).max(65_536).default(1024),
 });
 const modelSchema = z.strictObject({
   vision: vision.prefault({}),

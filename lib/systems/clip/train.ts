@@ -18,6 +18,7 @@ import {
   isolated,
   l2Normalise,
   minimum,
+  noGrad,
   requireGrad,
   scaleShift,
   scope,
@@ -155,9 +156,11 @@ class ClipTrainable implements Trainable {
   }
 
   afterUpdate(): void {
-    scope(() => {
+    noGrad(() => {
       const scale = this.parameters.get('logit_scale') as Tensor;
-      assign(scale, minimum(scale, Math.log(this.options.maxScale)));
+      const limited = minimum(scale, Math.log(this.options.maxScale));
+      assign(scale, limited);
+      limited.dispose();
     });
   }
 
