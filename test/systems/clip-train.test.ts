@@ -91,7 +91,7 @@ t.test('batches: patches of the picture, the same for the same step, all patches
   t.teardown(() => model.dispose());
   const batch = await model.prepare(pairs(4), stepContext(3, 10));
   const bytes = ({ rows, places }: HostBatch) =>
-    Buffer.concat([rows, places].map((x) => Buffer.from(x?.data.buffer ?? [])));
+    Buffer.concat([rows, places].map((x) => new Uint8Array(x?.data.buffer as ArrayBuffer)));
   t.ok(bytes(batch).equals(bytes(await model.prepare(pairs(4), stepContext(3, 10)))));
   t.notOk(bytes(batch).equals(bytes(await model.prepare(pairs(4), stepContext(4, 10)))));
   t.same(batch.rows?.shape, [4, 6, 192]);
