@@ -1,6 +1,6 @@
 /** `hf`: list of `{ label, score, mask }` as Hugging Face's segmentation pipelines give it, mask as base64 PNG of 0 and 255. */
 import { Mask } from '../image/mask.js';
-import { writePng } from '../image/png.js';
+import { writeMaskPng } from '../image/png.js';
 import { show, WordmaskError } from '../util/errors.js';
 import {
   fileBytes,
@@ -21,11 +21,8 @@ export const hf: LabelFormat = {
   async write(result, options = {}) {
     const list = [];
     for await (const { id, label, name, score, mask } of namedSegments(result, options.signal)) {
-      const { width, height } = mask;
-      const png = await writePng(
-        { width, height, kind: 'grey', data: mask.toBitmap(255) },
-        { text: textOf(result, { id, index: label }), level: 3, signal: options.signal },
-      );
+      const text = textOf(result, { id, index: label });
+      const png = await writeMaskPng(mask, { text, signal: options.signal });
       list.push({ label: name, score: score ?? null, mask: Buffer.from(png).toString('base64') });
     }
     return jsonBytes(list);

@@ -6,6 +6,7 @@
 
 import { promisify } from 'node:util';
 import { constants, createInflate, deflate } from 'node:zlib';
+import { maskDeflate } from '../engine/ops/host/index.js';
 import { show, WordmaskError } from '../util/errors.js';
 import { abortable } from '../util/slices.js';
 import { checkFileSize, checkImageSize, type ImageLimits, imageLimits } from './limits.js';
@@ -208,21 +209,43 @@ export async function writePng(image: PngInput, options: PngWriteOptions = {}): 
   const level = options.level ?? 6;
   if (!Number.isInteger(level) || level < 0 || level > 9)
     throw new WordmaskError('E_OPTION', `level must be a whole number from 0 to 9, got ${show(level)}`);
-  const ihdr = new Uint8Array(13);
-  const view = new DataView(ihdr.buffer);
-  view.setUint32(0, image.width);
-  view.setUint32(4, image.height);
-  ihdr[8] = header.bitDepth;
-  ihdr[9] = colorTypes[image.kind];
   const filter = options.filter ?? (header.channels === 1 ? 'none' : 'adaptive');
   const rows = await encodeRows(image.data, header, filter, options.signal);
   const body = await abortable(
     deflateAll(rows, { level, memLevel: 9, strategy: constants.Z_DEFAULT_STRATEGY }),
     options.signal,
   );
+  return joinParts(header, body, options, image.palette);
+}
+
+/**
+ * A mask as an 8-bit grey PNG, 255 inside and 0 outside. Takes time by its outline, hardly by its pixels.
+ * @param mask row-major positions at which it changes, begin and end in turn
+ */
+export async function writeMaskPng(
+  mask: { readonly width: number; readonly height: number; readonly toggles: Uint32Array },
+  options: Pick<PngWriteOptions, 'text' | 'signal'> = {},
+): Promise<Uint8Array> {
+  const { width, height } = mask;
+  const body = await abortable(maskDeflate(mask.toggles, mask, 255), options.signal);
+  return joinParts({ width, height, kind: 'grey', bitDepth: 8 }, body, options);
+}
+
+async function joinParts(
+  header: Pick<PngHeader, 'width' | 'height' | 'kind' | 'bitDepth'>,
+  body: Uint8Array,
+  options: Pick<PngWriteOptions, 'text' | 'signal'>,
+  palette?: Uint8Array,
+): Promise<Uint8Array> {
+  const ihdr = new Uint8Array(13);
+  const view = new DataView(ihdr.buffer);
+  view.setUint32(0, header.width);
+  view.setUint32(4, header.height);
+  ihdr[8] = header.bitDepth;
+  ihdr[9] = colorTypes[header.kind];
   const chunks: PngChunk[] = [{ type: 'IHDR', data: ihdr }];
   for (const entry of options.text ?? []) chunks.push(await textChunk(entry));
-  if (image.palette) chunks.push({ type: 'PLTE', data: image.palette });
+  if (palette) chunks.push({ type: 'PLTE', data: palette });
   chunks.push({ type: 'IDAT', data: body }, { type: 'IEND', data: new Uint8Array(0) });
   return joinChunks(chunks, options.signal);
 }

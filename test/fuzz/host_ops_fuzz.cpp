@@ -41,6 +41,7 @@ constexpr Target kTargets[] = {
     {"rle_area_bbox", 1, 2, nullptr},
     {"rle_iou", 0, 5, nullptr},
     {"confusion", 4, 2, nullptr},
+    {"mask_deflate", 3, 1, nullptr},
 };
 constexpr size_t kTargetCount = sizeof kTargets / sizeof kTargets[0];
 // Largest array the harness makes to fit attributes.

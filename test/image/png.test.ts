@@ -2,8 +2,10 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { crc32, deflateSync } from 'node:zlib';
 import fc from 'fast-check';
+import sharp from 'sharp';
 import t from 'tap';
-import { type PngKind, readPng, readPngHeader, writePng } from '#lib/image/png.js';
+import { Mask } from '#lib/image/mask.js';
+import { type PngKind, readPng, readPngHeader, writeMaskPng, writePng } from '#lib/image/png.js';
 import { WordmaskError } from '#lib/util/errors.js';
 import { longestTurn } from '../helpers/turns.js';
 
@@ -216,3 +218,52 @@ t.test('24 megapixels leave the event loop free, and an abort ends the work', as
 function same(a: ArrayLike<number>, b: ArrayLike<number>): boolean {
   return a.length === b.length && Array.from(a).every((value, i) => value === b[i]);
 }
+
+let seed = 5;
+const random = () => {
+  seed = (Math.imul(seed, 1103515245) + 12345) >>> 0;
+  return seed / 2 ** 32;
+};
+
+t.test('masks straight from their runs', async (t) => {
+  const shapes: [number, number][] = [
+    [1, 1],
+    [1, 700],
+    [700, 1],
+    [257, 3],
+    [258, 2],
+    [259, 5],
+    [33, 129],
+    [3000, 700],
+  ];
+  for (const [width, height] of shapes) {
+    for (const run of [0, 1, 2, 4, 30, 261, 600, 5000, 1e9]) {
+      const bitmap = new Uint8Array(width * height);
+      // Runs of lengths around `run`, so that every symbol of a length has its turn; 0: nothing set, 1e9: all set.
+      for (let i = 0, value = 255; i < bitmap.length && run > 0; value = 255 - value) {
+        const end = run === 1e9 ? bitmap.length : i + 1 + Math.floor(run * random());
+        bitmap.fill(value, i, end);
+        i = end;
+      }
+      const mask = Mask.fromBitmap(bitmap, width, height);
+      const bytes = await writeMaskPng(mask, { text: [{ keyword: 'k', text: 'v' }] });
+      const name = `${width} x ${height}, runs of ${run}`;
+      const back = await readPng(bytes);
+      t.same(
+        [back.width, back.height, back.kind, back.bitDepth, back.text.length],
+        [width, height, 'grey', 8, 1],
+        name,
+      );
+      t.ok(Buffer.compare(back.data as Uint8Array, bitmap) === 0, `${name}: values`);
+      const other = await sharp(bytes).toColourspace('b-w').raw().toBuffer();
+      t.ok(Buffer.compare(other, bitmap) === 0, `${name}: values, by another reader`);
+      // Two bits a byte at worst.
+      t.ok(bytes.length < 300 + (bitmap.length + height) / 4, `${name}: ${bytes.length} bytes`);
+    }
+  }
+  const touching = new Mask(5, 2, Uint32Array.of(0, 2, 2, 4, 4, 4, 9, 10));
+  t.same([...(await readPng(await writeMaskPng(touching))).data], [255, 255, 255, 255, 0, 0, 0, 0, 0, 255]);
+  for (const toggles of [[1], [3, 2], [0, 11], [4, 6, 5, 7]])
+    await t.rejects(writeMaskPng(new Mask(5, 2, Uint32Array.from(toggles))), { code: 'E_OPTION', message: /toggle/ });
+  await t.rejects(writeMaskPng({ width: 0, height: 4, toggles: new Uint32Array(0) }), { code: 'E_OPTION' });
+});

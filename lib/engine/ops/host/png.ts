@@ -54,3 +54,15 @@ export async function pngPack(samples: Uint8Array | Uint16Array, layout: PngLayo
   const [out] = await hostCall('png_pack', [samples], [layout.width, layout.height, layout.bitDepth, layout.channels]);
   return out as Uint8Array;
 }
+
+/**
+ * The image data (a zlib stream) of an 8-bit grey PNG that is `value` inside a mask and 0 outside, from the mask's runs: rising
+ * row-major positions, begin and end in turn.
+ */
+export async function maskDeflate(
+  toggles: Uint32Array,
+  size: { readonly width: number; readonly height: number },
+  value = 255,
+): Promise<Uint8Array> {
+  return (await hostCall('mask_deflate', [toggles], [size.height, size.width, value]))[0] as Uint8Array;
+}
