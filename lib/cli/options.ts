@@ -86,11 +86,12 @@ const rows: readonly Row[] = [
   ['seed', '--seed <n>', 'integer', 'io', 'number of the first scene in its split (0)'],
   ['captions', '--captions <n>', 'integer', 'io', 'captions of each scene (1)'],
   ['timeout', '--timeout <ms>', 'number', 'run', 'longest time for one image'],
-  ['resume', '--resume', 'flag', 'run', 'go on where the manifest ends'],
-  ['overwrite', '--overwrite', 'flag', 'run', 'replace a file that is there'],
+  ['resume', '--resume', 'flag', 'run', 'go on with what is in the output folder'],
+  ['overwrite', '--overwrite', 'flag', 'run', 'replace what is there'],
   ['shard', '--shard <i/n>', 'text', 'run', 'do the i-th of n parts of the images'],
   ['onError', '--on-error <what>', 'text', 'run', 'at a bad image: stop (default) or skip', ['stop', 'skip']],
   ['dryRun', '--dry-run', 'flag', 'run', 'print what would be done and the memory it takes'],
+  ['steps', '--steps <n>', 'integer', 'run', "steps of the training, instead of the recipe's"],
   ['runs', '-n, --runs <n>', 'integer', 'run', 'measured runs (20)'],
   ['warmup', '--warmup <n>', 'integer', 'run', 'runs before measuring (3)'],
   ['compare', '--compare <file>', 'text', 'run', 'earlier result to compare with'],
@@ -184,6 +185,7 @@ export const commandOptions = {
     ...general,
   ],
   'data draw': ['out', 'count', 'split', 'sceneSize', 'seed', 'captions', 'overwrite', ...general],
+  train: ['out', 'steps', 'set', 'device', 'resume', 'overwrite', ...general],
   demo: [...general],
 } as const satisfies Readonly<Record<string, readonly string[]>>;
 

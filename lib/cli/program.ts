@@ -99,6 +99,18 @@ const specs: Readonly<Record<CommandName, CommandSpec>> = {
       'wordmask data draw --out train --count 500 --split train --size 96 --captions 4',
     ],
   },
+  train: {
+    usage: '<recipe.json>',
+    text:
+      'Train a system by a recipe. The output folder gets checkpoints, metrics.jsonl and report.html, and is a model itself. ' +
+      'Ctrl-C ends the run after the running step, with a checkpoint. Exit code 1: samples that could not be used are listed.',
+    examples: [
+      'wordmask train recipe.json --out run-1',
+      'wordmask train recipe.json --out run-1 --resume',
+      'wordmask train recipe.json --out run-2 --steps 100 --set optimiser.rate=0.001',
+      'wordmask segment photo.jpg -m ./run-1 -l cat,dog',
+    ],
+  },
   demo: {
     usage: '[words]',
     text: 'Segment a drawn scene with the built-in model.',

@@ -34,7 +34,9 @@ export async function openModel(name: string, options: Options, output: Output, 
   const given = { device, dtype, memory, threads, cacheDir, revision, download, checkWeights, system };
   output.detail(`opening ${name}`);
   const started = performance.now();
-  const model = await open(name, { ...definedOnly(given), signal, onLog: (text) => output.detail(text) });
+  const onLog = (text: string, level: 'info' | 'warning'): void =>
+    level === 'warning' ? output.warn(text) : output.detail(text);
+  const model = await open(name, { ...definedOnly(given), signal, onLog });
   output.detail(`opened ${name} in ${Math.round(performance.now() - started)} ms`);
   return model;
 }

@@ -120,4 +120,29 @@ export {
   type StepOptions,
 } from '../nn/optim/index.js';
 export { constantRate, cosineRate, type PolyOptions, polyRate, type ScheduleOptions } from '../nn/schedule.js';
+export {
+  type Checkpoint,
+  checkRecipe,
+  findCheckpoint,
+  type HostBatch,
+  type Losses,
+  type MetricsRecord,
+  type PairImage,
+  type PairSample,
+  type Recipe,
+  type RecipeInput,
+  readMetrics,
+  readRecipe,
+  registerTrainable,
+  type StepContext,
+  type Trainable,
+  type TrainableRequest,
+  type TrainOptions,
+  type TrainProgress,
+  type TrainResult,
+  type TrainSystem,
+  train,
+  trainableNames,
+  verifyCheckpoint,
+} from '../train/index.js';
 export { WordmaskError } from '../util/errors.js';

@@ -20,6 +20,8 @@ export interface DecodeOptions {
   /** Formats to accept (jpeg, png, webp); `tiff` and `avif` must be asked for. */
   formats?: readonly ImageFormat[];
   limits?: Partial<ImageLimits>;
+  /** Reduces a picture whose short side is longer to this many pixels (Lanczos, after a decoder's own halving). */
+  shortSide?: number;
   signal?: AbortSignal;
 }
 
@@ -61,7 +63,7 @@ export async function decodeImage(input: ImageInput, options: DecodeOptions = {}
   const format = checkFormat(bytes, formats);
   const [hash, pixels] = await Promise.all([
     hashBytes(bytes, '', signal),
-    decodeEncoded(bytes, format, limits, background, signal),
+    decodeEncoded(bytes, format, limits, background, options),
   ]);
   return { ...pixels, hash, format };
 }
@@ -134,7 +136,7 @@ async function decodeEncoded(
   format: ImageFormat,
   limits: ImageLimits,
   background: object,
-  signal?: AbortSignal,
+  { signal, shortSide }: DecodeOptions,
 ) {
   const sharp = await loadSharp();
   const base: SharpOptions = { limitInputPixels: false, failOn: 'error', sequentialRead: true };
@@ -144,17 +146,22 @@ async function decodeEncoded(
   checkImageSize(header.width, header.height, limits);
   const upright = { width: header.autoOrient.width, height: header.autoOrient.height };
   const pipeline = sharp(bytes, { ...base, ignoreIcc: header.space !== 'cmyk' }).autoOrient();
-  return pixelsOf(pipeline, background, upright, signal, format);
+  const size = reducedSize(upright, shortSide);
+  if (size !== upright) pipeline.resize({ ...size, fit: 'fill' });
+  return pixelsOf(pipeline, background, size, signal, format);
+}
+
+type Size = Pick<Metadata, 'width' | 'height'>;
+
+function reducedSize(size: Size, shortSide: number | undefined): Size {
+  const factor = (shortSide ?? 0) / Math.min(size.width, size.height);
+  if (factor <= 0 || factor >= 1) return size;
+  const scaled = (side: number): number => Math.max(1, Math.round(side * factor));
+  return { width: scaled(size.width), height: scaled(size.height) };
 }
 
 /** Runs the pipeline to RGB bytes; an abort rejects at once, sharp's own thread then ends by itself. */
-async function pixelsOf(
-  pipeline: Sharp,
-  background: object,
-  size: Pick<Metadata, 'width' | 'height'>,
-  signal?: AbortSignal,
-  format?: ImageFormat,
-) {
+async function pixelsOf(pipeline: Sharp, background: object, size: Size, signal?: AbortSignal, format?: ImageFormat) {
   const work = pipeline
     .flatten({ background })
     .toColourspace('srgb')

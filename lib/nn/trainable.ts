@@ -1,23 +1,9 @@
 /** What a trainer needs of a model: the contract between `lib/train` and the systems that can be trained. */
 import type { Tensor, TypedArray } from '../engine/index.js';
+import type { PairSample } from '../util/pair-sample.js';
 import type { Random } from '../util/random.js';
 
-/** RGB, 8 bits, row by row without padding. */
-export interface PairImage {
-  readonly data: Uint8Array;
-  readonly width: number;
-  readonly height: number;
-}
-
-/** One image with its captions as a reader gives it. */
-export interface PairSample {
-  /** Names the sample in messages: a path, a key in a shard, a seed. */
-  readonly key: string;
-  readonly image: PairImage;
-  readonly captions: readonly string[];
-  /** Nouns named by the captions, where the data set lists them. */
-  readonly nouns?: readonly string[];
-}
+export type { PairImage, PairSample } from '../util/pair-sample.js';
 
 /** Host arrays of one batch, by name, each with its shape; what they are called is the system's own affair. */
 export type HostBatch = Readonly<Record<string, { readonly data: TypedArray; readonly shape: readonly number[] }>>;
@@ -49,6 +35,8 @@ export interface Trainable {
   afterUpdate?(): void;
   /** Values of this step besides the losses, for the log: scalars such as the temperature. Called now and then. */
   report?(): Promise<Readonly<Record<string, number>>>;
+  /** Figures of the system's own test, for the log; called every `eval.every` steps. */
+  evaluate?(): Promise<Readonly<Record<string, number>>>;
   /** Small files that make a checkpoint a model folder: config.json, tokenizer.json, wordmask.json. */
   describe(): Promise<Readonly<Record<string, string | Uint8Array>>> | Readonly<Record<string, string | Uint8Array>>;
   /** Tensors of model.safetensors by name; the default is `parameters`. Must hold every trained tensor, for resume reads them back. */
@@ -62,8 +50,10 @@ export interface TrainableRequest {
   readonly model: Readonly<Record<string, unknown>>;
   /** The recipe's `losses`: weights and options, checked by the system. */
   readonly losses: Readonly<Record<string, unknown>>;
-  /** Folder of the model the training starts from, if the recipe names one. */
+  /** Model the training starts from, if the recipe names one: a folder, a hub id or a built-in name. */
   readonly base?: string;
+  /** Folder that relative paths of the recipe start from; the working folder by default. */
+  readonly folder?: string;
   readonly compute: 'f32' | 'bf16';
   /** Initial values are drawn from here. */
   readonly random: Random;

@@ -30,7 +30,7 @@ export interface OpenOptions {
   readonly deterministic?: boolean;
   /** System of a model that names none. */
   readonly system?: string;
-  readonly onLog?: (message: string) => void;
+  readonly onLog?: (message: string, level: 'info' | 'warning') => void;
   readonly onProgress?: (done: number, total: number) => void;
   readonly signal?: AbortSignal;
 }

@@ -7,6 +7,7 @@ import { guardDisk, sha256File } from '../util/files.js';
 import { refusePickle } from '../weights/pickle.js';
 import { insideRoot } from './hub-cache.js';
 import { formatError, type ModelManifest, readManifest, readModelJson } from './manifest.js';
+import { modelFolderOf } from './run-model.js';
 
 export interface ModelFolder {
   readonly path: string;
@@ -29,28 +30,33 @@ export interface FolderOptions {
   /** Where links may lead (default: the folder itself; for a snapshot in a Hugging Face cache its model folder). */
   root?: string;
   signal?: AbortSignal;
+  /** Told what is odd about a folder that can be used all the same; the process's warnings by default. */
+  onWarn?: (message: string) => void;
 }
 
 /**
- * Reads a model folder: wordmask.json if there is one, else config.json alone.
+ * Reads a model folder: wordmask.json if there is one, else config.json alone; of a training run's folder its newest whole
+ * checkpoint.
  * @throws E_MODEL_NOT_FOUND when there is no such folder; E_MODEL_FORMAT for a bad file, a missing one or one that leads out of
  * the folder; E_PICKLE_FORBIDDEN or E_MODEL_FORMAT where the only weights are PyTorch's
  */
 export async function readModelFolder(path: string, options: FolderOptions = {}): Promise<ModelFolder> {
   const { signal } = options;
   signal?.throwIfAborted();
-  const folder = resolve(path);
-  const info = await stat(folder).catch(() => undefined);
+  const named = resolve(path);
+  const info = await stat(named).catch(() => undefined);
   if (!info)
-    throw new WordmaskError('E_MODEL_NOT_FOUND', `there is no model folder ${folder}: check the path`, {
-      details: { folder },
+    throw new WordmaskError('E_MODEL_NOT_FOUND', `there is no model folder ${named}: check the path`, {
+      details: { folder: named },
     });
   if (!info.isDirectory())
     throw new WordmaskError(
       'E_MODEL_NOT_FOUND',
-      `${folder} is a file; a model is a folder with config.json and *.safetensors`,
-      { details: { folder } },
+      `${named} is a file; a model is a folder with config.json and *.safetensors`,
+      { details: { folder: named } },
     );
+  const onWarn = options.onWarn ?? ((message: string) => process.emitWarning(message));
+  const folder = await modelFolderOf(named, { signal, onWarn });
   const root = options.root ?? linkRoot(folder);
   const files = new Set(await guardDisk('read', folder, () => readdir(folder)));
   const manifest: ModelManifest = files.has('wordmask.json')

@@ -13,6 +13,7 @@ export interface ResolveOptions {
   readonly offline?: boolean;
   readonly signal?: AbortSignal;
   readonly onProgress?: (done: number, total: number) => void;
+  readonly onLog?: (message: string, level: 'info' | 'warning') => void;
 }
 
 export interface ResolvedModel {
@@ -32,8 +33,9 @@ async function locate(
   weights: ReturnType<typeof parseModelName>['weights'],
   options: ResolveOptions,
 ): Promise<ModelFolder> {
-  const { signal } = options;
-  if (weights.kind === 'path') return readModelFolder(weights.path, { signal });
+  const { signal, onLog } = options;
+  const onWarn = onLog && ((message: string) => onLog(message, 'warning'));
+  if (weights.kind === 'path') return readModelFolder(weights.path, { signal, onWarn });
   if (weights.kind === 'builtin')
     throw new WordmaskError(
       'E_MODEL_NOT_FOUND',

@@ -1,6 +1,17 @@
 /** Weights on disk: safetensors files and shards, names, checks, .npy arrays. */
 export { checkFinite } from './check-finite.js';
 export {
+  type Checkpoint,
+  type CheckpointFile,
+  findCheckpoint,
+  listCheckpoints,
+  pruneCheckpoints,
+  removeLeftovers,
+  setAsideAfter,
+  verifyCheckpoint,
+  writeCheckpoint,
+} from './checkpoint.js';
+export {
   assertCoverage,
   type Coverage,
   type CoverageOptions,

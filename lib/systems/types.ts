@@ -1,0 +1,2 @@
+/** What a trainable system exports beside its inference side. */
+export type { Trainable, TrainableRequest, TrainSystem } from '../nn/trainable.js';

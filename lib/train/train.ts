@@ -1,0 +1,186 @@
+/** `train(recipe, options)`: the public door of training. */
+import { setMaxListeners } from 'node:events';
+import { dirname, resolve } from 'node:path';
+import type { PairProblem, PairSource } from '../data/types.js';
+import { freeze, parseDevice, requireCpu, withSignal } from '../engine/index.js';
+import type { Trainable } from '../nn/trainable.js';
+import { findTrainable } from '../registry/trainable.js';
+import { show, WordmaskError } from '../util/errors.js';
+import { nearest } from '../util/nearest.js';
+import { Random } from '../util/random.js';
+import { type Checkpoint, findCheckpoint, setAsideAfter } from '../weights/index.js';
+import { makeOptimiser, scheduleFactor } from './optimiser.js';
+import { checkRecipe, type Recipe, type RecipeInput, readRecipe, recipeDifferences, withChanges } from './recipe.js';
+import { writeReport } from './report.js';
+import { Run, type TrainProgress } from './run.js';
+import { prepareRunFolder, writeRunRecord } from './run-folder.js';
+import { openSourceWorkers } from './source-workers.js';
+import { openSource } from './sources.js';
+import { otherModel, readState, restoreState } from './state.js';
+import { Trainer } from './trainer.js';
+
+export interface TrainOptions {
+  /** Folder of the run: checkpoints, metrics.jsonl, report.html. */
+  readonly out: string;
+  /** Go on from the newest whole checkpoint; starts anew where there is none. */
+  readonly resume?: boolean;
+  /** Replace a run that is there. */
+  readonly overwrite?: boolean;
+  /** Replaces the recipe's `steps` or `epochs`. */
+  readonly steps?: number;
+  /** Values set in the recipe by path: `{ 'optimiser.rate': 1e-3 }`. */
+  readonly set?: Readonly<Record<string, unknown>>;
+  readonly device?: string;
+  /** Ends the run at once; the last checkpoint stays. */
+  readonly signal?: AbortSignal;
+  /** Ends the run after the running step, with a checkpoint. */
+  readonly stop?: AbortSignal;
+  readonly onProgress?: (progress: TrainProgress) => void;
+  readonly onWarn?: (message: string) => void;
+}
+
+export interface TrainResult {
+  /** `stopped`: by `stop`, before the last step. */
+  readonly status: 'done' | 'stopped';
+  readonly out: string;
+  readonly step: number;
+  readonly steps: number;
+  /** Folder of the last checkpoint. */
+  readonly checkpoint: string | undefined;
+  /** Of the last step. */
+  readonly losses: Readonly<Record<string, number>>;
+  /** Steps whose loss or norm was not finite. */
+  readonly skipped: number;
+  /** Samples that could not be used, the first thousand by name. */
+  readonly unusable: { readonly count: number; readonly listed: readonly PairProblem[] };
+  readonly seconds: number;
+}
+
+const known = ['out', 'resume', 'overwrite', 'steps', 'set', 'device', 'signal', 'stop', 'onProgress', 'onWarn'];
+
+/**
+ * Trains a system by a recipe.
+ * @param recipe the recipe, or the path of its file; relative paths in it start from the file's folder (from the working
+ * folder for a recipe that is no file)
+ * @throws E_OPTION with all problems of the recipe, E_USAGE when `out` holds a run already, E_CHECKPOINT for one of another
+ * model or when none is whole, E_NUMERIC, E_DISK, E_IMAGE_CORRUPT, `signal.reason`
+ */
+export async function train(recipe: RecipeInput | string, options: TrainOptions): Promise<TrainResult> {
+  checkOptions(options);
+  options.signal?.throwIfAborted();
+  const changes: Record<string, unknown> = { ...options.set };
+  if (options.steps !== undefined) Object.assign(changes, { steps: options.steps, epochs: undefined });
+  const checked =
+    typeof recipe === 'string' ? await readRecipe(recipe, changes) : checkRecipe(withChanges(recipe, changes));
+  const folder = typeof recipe === 'string' ? dirname(resolve(recipe)) : process.cwd();
+  const signal = options.signal && AbortSignal.any([options.signal]);
+  // Each picture that is being decoded listens to it.
+  if (signal) setMaxListeners(0, signal);
+  return withSignal(signal, () => trainChecked(checked, folder, { ...options, signal }));
+}
+
+async function trainChecked(recipe: Recipe, folder: string, options: TrainOptions): Promise<TrainResult> {
+  const { out, signal } = options;
+  const onWarn = options.onWarn ?? (() => undefined);
+  const system = await findTrainable(recipe.system);
+  const mode = options.resume ? 'resume' : options.overwrite ? 'overwrite' : 'new';
+  const earlier = await prepareRunFolder(out, mode);
+  const checkpoint = mode === 'resume' ? await findCheckpoint(out, { signal, onWarn }) : undefined;
+  const state = checkpoint && (await readState(checkpoint));
+  const before = state?.recipe ?? earlier?.recipe;
+  if (before) checkSameRun(out, before, recipe, checkpoint);
+  let source: PairSource | undefined;
+  let model: Trainable | undefined;
+  let trainer: Trainer | undefined;
+  try {
+    source = await openPairs(recipe, folder, { signal, onWarn });
+    const steps = stepsOf(recipe, source.count);
+    const opened = source;
+    model = await system({
+      model: recipe.model,
+      losses: recipe.losses,
+      base: recipe.base,
+      folder,
+      compute: recipe.precision === 'bf16' ? 'bf16' : 'f32',
+      random: new Random(recipe.seed).fork('model'),
+      captions: (limit) => firstCaptions(opened, limit, signal),
+      signal,
+    });
+    if (recipe.freeze) freeze(model, recipe.freeze);
+    trainer = new Trainer(model, makeOptimiser(model.parameters, recipe.optimiser), {
+      parts: recipe.accumulation,
+      clip: recipe.clip,
+      ema: recipe.ema,
+      schedule: (step) => scheduleFactor(recipe.schedule, step, steps),
+    });
+    if (checkpoint && state) {
+      await restoreState(checkpoint, trainer);
+      await setAsideAfter(out, state.step);
+    }
+    await writeRunRecord(out, recipe);
+    const run = new Run({ ...options, out, recipe, steps, source, model, trainer, state, checkpoint, onWarn });
+    const status = await run.go();
+    await writeReport(out, { recipe, run, steps, status, skipped: trainer.skipped, source, onWarn });
+    const { done: step, losses, unusable, seconds } = run;
+    const saved = run.checkpoint?.folder;
+    return { status, out, step, steps, checkpoint: saved, losses, skipped: trainer.skipped, unusable, seconds };
+  } finally {
+    trainer?.dispose();
+    model?.dispose();
+    await source?.close();
+  }
+}
+
+function checkSameRun(out: string, before: Recipe, recipe: Recipe, checkpoint: Checkpoint | undefined): void {
+  const differences = recipeDifferences(before, recipe);
+  if (differences.length === 0) return;
+  const named = differences.map((key) => `its ${key} is ${show(before[key])}, the recipe's ${show(recipe[key])}`);
+  throw otherModel(checkpoint ?? { folder: out, step: 0, files: {} }, named);
+}
+
+async function openPairs(
+  recipe: Recipe,
+  folder: string,
+  options: { signal?: AbortSignal; onWarn: (message: string) => void },
+): Promise<PairSource> {
+  const { data, seed, loader } = recipe;
+  // Drawing runs on native threads already; files are read, parsed and decoded beside the training.
+  const workers = loader.workers ?? (data.kind === 'drawn-scenes' ? 0 : 2);
+  if (workers === 0) return openSource(data, { seed, folder, ...options });
+  return openSourceWorkers({ data, seed, folder }, workers, options);
+}
+
+function stepsOf({ steps, epochs, batch, accumulation }: Recipe, count: number): number {
+  return steps ?? Math.max(1, Math.round(((epochs as number) * count) / (batch * accumulation)));
+}
+
+/** Captions of the first samples of the source, for what is learnt from text alone. */
+async function firstCaptions(source: PairSource, limit: number, signal?: AbortSignal): Promise<string[]> {
+  const captions: string[] = [];
+  const piece = 256;
+  for (let at = 0; captions.length < limit && at < limit; at += piece) {
+    const requests = Array.from({ length: Math.min(piece, limit - at) }, (_, i) => ({
+      index: (at + i) % source.count,
+      epoch: Math.floor((at + i) / source.count),
+    }));
+    for (const sample of await source.read(requests, signal))
+      if ('captions' in sample) captions.push(...sample.captions);
+  }
+  return captions.slice(0, limit);
+}
+
+function checkOptions(options: TrainOptions): void {
+  if (typeof options !== 'object' || options === null || typeof options.out !== 'string' || options.out === '')
+    throw new WordmaskError('E_USAGE', `train: name the folder of the run, { out: './run' }, got ${show(options)}`);
+  for (const key of Object.keys(options)) {
+    if (known.includes(key)) continue;
+    const guess = nearest(key, known);
+    throw new WordmaskError(
+      'E_OPTION',
+      `train: unknown option ${show(key)}${guess ? `, did you mean '${guess}'?` : ''}`,
+    );
+  }
+  if (options.resume && options.overwrite)
+    throw new WordmaskError('E_USAGE', 'train: resume goes on with a run, overwrite replaces it: give one of the two');
+  requireCpu(parseDevice(options.device ?? 'auto'));
+}
