@@ -21,6 +21,7 @@ const encoderOptions = [
   'activation',
   'layerNormEps',
   'keySmoothing',
+  'units',
 ] as const satisfies readonly (keyof DenseOptions)[];
 
 export class Features {

@@ -1,11 +1,14 @@
 /** Opening a model: name or folder -> weights on the device, ready to be asked. */
 import { freemem } from 'node:os';
 import { isolated, parseDevice, parseDType, requireCpu, setThreads, withSignal } from '../engine/index.js';
+import type { TrainedPart } from '../post/dense-system.js';
 import { openDenseBackbone } from '../registry/backbones.js';
-import { resolveModel } from '../registry/resolve.js';
-import { findSystem, systemNames } from '../registry/systems.js';
+import type { ModelFolder } from '../registry/folder.js';
+import { type ResolvedModel, resolveModel } from '../registry/resolve.js';
+import { type DenseSystemModule, findSystem, systemNames } from '../registry/systems.js';
 import { parseBytes } from '../util/bytes.js';
 import { show, WordmaskError } from '../util/errors.js';
+import { sha256 } from '../util/files.js';
 import { nearest } from '../util/nearest.js';
 import { Model } from './model.js';
 import { traceNames } from './trace.js';
@@ -65,9 +68,10 @@ export async function open(idOrFolder: string, options: OpenOptions = {}): Promi
   return withSignal(options.signal, () =>
     isolated(async () => {
       if (options.threads !== undefined) setThreads(options.threads);
-      const { folder, system } = await resolveModel(idOrFolder, { ...options, systems: systemNames() });
-      const module = findSystem(system ?? 'naclip');
-      const built = await openDenseBackbone(folder, module.info, {
+      const resolved = await resolveModel(idOrFolder, { ...options, systems: systemNames() });
+      const { folder } = resolved;
+      const module = findSystem(resolved.system ?? 'naclip');
+      const built = await openParts(module, resolved, {
         compute: checked.compute,
         checkWeights: options.checkWeights ?? true,
         signal: options.signal,
@@ -77,16 +81,17 @@ export async function open(idOrFolder: string, options: OpenOptions = {}): Promi
         built.dispose();
         throw options.signal.reason;
       }
+      const system = module.build(built.encoder, built.part);
       return new Model({
         ...built,
         module,
-        system: module.build(built.encoder),
+        system,
         fileOptions: fileOptions(folder.manifest),
         budget: checked.budget,
         info: {
           system: module.info.name,
           title: module.info.title,
-          encoders: [folder.modelType],
+          encoders: [(resolved.base ?? folder).modelType],
           sizes: built.sizes,
           tasks: module.info.tasks,
           separable: module.info.separable,
@@ -95,10 +100,59 @@ export async function open(idOrFolder: string, options: OpenOptions = {}): Promi
           device: 'cpu',
           dtype: checked.compute === 'f32' ? 'fp32' : 'bf16',
           presets: Object.keys(module.presets),
-          traces: [...traceNames, ...built.probeNames],
+          traces: [...traceNames, ...(system.inspection?.names ?? []), ...built.probeNames],
         },
       });
     }),
+  );
+}
+
+type Built = Awaited<ReturnType<typeof openDenseBackbone>> & { readonly part?: TrainedPart };
+
+/** The encoder, and what the system trained beside it. */
+async function openParts(
+  module: DenseSystemModule,
+  { folder, base }: ResolvedModel,
+  options: Parameters<typeof openDenseBackbone>[2],
+): Promise<Built> {
+  const { name } = module.info;
+  if (!base !== !module.openPart)
+    throw new WordmaskError(
+      'E_MODEL_FORMAT',
+      base
+        ? `${folder.path} holds parts that ${folder.manifest.system ?? 'another system'} trained, which ${name} does not have: open ${base.path} with it`
+        : `${folder.path} holds an encoder alone, ${name} needs what it trains beside one: name the output of wordmask train`,
+      { details: { folder: folder.path, system: name } },
+    );
+  const built = await openDenseBackbone(base ?? folder, module.info, options);
+  if (!base || !module.openPart) return built;
+  try {
+    checkBase(folder, base, built.hash);
+    const part = await module.openPart(folder.weights, built.encoder, options);
+    return {
+      ...built,
+      part,
+      hash: sha256(`${built.hash}\n${part.hash}`),
+      sizes: { ...built.sizes, parametersBytes: built.sizes.parametersBytes + part.bytes },
+      dispose: () => {
+        built.dispose();
+        for (const tensor of part.tensors.values()) tensor.dispose();
+      },
+    };
+  } catch (error) {
+    built.dispose();
+    throw error;
+  }
+}
+
+/** @throws E_HASH when the frozen encoder is not the one that was trained with */
+function checkBase(folder: ModelFolder, base: ModelFolder, hash: string): void {
+  const expected = folder.manifest.base?.sha256;
+  if (expected === undefined || expected === hash) return;
+  throw new WordmaskError(
+    'E_HASH',
+    `${base.weights} has SHA-256 ${hash}; ${folder.path} was trained beside weights with ${expected}: restore those`,
+    { details: { file: base.weights, expected, found: hash } },
   );
 }
 

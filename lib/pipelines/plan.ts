@@ -43,11 +43,13 @@ export function planCall(
   const tiles = geometry.boxes.length / 4;
   const batch = Math.min(tiles, windowGroup);
   const tokens = geometry.grid[0] * geometry.grid[1];
+  const [mapRows, mapColumns] = geometry.mapGrid ?? geometry.grid;
+  const cells = mapRows * mapColumns;
   const { width: channels, patch, embed } = model.info.sizes;
-  const features = tiles * tokens * embed * 4;
+  const features = tiles * cells * embed * 4;
   // A window group at its widest: patch rows, residual streams, norms, queries to values, the MLP's hidden layer, packed operands.
   const encode = batch * (tokens + 1) * 4 * (6 * patch * patch + 20 * channels);
-  const maps = Math.min(tiles * tokens * vocab.spec.prompts.length * 4, budget / 4);
+  const maps = Math.min(tiles * cells * vocab.spec.prompts.length * 4, budget / 4);
   const readOut = ReadOut.bytes(settings, classes, vocab.spec.prompts.length, width, height) + maps;
   const picture = width * height * 3 + geometry.canvas.width * geometry.canvas.height * 3;
   const deviceBytes = Math.ceil(sizeClasses * (picture + features + Math.max(encode, readOut)));

@@ -66,7 +66,8 @@ export async function traceCall(
   const dense = model.options(system, common.preset);
   const wanted = new Map(names.map((name) => [name, resolveName(model, name)]));
   const values: Record<string, HostValue> = {};
-  const probes = [...wanted].filter(([, name]) => !(traceNames as readonly string[]).includes(name));
+  const own = new Set<string>([...traceNames, ...inspected(model)]);
+  const probes = [...wanted].filter(([, name]) => !own.has(name));
   if (isPixels(image)) {
     if (probes.length !== wanted.size)
       throw new WordmaskError(
@@ -100,9 +101,14 @@ export async function traceCall(
   return values;
 }
 
+/** Values of the system itself. */
+function inspected(model: Model): readonly string[] {
+  return model.parts.system.inspection?.names ?? [];
+}
+
 function resolveName(model: Model, name: string): string {
   const canonical = aliases[name] ?? name;
-  const known = [...traceNames, ...model.parts.probeNames];
+  const known = [...traceNames, ...inspected(model), ...model.parts.probeNames];
   if (known.includes(canonical)) return canonical;
   const guess = nearest(canonical, known);
   throw new WordmaskError(
@@ -219,6 +225,15 @@ async function collect(
   await scope(async () => {
     if (wanted.has('normalised_input')) await keepTensor('normalised_input', normalisedInput(features, options));
     if (wanted.has('window_patch_features')) await keepTensor('window_patch_features', dense.features);
+    if (!inspected(model).some((name) => wanted.has(name))) return;
+    const windows = {
+      canvas: resizeToCanvas(features.image, dense),
+      plan: dense,
+      begin: 0,
+      end: dense.boxes.length / 4,
+    };
+    for (const [name, tensor] of Object.entries(model.parts.system.inspection?.values(windows, options) ?? {}))
+      if (wanted.has(name)) await keepTensor(name, tensor);
   });
   const pending: Promise<void>[] = [];
   const trace: Trace = {

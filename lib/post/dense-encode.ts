@@ -31,6 +31,8 @@ export interface WindowGeometry {
   readonly boxes: Int32Array;
   /** Patch grid of a window, [h, w]. */
   readonly grid: readonly [number, number];
+  /** Grid of a window's features and score maps, where it is not that of the patches. */
+  readonly mapGrid?: readonly [number, number];
   /** Size a window's map is stretched to (the window with its padding), and where the window lies in it. */
   readonly stretched: { readonly width: number; readonly height: number; readonly top: number; readonly left: number };
   /** Pixels added: top, left, bottom, right. */

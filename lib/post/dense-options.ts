@@ -68,6 +68,14 @@ const shape = {
   layerNormEps: z.number().min(0).max(0.1),
   keySmoothing: z.number().min(0).max(1),
   promptDenoising: z.number().min(0).max(1),
+  units: z
+    .int()
+    .min(0)
+    .max(65536)
+    .refine(
+      (count) => Number.isInteger(Math.sqrt(count)),
+      'needs a square number (a grid of meta points), or 0 for pixels',
+    ),
 };
 
 const schema = z.strictObject(shape);
@@ -164,4 +172,5 @@ export const familyDefaults: DenseOptions = {
   layerNormEps: 0,
   keySmoothing: 0,
   promptDenoising: 0,
+  units: 0,
 };

@@ -1,6 +1,12 @@
 /** The engine of dense text-query systems: options in, window features out, cosine maps against any text. */
 import { cosineLogits, type Tensor } from '../engine/index.js';
-import { type DenseEncoder, type DenseFeatures, planWindows, type WindowGeometry } from './dense-encode.js';
+import {
+  type DenseEncoder,
+  type DenseFeatures,
+  planWindows,
+  type WindowGeometry,
+  type WindowSlice,
+} from './dense-encode.js';
 import { type DenseOptions, denseOptions } from './dense-options.js';
 
 /** A published setting: options and where they come from. */
@@ -25,6 +31,22 @@ export interface DenseSystem {
   refine?(scores: Tensor, features: DenseFeatures, options: DenseOptions): Tensor;
   /** Whether `refine` does anything under these options; it then needs all queries at once. */
   refines(options: DenseOptions): boolean;
+  /** Values of the image side by name, of all windows at once, for `trace`. */
+  readonly inspection?: Inspection;
+}
+
+export interface Inspection {
+  readonly names: readonly string[];
+  values(windows: WindowSlice, options: DenseOptions): Readonly<Record<string, Tensor>>;
+}
+
+/** What a system trained beside its frozen encoder. */
+export interface TrainedPart {
+  /** By name, as in the file. */
+  readonly tensors: ReadonlyMap<string, Tensor>;
+  /** SHA-256 of the file. */
+  readonly hash: string;
+  readonly bytes: number;
 }
 
 /** What every system says about itself. */
@@ -51,13 +73,23 @@ export interface DenseSystemModule {
   readonly presets: Readonly<Record<string, DensePreset>>;
   /** @throws E_OPTION */
   check(...layers: readonly (Readonly<Record<string, unknown>> | undefined)[]): DenseOptions;
-  build(encoder: DenseEncoder): DenseSystem;
+  /** `part` is what `openPart` gave. */
+  build(encoder: DenseEncoder, part?: TrainedPart): DenseSystem;
+  /**
+   * Of a system with trained parts of its own: reads them from the weights of a model folder.
+   * @throws E_WEIGHTS, E_WEIGHTS_VALUE
+   */
+  openPart?(
+    file: string,
+    encoder: DenseEncoder,
+    options: { readonly checkWeights: boolean; readonly signal?: AbortSignal },
+  ): Promise<TrainedPart>;
 }
 
 export function createDenseSystem(
   encoder: DenseEncoder,
   defaults: DenseOptions,
-  hooks: Partial<Pick<DenseSystem, 'refine' | 'refines'>> = {},
+  hooks: Partial<Omit<DenseSystem, 'defaults' | 'encoder'>> = {},
 ): DenseSystem {
   return {
     defaults,

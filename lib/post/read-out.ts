@@ -97,7 +97,8 @@ interface MergePlan {
 }
 
 function mergePlan(features: DenseFeatures, options: DenseOptions): MergePlan {
-  const { canvas, original, stretched, boxes, grid } = features;
+  const { canvas, original, stretched, boxes } = features;
+  const grid = features.mapGrid ?? features.grid;
   const out = [original.height, original.width] as const;
   // SCLIP and ClearCLIP without windows stretch the map over the picture in one step.
   if (options.oneStep && options.crop === 0) {

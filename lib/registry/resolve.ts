@@ -1,4 +1,5 @@
 /** From what a user calls a model to a checked folder. */
+import { resolve } from 'node:path';
 import { WordmaskError } from '../util/errors.js';
 import { type ModelFolder, readModelFolder } from './folder.js';
 import { findSnapshot } from './hub-cache.js';
@@ -20,13 +21,38 @@ export interface ResolvedModel {
   readonly folder: ModelFolder;
   /** System of the name, the option, or the folder's wordmask.json. */
   readonly system: string | undefined;
+  /** The folder with the frozen encoder, where the model's own holds trained parts alone. */
+  readonly base?: ModelFolder;
 }
 
 /** @throws E_MODEL_ID, E_MODEL_NOT_FOUND, E_MODEL_FORMAT, E_PICKLE_FORBIDDEN, E_OFFLINE, E_NETWORK */
 export async function resolveModel(name: string, options: ResolveOptions): Promise<ResolvedModel> {
   const parsed = parseModelName(name, { systems: options.systems, system: options.system });
   const folder = await locate(parsed.weights, options);
-  return { folder, system: parsed.system ?? folder.manifest.system };
+  const system = parsed.system ?? folder.manifest.system;
+  if (!folder.manifest.base) return { folder, system };
+  return { folder, system, base: await locateBase(folder, folder.manifest.base.model, options) };
+}
+
+/** A path in wordmask.json is one from that file's folder. */
+async function locateBase(folder: ModelFolder, model: string, options: ResolveOptions): Promise<ModelFolder> {
+  try {
+    const { weights } = parseModelName(model, { systems: [] });
+    return await locate(
+      weights.kind === 'path' ? { kind: 'path', path: resolve(folder.path, weights.path) } : weights,
+      options,
+    );
+  } catch (error) {
+    if (!(error instanceof WordmaskError)) throw error;
+    throw new WordmaskError(
+      error.code,
+      `${folder.path} holds parts trained beside the frozen model '${model}': ${error.message}`,
+      {
+        cause: error,
+        details: { ...error.details, base: model },
+      },
+    );
+  }
 }
 
 async function locate(

@@ -2,6 +2,7 @@
 import { clearclip } from '../systems/clearclip/index.js';
 import { clip } from '../systems/clip/index.js';
 import { maskclip } from '../systems/maskclip/index.js';
+import { mgca } from '../systems/mgca/index.js';
 import { naclip } from '../systems/naclip/index.js';
 import { sclip } from '../systems/sclip/index.js';
 import { show, WordmaskError } from '../util/errors.js';
@@ -11,7 +12,7 @@ import { nearest } from '../util/nearest.js';
 export type DenseSystemModule = typeof naclip;
 
 const systems = new Map<string, DenseSystemModule>(
-  [clip, maskclip, sclip, clearclip, naclip].map((system) => [system.info.name, system]),
+  [clip, maskclip, sclip, clearclip, naclip, mgca].map((system) => [system.info.name, system]),
 );
 
 export function systemNames(): string[] {
