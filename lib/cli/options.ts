@@ -49,7 +49,7 @@ const rows: readonly Row[] = [
   ['ensemble', '--ensemble <rule>', 'text', 'words', 'how prompts of a label join', ['max', 'mean']],
   ['background', '--background <mode>', 'any', 'words', 'none, auto, threshold:0.4, margin:0.1, prompts[:sky,wall]'],
   ['model', '-m, --model <name>', 'text', 'model', 'folder, ORG/NAME or SYSTEM:WEIGHTS'],
-  ['system', '--system <name>', 'text', 'model', 'method: clip, maskclip, sclip, clearclip, naclip'],
+  ['system', '--system <name>', 'text', 'model', 'method: clip, maskclip, sclip, clearclip, naclip, mgca'],
   ['device', '--device <name>', 'text', 'model', 'cpu, cuda, cuda:N or auto'],
   ['dtype', '--dtype <type>', 'text', 'model', 'fp32, bf16 or auto'],
   ['memory', '--memory <size>', 'text', 'model', 'memory that calls may take, such as 4GiB'],

@@ -209,6 +209,24 @@ function traceSettings(
   };
 }
 
+/** What is known before any word is asked. */
+function imageSide(
+  model: Model,
+  features: Features,
+  options: DenseOptions,
+  wanted: ReadonlySet<string>,
+): Readonly<Record<string, Tensor>> {
+  const { dense } = features;
+  const { inspection } = model.parts.system;
+  const count = dense.boxes.length / 4;
+  return {
+    window_patch_features: dense.features,
+    ...(wanted.has('normalised_input') && { normalised_input: normalisedInput(features, options) }),
+    ...(inspection?.names.some((name) => wanted.has(name)) &&
+      inspection.values({ canvas: resizeToCanvas(features.image, dense), plan: dense, begin: 0, end: count }, options)),
+  };
+}
+
 async function collect(
   model: Model,
   features: Features,
@@ -223,16 +241,7 @@ async function collect(
   const found = plannedValues(dense, queries, model.parts.embed);
   const keepTensor = async (name: string, tensor: Tensor) => void found.set(name, await tensor.toArray());
   await scope(async () => {
-    if (wanted.has('normalised_input')) await keepTensor('normalised_input', normalisedInput(features, options));
-    if (wanted.has('window_patch_features')) await keepTensor('window_patch_features', dense.features);
-    if (!inspected(model).some((name) => wanted.has(name))) return;
-    const windows = {
-      canvas: resizeToCanvas(features.image, dense),
-      plan: dense,
-      begin: 0,
-      end: dense.boxes.length / 4,
-    };
-    for (const [name, tensor] of Object.entries(model.parts.system.inspection?.values(windows, options) ?? {}))
+    for (const [name, tensor] of Object.entries(imageSide(model, features, options, wanted)))
       if (wanted.has(name)) await keepTensor(name, tensor);
   });
   const pending: Promise<void>[] = [];

@@ -1,7 +1,7 @@
 /**
  * Multi-grained cross-modal alignment (arXiv 2403.03707, equations 1-8): contrastive losses between texts and the object, the
  * regions and the pixels that they pick out. The equations of the published text are partly lost; what was rebuilt is an
- * option here, its default the reading argued in docs/systems/mgca.
+ * option here, its default the reading argued in docs/mgca.md.
  */
 import {
   type AlignmentStats,

@@ -1,7 +1,7 @@
 /**
  * MGCA (multi-grained cross-modal alignment, arXiv 2403.03707): a frozen CLIP read as MaskCLIP's original form does (identity
  * in the last attention, residual and MLP kept), a decoder of two gated convolutions trained on captions, and units of alike
- * pixels at inference. No code or weights are published: choices that were rebuilt are listed in docs/systems/mgca.
+ * pixels at inference. No code or weights are published: choices that were rebuilt are listed in docs/mgca.md.
  */
 import { scope, type Tensor } from '../../engine/index.js';
 import { type DenseEncoder, encodeGroup, planWindows, type WindowFeatures } from '../../post/dense-encode.js';
