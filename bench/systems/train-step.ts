@@ -8,6 +8,7 @@ import {
   add,
   assign,
   backward,
+  fill,
   l2Normalise,
   memory,
   mul,
@@ -16,7 +17,7 @@ import {
   resetPeakMemory,
   scope,
   setThreads,
-  sub,
+  sgdStep,
   sync,
   Tensor,
   trimMemory,
@@ -67,7 +68,10 @@ function makeBatch(size: number): Batch {
 interface Trained {
   readonly model: ClipModel;
   readonly noun: { logScale: Tensor; bias: Tensor };
-  readonly parameters: Tensor[];
+  readonly parameters: readonly Tensor[];
+  readonly flat: Tensor;
+  readonly momentum: Tensor;
+  readonly sizes: Tensor;
 }
 
 function losses({ model, noun }: Trained, batch: Batch): Tensor {
@@ -104,19 +108,37 @@ function encode(model: ClipModel, lengths: readonly number[]): Tensor {
 function step(trained: Trained, batch: Batch): void {
   scope(() => {
     const grads = backward(losses(trained, batch));
-    noGrad(() => {
-      for (const parameter of trained.parameters) {
-        const grad = grads.get(parameter);
-        if (grad) assign(parameter, sub(parameter, mul(grad, 1e-4)));
-      }
-    });
+    const { flat, momentum, sizes, parameters } = trained;
+    noGrad(() =>
+      sgdStep(
+        { parameters: flat, momentum, sizes },
+        parameters.map((parameter) => grads.get(parameter)),
+        { rate: 1e-4 },
+      ),
+    );
   });
 }
 
+/** Parameters are views of one buffer, as optimisers take them. */
 function build(compute: 'f32' | 'bf16'): Trained {
-  const model = buildClip(tiny, randomClip(tiny, 1), { compute, trainable: true });
-  const noun = { logScale: requireGrad(Tensor.scalar(Math.log(10))), bias: requireGrad(Tensor.scalar(-3)) };
-  return { model, noun, parameters: [...model.parameters.values(), noun.logScale, noun.bias] };
+  const start = randomClip(tiny, 1);
+  start.set('noun_scale', Tensor.scalar(Math.log(10)));
+  start.set('noun_bias', Tensor.scalar(-3));
+  const flat = fill([[...start.values()].reduce((sum, { size }) => sum + size, 0)], 0);
+  let begin = 0;
+  const views = new Map<string, Tensor>();
+  for (const [name, tensor] of start) {
+    const view = flat.slice(0, begin, begin + tensor.size).reshape(tensor.shape);
+    assign(view, tensor);
+    views.set(name, requireGrad(view));
+    begin += tensor.size;
+  }
+  const sizes = Tensor.from(Int32Array.from(start.values(), ({ size }) => size));
+  const take = (name: string) => views.get(name) as Tensor;
+  const noun = { logScale: take('noun_scale'), bias: take('noun_bias') };
+  const parameters = [...views.values()];
+  const model = buildClip(tiny, views, { compute, trainable: true });
+  return { model, noun, parameters, flat, momentum: fill(flat.shape, 0), sizes };
 }
 
 export interface TrainStepOptions {

@@ -5,6 +5,7 @@ import {
   type DType,
   linear,
   linearPacked,
+  type MlpMap,
   type PackedLinear,
   packLinear,
   scope,
@@ -24,6 +25,8 @@ export interface ForwardOptions {
 export type Compute = 'f32' | 'bf16';
 
 export interface Linear {
+  /** The map's tensors, where gradients flow to them. */
+  readonly dense?: MlpMap;
   /** x [..., K] -> activation(x W^T + b) + residual [..., N]. */
   forward(x: Tensor, options?: ForwardOptions): Tensor;
   dispose(): void;
@@ -36,6 +39,7 @@ export interface Linear {
 export function denseLinear(weight: Tensor, bias?: Tensor, compute: Compute = 'f32'): Linear {
   const rows = weight.shape[0] as number;
   return {
+    dense: { weight, bias },
     forward: (x, { activation, residual, out = compute } = {}) => {
       const matrix = weight.rank === 2 ? weight : weight.reshape(rows, weight.size / rows);
       if (compute === 'f32') return linear(x, matrix, { bias, activation, residual });

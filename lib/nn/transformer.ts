@@ -8,6 +8,7 @@ import {
   attentionMaps,
   gather,
   layerNorm,
+  mlp,
   prefersSelfAttention,
   scope,
   selfAttention,
@@ -75,6 +76,14 @@ export function transformerBlock(x: Tensor, weights: BlockWeights, options: Bloc
 /** y + mlp(ln2 y) for y [..., D]. */
 function feedForward(y: Tensor, weights: BlockWeights, { compute, eps, activation }: ReadOptions): Tensor {
   const normed = layerNorm(y, weights.norm2.gain, weights.norm2.bias, eps, { bf16Out: compute === 'bf16' });
+  const [first, second] = [weights.fc1.dense, weights.fc2.dense];
+  if (first && second) {
+    return mlp(normed, first, second, {
+      activation,
+      residual: y,
+      ...(compute === 'bf16' ? { compute, out: 'f32' } : {}),
+    });
+  }
   return weights.fc2.forward(weights.fc1.forward(normed, { activation }), { residual: y, out: 'f32' });
 }
 

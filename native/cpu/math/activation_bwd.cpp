@@ -1,19 +1,10 @@
 // activation_bwd(z, dy; activation) = dy act'(z); z is the value before the activation. z, dy and the output may differ in
 // dtype. The activations are those of linear: 0 none, 1 quick-gelu, 2 gelu (erf), 3 relu, 4 gelu (tanh). Arithmetic in f32
 // (f64 for an f64 z).
-#include "native/cpu/math/gemm_kernels.h"
+#include "native/cpu/math/activation_slope.h"
 #include "native/cpu/math/rows.h"
 
 namespace wm {
-
-static UnaryOp slope_of(Activation activation) {
-  switch (activation) {
-    case Activation::quick_gelu: return UnaryOp::d_quick_gelu;
-    case Activation::gelu: return UnaryOp::d_gelu;
-    case Activation::gelu_tanh: return UnaryOp::d_gelu_tanh;
-    default: return UnaryOp::d_relu;
-  }
-}
 
 template <class Z, class D>
 static void slopes_times(OpCall &call, Activation activation) {

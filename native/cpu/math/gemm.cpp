@@ -97,7 +97,7 @@ class GemmRun {
   const uint32_t *upcoming_panel(int64_t chunk, int64_t panel, int64_t block) const;
   void run_tile(const TilePlace &at, const uint32_t *a, const uint32_t *b, float *partial,
                 int64_t partial_stride) const;
-  void fetch_residual(const TilePlace &place, int rows, int cols) const;
+  void fetch(const void *data, DType type, const TilePlace &place, int rows, int cols) const;
   void finish_tile(const TilePlace &place, int rows, int cols, const float *sums, const float *partial,
                    int64_t partial_stride) const;
 
@@ -140,7 +140,7 @@ GemmRun::GemmRun(OpCall &call, const GemmArgs &args)
       a_batches_(args.a.offsets == nullptr ? 1 : args.batch) {
   plain_ = k_blocks_ == 1 && args.out_dtype == DType::f32 && args.activation == Activation::none &&
            args.scale == 1.0 && args.bias == nullptr && args.column_scale == nullptr &&
-           args.residual == nullptr && args.pre == nullptr;
+           args.residual == nullptr && args.slope == nullptr && args.gate == nullptr;
 }
 
 void GemmRun::choose_chunks() {
@@ -273,13 +273,13 @@ const uint32_t *GemmRun::b_panel(int64_t batch, int64_t panel, int64_t k0, int64
   return scratch;
 }
 
-// The residual comes from memory while the tile is multiplied: read only then, it would hold up the epilogue.
-void GemmRun::fetch_residual(const TilePlace &place, int rows, int cols) const {
-  const int64_t row = place.tile * kernels_.tile_rows, col = place.panel * kernels_.tile_cols;
-  const int64_t size = args_.residual_dtype == DType::bf16 ? 2 : 4;
+// Residual and gate come from memory while the tile is multiplied: read only then, they would hold up the epilogue.
+void GemmRun::fetch(const void *data, DType type, const TilePlace &place, int rows, int cols) const {
+  if (data == nullptr) return;
+  const int64_t row = place.batch * args_.m + place.tile * kernels_.tile_rows, col = place.panel * kernels_.tile_cols;
+  const int64_t size = type == DType::bf16 ? 2 : 4;
   for (int r = 0; r < rows; ++r) {
-    const char *from = static_cast<const char *>(args_.residual) +
-                       ((place.batch * args_.m + row + r) * args_.n + col) * size;
+    const char *from = static_cast<const char *>(data) + ((row + r) * args_.n + col) * size;
     for (int64_t i = 0; i < cols * size; i += 64) __builtin_prefetch(from + i);
   }
 }
@@ -303,7 +303,9 @@ void GemmRun::finish_tile(const TilePlace &place, int rows, int cols, const floa
   o.residual_stride = o.out_stride = args_.n;
   o.out_bf16 = args_.out_dtype == DType::bf16;
   o.out = static_cast<char *>(args_.out) + at * (o.out_bf16 ? 2 : 4);
-  o.pre = args_.pre ? static_cast<char *>(args_.pre) + at * (o.out_bf16 ? 2 : 4) : nullptr;
+  o.slope = args_.slope ? static_cast<char *>(args_.slope) + at * (o.out_bf16 ? 2 : 4) : nullptr;
+  o.gate_bf16 = args_.gate_dtype == DType::bf16;
+  o.gate = args_.gate ? static_cast<const char *>(args_.gate) + at * (o.gate_bf16 ? 2 : 4) : nullptr;
   kernels_.finish(sums, o);
 }
 
@@ -367,7 +369,8 @@ void GemmRun::run_tile(const TilePlace &at, const uint32_t *a, const uint32_t *b
     return multiply(at, rows, cols, a, b, out, args_.n);
   }
   alignas(64) float tile[kMaxTileRows * kMaxTileCols];
-  if (last && args_.residual != nullptr) fetch_residual(at, rows, cols);
+  if (last) fetch(args_.residual, args_.residual_dtype, at, rows, cols);
+  if (last) fetch(args_.gate, args_.gate_dtype, at, rows, cols);
   multiply(at, rows, cols, a, b, tile, nr);
   if (last) {
     finish_tile(at, rows, cols, tile, partial, partial_stride);

@@ -40,8 +40,10 @@ struct GemmArgs {
   const float *bias = nullptr;          // [N]
   const void *residual = nullptr;       // [batch, M, N], f32 or bf16
   void *out = nullptr;                  // [batch, M, N], f32 or bf16
-  void *pre = nullptr;                  // values before the activation, as out; null: not wanted
+  void *slope = nullptr;                // slopes of the activation, as out; null: not wanted
   DType residual_dtype = DType::f32, out_dtype = DType::f32;
+  const void *gate = nullptr;  // [batch, M, N], multiplies the sum behind the bias; null: 1
+  DType gate_dtype = DType::f32;
 };
 
 // Element dtypes: f32, bf16, f16 (f64 goes through gemm_f64). Runs on the pool; scratch from the call.

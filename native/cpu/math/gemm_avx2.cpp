@@ -136,14 +136,19 @@ void finish(const float *tile, const TileOutput &o) {
       __m256 x = _mm256_loadu_ps(tile + r * kPanelCols + c);
       if (o.partial) x = _mm256_add_ps(_mm256_loadu_ps(o.partial + r * o.partial_stride + c), x);
       x = _mm256_fmadd_ps(x, factor, bias);
-      if (o.pre) store(o.pre, o.out_bf16, r * o.out_stride + c, left, x);
+      const int64_t to = r * o.out_stride + c;
+      if (o.gate) {
+        x = _mm256_mul_ps(x, o.gate_bf16 ? load_bf16(static_cast<const uint16_t *>(o.gate) + to, left)
+                                         : load_f32(static_cast<const float *>(o.gate) + to, left));
+      }
+      if (o.slope) store(o.slope, o.out_bf16, to, left, x);
       x = activate(o.activation, x);
       if (o.residual) {
         const int64_t at = r * o.residual_stride + c;
         x = _mm256_add_ps(x, o.residual_bf16 ? load_bf16(static_cast<const uint16_t *>(o.residual) + at, left)
                                              : load_f32(static_cast<const float *>(o.residual) + at, left));
       }
-      store(o.out, o.out_bf16, r * o.out_stride + c, left, x);
+      store(o.out, o.out_bf16, to, left, x);
     }
   }
 }
@@ -265,9 +270,9 @@ const GemmKernels &gemm_kernels_avx2() {
   static const GemmKernels table = {kPanelRows,         kPanelCols,
                                     tile_f32_any,       nullptr,
                                     nullptr,            accumulate,
-                                    finish,             pack<F32FromF32>,
-                                    pack<F32FromBf16>,  pack<PairsFromF32>,
-                                    pack<PairsFromBf16>};
+                                    finish,             false,
+                                    pack<F32FromF32>,   pack<F32FromBf16>,
+                                    pack<PairsFromF32>, pack<PairsFromBf16>};
   return table;
 }
 

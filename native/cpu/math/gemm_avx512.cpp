@@ -99,6 +99,7 @@ const GemmKernels &gemm_kernels_avx512() {
     t.tile_f32 = tile_f32_any;
     t.accumulate = accumulate;
     t.finish = finish_any<NarrowByIntegers>;
+    t.finish_slopes = true;
     return t;
   }();
   return table;

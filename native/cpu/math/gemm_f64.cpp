@@ -67,7 +67,8 @@ void gemm_f64(OpCall &call, const GemmArgs &args, const GemmF64Extras &extras) {
         double x = row[j] * args.scale;
         if (extras.column_scale != nullptr) x *= extras.column_scale[batch * n + j];
         if (extras.bias != nullptr) x += extras.bias[j];
-        if (args.pre != nullptr) static_cast<double *>(args.pre)[i * n + j] = x;
+        if (args.gate != nullptr) x *= static_cast<const double *>(args.gate)[i * n + j];
+        if (args.slope != nullptr) static_cast<double *>(args.slope)[i * n + j] = x;
         x = activate(args.activation, x);
         if (args.residual != nullptr) x += static_cast<const double *>(args.residual)[i * n + j];
         row[j] = x;

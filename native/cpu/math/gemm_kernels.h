@@ -14,7 +14,7 @@ namespace wm {
 
 enum class Activation : int { none = 0, quick_gelu = 1, gelu = 2, relu = 3, gelu_tanh = 4 };
 
-// What becomes of a finished tile: act(scale * column_scale[c] * sum + bias[c]) + residual[r][c].
+// What becomes of a finished tile: act(gate[r][c] (scale * column_scale[c] * sum + bias[c])) + residual[r][c].
 struct TileOutput {
   int rows, cols;
   float scale;
@@ -27,8 +27,9 @@ struct TileOutput {
   int64_t residual_stride;
   void *out;
   int64_t out_stride;
-  void *pre;  // where the value before the activation goes, laid out as out in its dtype; null: nowhere
-  bool residual_bf16, out_bf16;
+  void *slope;  // where the activation's slope goes, laid out as out in its dtype; null: nowhere
+  const void *gate;  // as out; null: 1
+  bool residual_bf16, out_bf16, gate_bf16;
 };
 
 // Memory that the next tiles will read: a micro-kernel fetches `step` bytes of it into the second cache level at
@@ -57,6 +58,8 @@ struct GemmKernels {
   // partial += tile, in whole sixteens of columns; the tile's rows are tile_cols apart, here and in finish.
   void (*accumulate)(const float *tile, int rows, int cols, float *partial, int64_t partial_stride);
   void (*finish)(const float *tile, const TileOutput &output);
+  // Whether finish writes slopes; where it does not, it writes the values they are taken at.
+  bool finish_slopes;
   // Panels from rows with consecutive k; source row r starts at src + r * stride. `width` is a multiple of 8
   // or below 8; up to 8 - width elements beyond the panel are overwritten. Null: use the portable loops.
   void (*pack_f32_from_f32)(const float *src, int64_t stride, int rows, int width, int64_t k, float *panel);

@@ -54,7 +54,8 @@ void finish(const float *tile, const TileOutput &o) {
       x *= o.column_scale ? o.scale * o.column_scale[c] : o.scale;
       if (o.bias) x += o.bias[c];
       const int64_t at = r * o.out_stride + c;
-      if (o.pre) store(o.pre, o.out_bf16, at, x);
+      if (o.gate) x *= o.gate_bf16 ? to_float(static_cast<const bf16 *>(o.gate)[at]) : static_cast<const float *>(o.gate)[at];
+      if (o.slope) store(o.slope, o.out_bf16, at, x);
       x = activate(o.activation, x);
       const int64_t from = r * o.residual_stride + c;
       if (o.residual && o.residual_bf16) x += to_float(static_cast<const bf16 *>(o.residual)[from]);
@@ -68,7 +69,7 @@ void finish(const float *tile, const TileOutput &o) {
 
 const GemmKernels &gemm_kernels_scalar() {
   static const GemmKernels table = {kPanelRows, kPanelCols, tile_f32, nullptr, nullptr, accumulate,
-                                    finish,     nullptr,    nullptr,  nullptr, nullptr};
+                                    finish,     false,      nullptr,  nullptr, nullptr, nullptr};
   return table;
 }
 

@@ -1,9 +1,13 @@
-// linear(x [..., K], weight [N, K], bias [N], residual [..., N]; activation, bf16, bf16Out, keepPre)
-//   = act(x W^T + bias) + residual, and with keepPre the value before the activation.
-// linear_bwd_input(dz [..., N], weight [N, K]; bf16, bf16Out) = dz W.
+// linear(x [..., K], weight [N, K], bias [N], residual [..., N]; activation, bf16, bf16Out, keepSlope)
+//   = act(x W^T + bias) + residual, and with keepSlope act'(x W^T + bias), which backward multiplies with.
+// linear_bwd_input(dz [..., N], weight [N, K], gate [..., K]?; bf16, bf16Out) = gate * dz W.
 // With `bf16` operands are f32 or bf16 each, rounded to bf16 and summed in f32, and bias is f32; else all share one dtype.
 // The weight is packed on the fly; the order of summation is that of linear_packed (gemm.h).
+#include <algorithm>
+
+#include "native/cpu/math/activation_slope.h"
 #include "native/cpu/math/gemm.h"
+#include "native/cpu/math/rows.h"
 
 namespace wm {
 
@@ -43,6 +47,21 @@ GemmArgs product(OpCall &call, const TensorView &x, const TensorView &weight, bo
   return args;
 }
 
+// Values before an activation to its slopes there, in place.
+template <class T>
+void to_slopes(OpCall &call, Activation activation, const TensorView &x) {
+  using C = ComputeType<T>;
+  const auto slope = vector_ops<C>().unary[static_cast<int>(slope_of(activation))];
+  call.parallel(x.numel(), kBlock, [&](int64_t begin, int64_t end) {
+    T *at = x.as<T>() + begin;
+    C wide[kBlock];
+    if (activation == Activation::none) std::fill(wide, wide + (end - begin), C(1));
+    else slope(row_in(at, wide, end - begin), wide, end - begin, C(0), C(0));
+    if constexpr (std::is_same_v<T, C>) std::copy(wide, wide + (end - begin), at);
+    else narrow(wide, at, end - begin);
+  });
+}
+
 void linear(OpCall &call) {
   const TensorView &x = call.in(0), &weight = call.in(1), &out = call.out(0);
   if (x.ndim < 1 || weight.ndim != 2 || x.dim(-1) != weight.dim(1))
@@ -58,7 +77,7 @@ void linear(OpCall &call) {
   if (out.numel() != args.m * args.n) call.reject("the output does not fit x and weight");
   if (call.attr_flag(3)) {
     if (call.out(1).numel() != out.numel() || call.out(1).dtype != out.dtype) call.reject("both outputs must be alike");
-    args.pre = call.out(1).data;
+    args.slope = call.out(1).data;
   }
   if (call.has(2) && call.in(2).numel() != args.n) call.reject("bias must be [N]");
   if (call.has(3)) {
@@ -73,11 +92,16 @@ void linear(OpCall &call) {
     const bool all_f64 = (!call.has(2) || call.in(2).dtype == DType::f64) &&
                          (!call.has(3) || call.in(3).dtype == DType::f64);
     if (!all_f64) call.reject("with an f64 x everything must be f64");
-    return gemm_f64(call, args, extras);
+    gemm_f64(call, args, extras);
+    if (args.slope != nullptr) to_slopes<double>(call, args.activation, call.out(1));
+    return;
   }
   if (call.has(3) && !is_narrow(args.residual_dtype)) call.reject("residual must be f32 or bf16");
   if (call.has(2)) args.bias = as_f32(call, call.in(2));
   gemm(call, args);
+  if (args.slope == nullptr || gemm_kernels().finish_slopes) return;
+  if (out.dtype == DType::bf16) to_slopes<bf16>(call, args.activation, call.out(1));
+  else to_slopes<float>(call, args.activation, call.out(1));
 }
 
 void linear_bwd_input(OpCall &call) {
@@ -91,6 +115,13 @@ void linear_bwd_input(OpCall &call) {
   args.b.row_stride = 1;
   args.b.k_stride = args.n;
   if (call.out(0).numel() != args.m * args.n) call.reject("the output does not fit dz and weight");
+  if (call.has(2)) {
+    const TensorView &gate = call.in(2);
+    const bool fits = dz.dtype == DType::f64 ? gate.dtype == DType::f64 : is_narrow(gate.dtype);
+    if (gate.numel() != call.out(0).numel() || !fits) call.reject("gate must be [..., K], f32 or bf16");
+    args.gate = gate.data;
+    args.gate_dtype = gate.dtype;
+  }
   if (dz.dtype == DType::f64) return gemm_f64(call, args, {});
   gemm(call, args);
 }

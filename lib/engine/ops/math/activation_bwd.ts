@@ -4,7 +4,8 @@ import { rejectShape, sameShape } from '../../shapes.js';
 import type { Tensor } from '../../tensor.js';
 import { activations, erfcReference } from './activation.js';
 
-function slope(code: number, z: number): number {
+/** act'(z) in f64. */
+export function slopeReference(code: number, z: number): number {
   switch (activations[code]) {
     case 'quick_gelu': {
       const s = 1 / (1 + Math.exp(-1.702 * z));
@@ -34,7 +35,7 @@ export const activationBwdCard = defineOp({
       ? [{ shape: z!.shape, dtype: z!.dtype }]
       : rejectShape('activation_bwd', 'two equal shapes', [z, dy]),
   reference: ([z, dy], { activation }) => [
-    { shape: z!.shape, data: z!.data.map((x, i) => slope(activation, x) * (dy!.data[i] as number)) },
+    { shape: z!.shape, data: z!.data.map((x, i) => slopeReference(activation, x) * (dy!.data[i] as number)) },
   ],
   samples: [
     ...activations.map((name, activation) => ({

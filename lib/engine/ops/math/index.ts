@@ -30,6 +30,7 @@ export { type LinearOptions, linear } from './linear.js';
 export { linearBwdInput, linearBwdWeight } from './linear_bwd.js';
 export { type LinearPackedOptions, linearPacked } from './linear_packed.js';
 export { matmul } from './matmul.js';
+export { type MlpMap, type MlpOptions, mlp } from './mlp.js';
 export { type PackedLinear, packLinear } from './pack_linear.js';
 export { max, mean, min, sum } from './reduce.js';
 export { argmax, topk } from './select.js';

@@ -1,17 +1,16 @@
-import { defineOp, type GradContext, once, type TensorSpec } from '../../card.js';
+import { defineOp, type GradContext, once, type RefArray, type TensorSpec } from '../../card.js';
 import { currentContext } from '../../context.js';
 import type { DType } from '../../dtype.js';
 import { run } from '../../run.js';
 import { rejectShape, sameShape } from '../../shapes.js';
 import type { Tensor } from '../../tensor.js';
-import { fill } from '../shape/fill.js';
 import { type Activation, activationCode, activations, linearReference } from './activation.js';
-import { activationBwd } from './activation_bwd.js';
-import { add } from './add.js';
+import { activationBwd, slopeReference } from './activation_bwd.js';
 import { cast } from './cast.js';
+import { mul } from './elementwise_binary.js';
 import { canMultiply, linearBwdInput, linearBwdWeight } from './linear_bwd.js';
 
-const attrs = { activation: 0, bf16: false, bf16Out: false, keepPre: false };
+const attrs = { activation: 0, bf16: false, bf16Out: false, keepSlope: false };
 type LinearAttrs = typeof attrs;
 
 function shape(specs: readonly (TensorSpec | undefined)[], a: LinearAttrs): TensorSpec[] {
@@ -40,36 +39,38 @@ function shape(specs: readonly (TensorSpec | undefined)[], a: LinearAttrs): Tens
     );
   const dtype = a.bf16 ? (a.bf16Out ? 'bf16' : 'f32') : (residual?.dtype ?? x!.dtype);
   const spec = { shape: out, dtype };
-  return a.keepPre ? [spec, spec] : [spec];
+  return a.keepSlope ? [spec, spec] : [spec];
 }
+
+const slopes = ({ data, shape }: RefArray, activation: number): RefArray => ({
+  data: data.map((z) => slopeReference(activation, z)),
+  shape,
+});
 
 function grad(context: GradContext<LinearAttrs>): (() => Tensor)[] {
   const { inputs, attrs: a, grads } = context;
-  const [x, weight, bias] = inputs as [Tensor, Tensor, Tensor | undefined];
-  const [dy, dPre] = grads;
+  const [x, weight, bias, residual] = inputs as [Tensor, Tensor, Tensor, Tensor];
+  const dy = grads[0] as Tensor;
   const bf16 = a.bf16 || x.dtype === 'bf16';
+  // Products take bf16 where they compute in it, so that an f32 stream is rounded once for both of them.
   const dz = once(() => {
-    const through = dy && a.activation !== 0 ? activationBwd(before(context), dy, a.activation) : dy;
-    const sum = through && dPre ? add(through, dPre) : ((through ?? dPre) as Tensor);
-    // Products take bf16 where they compute in it, so that an f32 stream is rounded once for both of them.
-    return bf16 ? cast(sum, 'bf16') : sum;
+    const through = a.activation === 0 ? dy : throughActivation(context, dy);
+    return bf16 ? cast(through, 'bf16') : through;
   });
   const parameters = once(() => linearBwdWeight(dz(), x, { bf16 }));
   return [
     () => linearBwdInput(dz(), weight, { bf16, bf16Out: x.dtype === 'bf16' }),
     () => cast(parameters().weight, weight.dtype),
-    () => cast(parameters().bias, (bias as Tensor).dtype),
-    () => residualGrad(dy, inputs[3] as Tensor),
+    () => cast(parameters().bias, bias.dtype),
+    () => cast(dy, residual.dtype),
   ];
 }
 
-function residualGrad(dy: Tensor | undefined, residual: Tensor): Tensor {
-  return dy ? cast(dy, residual.dtype) : fill(residual.shape, 0, residual.dtype);
-}
-
-/** The value before the activation: kept, or computed again. */
-function before({ inputs, outputs, attrs: a }: GradContext<LinearAttrs>): Tensor {
-  return outputs[1] ?? (run(linearCard, inputs.slice(0, 3), { bf16: a.bf16, bf16Out: a.bf16Out })[0] as Tensor);
+/** dy act'(z), from slopes that were kept or from z computed again. */
+function throughActivation({ inputs, outputs, attrs: a }: GradContext<LinearAttrs>, dy: Tensor): Tensor {
+  if (outputs[1]) return mul(dy, outputs[1]);
+  const before = run(linearCard, inputs.slice(0, 3), { bf16: a.bf16, bf16Out: a.bf16Out })[0] as Tensor;
+  return activationBwd(before, dy, a.activation);
 }
 
 const dtypes = ['f32', 'f64', 'bf16'] as const;
@@ -89,9 +90,9 @@ export const linearCard = defineOp({
   mixedDtypes: true,
   shape,
   grad,
-  reference: ([x, weight, bias, residual], { activation, keepPre }) => [
+  reference: ([x, weight, bias, residual], { activation, keepSlope }) => [
     linearReference(x!, weight!, bias, residual, activation),
-    ...(keepPre ? [linearReference(x!, weight!, bias, undefined, 0)] : []),
+    ...(keepSlope ? [slopes(linearReference(x!, weight!, bias, undefined, 0), activation)] : []),
   ],
   samples: [
     ...activations.map((name, activation) => ({
@@ -126,10 +127,11 @@ export const linearCard = defineOp({
     },
     { name: 'many rows', inputs: [{ shape: [203, 16] }, { shape: [52, 16] }, { shape: [52] }], dtypes, grad: false },
     {
-      name: 'value before the activation',
+      name: 'slope of the activation',
       inputs: [{ shape: [9, 21] }, { shape: [50, 21] }, { shape: [50] }],
-      attrs: { activation: 2, keepPre: true },
+      attrs: { activation: 2, keepSlope: true },
       dtypes,
+      grad: false,
     },
     {
       name: 'bf16 product of f32',
@@ -139,7 +141,7 @@ export const linearCard = defineOp({
         { shape: [50], dtype: 'f32' as const },
         { shape: [9, 50], dtype: 'f32' as const },
       ],
-      attrs: { activation: 1, bf16: true, bf16Out: true, keepPre: true },
+      attrs: { activation: 1, bf16: true, bf16Out: true, keepSlope: true },
       dtypes: bf16,
     },
     { name: 'no rows', inputs: [{ shape: [0, 8] }, { shape: [5, 8] }, { shape: [5] }] },
@@ -173,12 +175,12 @@ export function linear(x: Tensor, weight: Tensor, options: LinearOptions = {}): 
   const { bias, residual, activation, compute, out } = options;
   const inputs = [x, weight, bias, residual];
   const code = activationCode(activation);
-  // Backward needs the value before the activation: keeping it costs an output's memory, computing it again a product.
+  // Backward needs the slope of the activation: keeping it costs an output's memory, computing it again a product.
   const taped = currentContext().grad && inputs.some((tensor) => tensor?.requiresGrad);
   return run(linearCard, inputs, {
     activation: code,
     bf16: compute === 'bf16',
     bf16Out: out === 'bf16',
-    keepPre: taped && code !== 0 && !residual,
+    keepSlope: taped && code !== 0 && !residual,
   })[0] as Tensor;
 }

@@ -20,25 +20,23 @@ const weightAttrs = { bf16: false };
 
 export const linearBwdInputCard = defineOp({
   name: 'linear_bwd_input',
-  inputs: ['dz', 'weight'],
+  inputs: ['dz', 'weight', 'gate?'],
   attrs: inputAttrs,
   mixedDtypes: true,
-  shape: ([dz, weight], { bf16, bf16Out }) => {
+  shape: ([dz, weight, gate], { bf16, bf16Out }) => {
+    const shape = [...dz!.shape.slice(0, -1), weight!.shape[1] as number]; // [..., K]
     const fits =
       dz!.shape.length > 0 &&
       weight!.shape.length === 2 &&
       dz!.shape.at(-1) === weight!.shape[0] &&
       canMultiply(dz, weight, bf16) &&
-      !(bf16Out && dz!.dtype === 'f64');
-    if (!fits) rejectShape('linear_bwd_input', 'dz [..., N] and weight [N, K], both f32 or bf16', [dz, weight]);
-    return [
-      {
-        shape: [...dz!.shape.slice(0, -1), weight!.shape[1] as number],
-        dtype: bf16Out ? 'bf16' : outputType(dz as TensorSpec),
-      },
-    ]; // [..., K]
+      !(bf16Out && dz!.dtype === 'f64') &&
+      (!gate || (sameShape(gate.shape, shape) && canMultiply(dz, gate, bf16)));
+    if (!fits)
+      rejectShape('linear_bwd_input', 'dz [..., N], weight [N, K] and gate [..., K], f32 or bf16', [dz, weight, gate]);
+    return [{ shape, dtype: bf16Out ? 'bf16' : outputType(dz as TensorSpec) }];
   },
-  reference: ([dz, weight]) => {
+  reference: ([dz, weight, gate]) => {
     const [n, k] = weight!.shape as [number, number];
     const rows = numel(dz!.shape.slice(0, -1));
     const data = new Float64Array(rows * k);
@@ -46,6 +44,7 @@ export const linearBwdInputCard = defineOp({
       for (let j = 0; j < n; j++)
         for (let i = 0; i < k; i++)
           data[r * k + i]! += (dz!.data[r * n + j] as number) * (weight!.data[j * k + i] as number);
+    if (gate) for (let i = 0; i < data.length; i++) data[i]! *= gate.data[i] as number;
     return [{ data, shape: [...dz!.shape.slice(0, -1), k] }];
   },
   samples: [
@@ -61,6 +60,22 @@ export const linearBwdInputCard = defineOp({
       inputs: [{ shape: [19, 33] }, { shape: [33, 65] }],
       attrs: { bf16: true },
       dtypes: ['bf16'],
+    },
+    {
+      name: 'gate',
+      inputs: [{ shape: [2, 9, 33] }, { shape: [33, 65] }, { shape: [2, 9, 65] }],
+      dtypes: ['f32', 'f64'],
+    },
+    {
+      name: 'gate, bf16',
+      inputs: [{ shape: [19, 34] }, { shape: [34, 81] }, { shape: [19, 81] }],
+      attrs: { bf16: true, bf16Out: true },
+      dtypes: ['bf16'],
+    },
+    {
+      name: 'gate, two blocks of N',
+      inputs: [{ shape: [9, 801] }, { shape: [801, 50] }, { shape: [9, 50] }],
+      dtypes: ['f32'],
     },
     { name: 'no rows', inputs: [{ shape: [0, 5] }, { shape: [5, 3] }] },
   ],
@@ -136,9 +151,16 @@ export const linearBwdWeightCard = defineOp({
   ],
 });
 
+export interface LinearBwdInputOptions {
+  bf16: boolean;
+  bf16Out: boolean;
+  /** [..., K]: multiplies the result; the slopes of an activation in front of the map, say. */
+  gate?: Tensor;
+}
+
 /** dz W [..., K], the gradient of linear's input, in bf16 or f32 (f64 for f64). */
-export function linearBwdInput(dz: Tensor, weight: Tensor, attrs: { bf16: boolean; bf16Out: boolean }): Tensor {
-  return run(linearBwdInputCard, [dz, weight], attrs)[0] as Tensor;
+export function linearBwdInput(dz: Tensor, weight: Tensor, { gate, ...types }: LinearBwdInputOptions): Tensor {
+  return run(linearBwdInputCard, [dz, weight, gate], types)[0] as Tensor;
 }
 
 /** dz^T x [N, K] and the column sums of dz [N], in f32 (f64 for f64). */
