@@ -3,6 +3,7 @@
 #include "native/host/draw_finish.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include "native/host/draw_paint.h"
 
@@ -58,24 +59,79 @@ void blur_columns(float *plane, int w, int h, float weight, float *before) {
   }
 }
 
-// Overlaps of output pixels with input pixels along one axis, in units of 1 / (from * to) of the axis.
+// Grain of every pixel: a triangular distribution for all channels and a smaller tint, out of one hash.
+void quantise_row(SceneCanvas &canvas, const Finish &f, int y, uint8_t *rgb) {
+  const int w = canvas.width;
+  const size_t begin = static_cast<size_t>(y) * w;
+  const uint32_t first = static_cast<uint32_t>(begin) + f.seed * 0x9E3779B1u;
+  float *grain = canvas.row[0].data(), *tint = canvas.row[1].data();
+  for (int i = 0; i < w; ++i) {
+    uint32_t x = (first + static_cast<uint32_t>(i)) * 0x85EBCA6Bu;
+    x = (x ^ (x >> 15)) * 0x2C1B3C6Du;
+    x = (x ^ (x >> 13)) * 0x297A2D39u;
+    x ^= x >> 16;
+    grain[i] = static_cast<float>(static_cast<int>(x & 1023u) + static_cast<int>(x >> 10 & 1023u) - 1023) *
+               (f.grain / 418.0f);
+    tint[i] = static_cast<float>(static_cast<int>(x >> 20 & 1023u) - 511) * (f.grain / 1023.0f);
+  }
+  const float sign[3] = {1.0f, 0.0f, -1.0f};
+  for (int c = 0; c < 3; ++c) {
+    float *plane = canvas.plane[c].data() + begin;
+    for (int i = 0; i < w; ++i) {
+      const float value = plane[i] + (grain[i] + sign[c] * tint[i]) + 0.5f;
+      plane[i] = std::min(std::max(value, 0.0f), 255.0f);
+    }
+    for (int i = 0; i < w; ++i) rgb[3 * i + c] = static_cast<uint8_t>(static_cast<int>(plane[i]));
+  }
+}
+
+// Overlaps of output pixels with input pixels along one axis; the weights of each sum to from / gcd(from, to).
 struct Overlap {
   int first, count;
-  std::vector<int> weight;
+  std::vector<int64_t> weight;
 };
 
 std::vector<Overlap> overlaps(int from, int to) {
   std::vector<Overlap> out(static_cast<size_t>(to));
+  const int unit = std::gcd(from, to);
   for (int o = 0; o < to; ++o) {
     const int64_t begin = int64_t{o} * from, end = begin + from;
     const int first = static_cast<int>(begin / to), last = static_cast<int>((end - 1) / to);
     out[o] = {first, last - first + 1, {}};
     for (int i = first; i <= last; ++i) {
       const int64_t a = std::max(begin, int64_t{i} * to), b = std::min(end, (int64_t{i} + 1) * to);
-      out[o].weight.push_back(static_cast<int>(b - a));
+      out[o].weight.push_back((b - a) / unit);
     }
   }
   return out;
+}
+
+template <class T>
+void average(const uint8_t *in, int width, uint8_t *out, const std::vector<Overlap> &across,
+             const std::vector<Overlap> &down, T total) {
+  for (const Overlap &row : down) {
+    for (const Overlap &column : across) {
+      T sum[3] = {total / 2, total / 2, total / 2};
+      for (int j = 0; j < row.count; ++j) {
+        const uint8_t *p = in + (int64_t{row.first + j} * width + column.first) * 3;
+        for (int i = 0; i < column.count; ++i, p += 3) {
+          const T weight = static_cast<T>(row.weight[j] * column.weight[i]);
+          for (int c = 0; c < 3; ++c) sum[c] += weight * p[c];
+        }
+      }
+      for (int c = 0; c < 3; ++c) *out++ = static_cast<uint8_t>(sum[c] / total);
+    }
+  }
+}
+
+bool even(const uint8_t *in, int width, const Overlap &row, const Overlap &column) {
+  const uint8_t first = in[row.first * width + column.first];
+  for (int j = 0; j < row.count; ++j) {
+    for (int i = 0; i < column.count; ++i) {
+      if (in[(row.first + j) * width + column.first + i] != first) return false;
+    }
+  }
+  return true;
 }
 
 }  // namespace
@@ -92,38 +148,16 @@ void finish_scene(SceneCanvas &canvas, const Finish &f, uint8_t *rgb) {
     }
     for (size_t i = 0; i < n; ++i) plane[i] *= f.gain[c];
   }
-  for (size_t i = 0; i < n; ++i) {
-    uint32_t x = (static_cast<uint32_t>(i) + f.seed * 0x9E3779B1u) * 0x85EBCA6Bu;
-    x = (x ^ (x >> 15)) * 0x2C1B3C6Du;
-    x = (x ^ (x >> 13)) * 0x297A2D39u;
-    x ^= x >> 16;
-    const float grain = static_cast<float>(static_cast<int>(x & 1023u) + static_cast<int>(x >> 10 & 1023u) - 1023) *
-                        (f.grain / 418.0f);
-    const float tint = static_cast<float>(static_cast<int>(x >> 20 & 1023u) - 511) * (f.grain / 1023.0f);
-    const float add[3] = {grain + tint, grain, grain - tint};
-    for (int c = 0; c < 3; ++c) {
-      const float value = canvas.plane[c][i] + add[c] + 0.5f;
-      rgb[3 * i + c] = static_cast<uint8_t>(std::min(std::max(value, 0.0f), 255.0f));
-    }
-  }
+  for (int y = 0; y < h; ++y) quantise_row(canvas, f, y, rgb + static_cast<size_t>(y) * w * 3);
 }
 
 void reduce_rgb(const uint8_t *in, SizePair from, uint8_t *out, SizePair to) {
   const std::vector<Overlap> across = overlaps(from.width, to.width), down = overlaps(from.height, to.height);
-  const int64_t total = int64_t{from.width} * from.height;
-  for (const Overlap &row : down) {
-    for (const Overlap &column : across) {
-      int64_t sum[3] = {total / 2, total / 2, total / 2};
-      for (int j = 0; j < row.count; ++j) {
-        const uint8_t *p = in + (int64_t{row.first + j} * from.width + column.first) * 3;
-        for (int i = 0; i < column.count; ++i, p += 3) {
-          const int64_t weight = int64_t{row.weight[j]} * column.weight[i];
-          for (int c = 0; c < 3; ++c) sum[c] += weight * p[c];
-        }
-      }
-      for (int c = 0; c < 3; ++c) *out++ = static_cast<uint8_t>(sum[c] / total);
-    }
-  }
+  const int64_t total = int64_t{from.width / std::gcd(from.width, to.width)} *
+                        (from.height / std::gcd(from.height, to.height));
+  // Small totals, the common case, take 32-bit arithmetic.
+  if (total < (1 << 23)) average<uint32_t>(in, from.width, out, across, down, static_cast<uint32_t>(total));
+  else average<uint64_t>(in, from.width, out, across, down, static_cast<uint64_t>(total));
 }
 
 void reduce_labels(const uint8_t *in, SizePair from, int32_t *index, SizePair to) {
@@ -132,12 +166,13 @@ void reduce_labels(const uint8_t *in, SizePair from, int32_t *index, SizePair to
   for (const Overlap &row : down) {
     for (const Overlap &column : across) {
       int32_t best = row.first * from.width + column.first;
-      for (int pass = 0; pass < 3; ++pass) {
+      const int passes = even(in, from.width, row, column) ? 0 : 3;
+      for (int pass = 0; pass < passes; ++pass) {
         for (int j = 0; j < row.count; ++j) {
           for (int i = 0; i < column.count; ++i) {
             const int32_t at = (row.first + j) * from.width + column.first + i;
             if (pass == 0) weight[in[at]] = 0;
-            else if (pass == 1) weight[in[at]] += int64_t{row.weight[j]} * column.weight[i];
+            else if (pass == 1) weight[in[at]] += row.weight[j] * column.weight[i];
             else if (weight[in[at]] > weight[in[best]]) best = at;
           }
         }

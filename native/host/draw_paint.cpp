@@ -28,9 +28,19 @@ float pattern_share(const Paint &p, float x, float y) {
 void paint_row(const Paint &p, float x, float y, int n, float *const out[3]) {
   const float *m = p.to_local;
   const float light = p.light[0] + p.light[2] * y, local_x = m[1] * y + m[2], local_y = m[4] * y + m[5];
+  if (p.pattern == 0) {
+    for (int c = 0; c < 3; ++c) {
+      float *to = out[c];
+      for (int i = 0; i < n; ++i) {
+        const float lit = light + p.light[1] * (x + static_cast<float>(i));
+        to[i] = std::min(std::max(p.colour.c[c] * lit, 0.0f), 255.0f);
+      }
+    }
+    return;
+  }
   for (int i = 0; i < n; ++i) {
     const float at = x + static_cast<float>(i);
-    const float share = p.pattern == 0 ? 0.0f : pattern_share(p, m[0] * at + local_x, m[3] * at + local_y);
+    const float share = pattern_share(p, m[0] * at + local_x, m[3] * at + local_y);
     const float lit = light + p.light[1] * at;
     for (int c = 0; c < 3; ++c) {
       const float value = p.colour.c[c] + (p.second.c[c] - p.colour.c[c]) * share;

@@ -143,7 +143,7 @@ class Painter {
     if (box.empty()) return;
     part_ = part_ == 255 ? 1 : part_ + 1;
     for (int y = box.y0; y < box.y1; ++y) blend_row(y, box.x0, box.x1);
-    if (instance_ == 255) return;
+    if (instance_ == 255 || textured_) return;
     box_ = box_.empty() ? box
                         : PixelBox{std::min(box_.x0, box.x0), std::min(box_.y0, box.y0), std::max(box_.x1, box.x1),
                                    std::max(box_.y1, box.y1)};
@@ -170,8 +170,17 @@ class Painter {
       for (int i = 0; i < n; ++i) to[i] += (out[c][i] - to[i]) * (cover[x0 + i] * alpha);
     }
     if (instance_ == 255) return;
-    float *object = canvas_.cover.data() + begin;
-    for (int i = 0; i < n; ++i) object[i] += (1.0f - object[i]) * cover[x0 + i];
+    if (textured_) {
+      // A region of stuff is one fill: its own coverage decides.
+      for (int i = 0; i < n; ++i) {
+        if (cover[x0 + i] < 0.5f) continue;
+        canvas_.label[begin + i] = static_cast<uint8_t>(label_);
+        canvas_.object[begin + i] = static_cast<uint8_t>(instance_);
+      }
+    } else {
+      float *object = canvas_.cover.data() + begin;
+      for (int i = 0; i < n; ++i) object[i] += (1.0f - object[i]) * cover[x0 + i];
+    }
     if (!head_.finish.paper) return;
     for (int i = 0; i < n; ++i) {
       if (cover[x0 + i] >= 0.5f) canvas_.part[begin + i] = static_cast<uint8_t>(part_);
@@ -198,6 +207,7 @@ void measure(const Outputs &o, SizePair size) {
     for (int x = 0; x < size.width; ++x) {
       const size_t i = static_cast<size_t>(y) * size.width + x;
       ++o.counts[o.labels[i]];
+      if (o.instances[i] == 0) continue;
       int32_t *box = o.boxes + 5 * o.instances[i];
       if (box[0]++ == 0) {
         box[1] = box[3] = x;
@@ -235,7 +245,7 @@ void draw_one(SceneCanvas &canvas, std::vector<uint8_t> &full, Reader in, SizePa
 
 // lists f32, begins u32 [B + 1]; attrs: drawn width and height, width and height
 // -> u8 [B, H, W, 3] pictures, u8 [B, H, W] labels, u8 [B, H, W] instances (0 stuff), i32 [B, 32, 5] area and box of
-// each instance, i32 [B, 64] pixels of each label
+// each thing, i32 [B, 64] pixels of each label
 void draw_scenes(HostCall &call) {
   const SizePair drawn{static_cast<int>(host_int(call, 0, "drawn width", 1, 1 << 14)),
                        static_cast<int>(host_int(call, 1, "drawn height", 1, 1 << 14))};

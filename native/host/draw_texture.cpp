@@ -42,6 +42,11 @@ float zigzag(float x) { return std::fabs(2.0f * fraction(x) - 1.0f); }
 // Things a unit of width, by the row they stand in: far ones are smaller.
 float density_at(float rows) { return 1.45f - 0.7f * clamp01(rows); }
 
+float lattice_column(int x, int y, float fy, uint32_t seed) {
+  const float a = lattice_value(x, y, seed), b = lattice_value(x, y + 1, seed);
+  return a + (b - a) * fy;
+}
+
 // Smooth noise of one row, -1..1, lattice steps of 1.
 void noise_row(float *out, int n, float x, float dx, float y, uint32_t seed) {
   const int iy = floor_int(y);
@@ -54,10 +59,9 @@ void noise_row(float *out, int n, float x, float dx, float y, uint32_t seed) {
     const float at = x + dx * static_cast<float>(i);
     const int ix = floor_int(at);
     if (!known || ix != cell) {
-      const float a = lattice_value(ix, iy, seed), b = lattice_value(ix, iy + 1, seed);
-      const float c = lattice_value(ix + 1, iy, seed), d = lattice_value(ix + 1, iy + 1, seed);
-      left = a + (b - a) * fy;
-      right = c + (d - c) * fy;
+      const float old = right;
+      left = known && ix == cell + 1 ? old : lattice_column(ix, iy, fy, seed);
+      right = lattice_column(ix + 1, iy, fy, seed);
       cell = ix;
       known = true;
     }

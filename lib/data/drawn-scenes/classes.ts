@@ -128,6 +128,11 @@ export function isHeldOut(colour: ThingColour, thing: ThingName): boolean {
   return heldOut.has(`${colour} ${thing}`);
 }
 
+/** The colours that a thing may have outside of `test-composition`. */
+export const freeColours: Readonly<Record<ThingName, readonly ThingColour[]>> = Object.fromEntries(
+  thingNames.map((thing) => [thing, thingColours.filter((colour) => !isHeldOut(colour, thing))]),
+) as Record<ThingName, ThingColour[]>;
+
 /** For systems trained on masks: unseen classes keep their captions but lose their masks. */
 export const unseenClasses: readonly SceneClass[] = [
   'snow',

@@ -64,7 +64,9 @@ export class DisplayList {
   #numbers = new Float32Array(1 << 14);
   #length = 0;
   #contours: number[] = [];
-  #points: number[] = [];
+  #points = new Float32Array(1 << 10);
+  #coordinates = 0;
+  #contourBegin = 0;
 
   get length(): number {
     return this.#length;
@@ -143,23 +145,30 @@ export class DisplayList {
   }
 
   point(x: number, y: number): void {
-    this.#points.push(x, y);
+    if (this.#coordinates + 2 > this.#points.length) {
+      const larger = new Float32Array(2 * this.#points.length);
+      larger.set(this.#points);
+      this.#points = larger;
+    }
+    this.#points[this.#coordinates++] = x;
+    this.#points[this.#coordinates++] = y;
   }
 
   /** Ends a contour; the next point begins another one of the same fill. */
   contour(): void {
-    const before = this.#contours.reduce((sum, n) => sum + n, 0);
-    this.#contours.push(this.#points.length / 2 - before);
+    this.#contours.push((this.#coordinates - this.#contourBegin) / 2);
+    this.#contourBegin = this.#coordinates;
   }
 
   /** Fills the contours given since the last fill with the current paint or texture. */
   fill(): void {
-    this.#room(2 + this.#contours.length + this.#points.length);
+    this.#room(2 + this.#contours.length + this.#coordinates);
     this.#put(4);
     this.#put(this.#contours.length);
     for (const n of this.#contours) this.#put(n);
-    for (let i = 0; i < this.#points.length; i++) this.#put(this.#points[i] as number);
+    for (let i = 0; i < this.#coordinates; i++) this.#put(this.#points[i] as number);
     this.#contours.length = 0;
-    this.#points.length = 0;
+    this.#coordinates = 0;
+    this.#contourBegin = 0;
   }
 }

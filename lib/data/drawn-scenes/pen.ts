@@ -56,6 +56,7 @@ export class Pen {
   readonly #options: PenOptions;
   readonly #light: readonly [number, number, number];
   readonly #pattern: Affine;
+  readonly #second: Colour;
   #last: Colour | undefined;
 
   constructor(list: DisplayList, options: PenOptions) {
@@ -65,6 +66,7 @@ export class Pen {
     this.deep = bright < 60 ? mixColour(main, white, 0.34) : mixColour(main, black, 0.45);
     this.pale = bright > 215 ? mixColour(main, black, 0.24) : mixColour(main, white, 0.5);
     this.contrast = bright > 110 ? [36, 34, 44] : [244, 240, 228];
+    this.#second = mixColour(this.pale, this.contrast, 0.12);
     this.#list = list;
     this.#options = options;
     const [lx, ly] = [(0.34 * light[0]) / size, (0.34 * light[1]) / size];
@@ -90,7 +92,7 @@ export class Pen {
     const { pattern, size, cells } = this.#options;
     this.#list.paint({
       colour,
-      second: mixColour(this.pale, this.contrast, 0.12),
+      second: this.#second,
       alpha,
       pattern: colour === this.main ? pattern : 0,
       map: this.#pattern,

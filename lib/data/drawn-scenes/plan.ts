@@ -3,8 +3,8 @@
 import { Random } from '../../util/random.js';
 import {
   classIndex,
+  freeColours,
   heldOutPairs,
-  isHeldOut,
   type Pattern,
   type SceneKind,
   type StuffName,
@@ -12,7 +12,6 @@ import {
   stuffNames,
   type ThingColour,
   type ThingName,
-  thingColours,
   thingNames,
   typicalColours,
 } from './classes.js';
@@ -141,7 +140,7 @@ function planGroup(kind: SceneKind, settings: ResolvedOptions, taken: readonly T
     ? (thingNames[random.weighted(weights)] as ThingName)
     : random.pick(thingNames.filter((thing) => !taken.includes(thing)));
   if (random.chance(settings.typicalColour)) return { name, colour: typicalColours[name], pattern };
-  return { name, colour: random.pick(thingColours.filter((colour) => !isHeldOut(colour, name))), pattern };
+  return { name, colour: random.pick(freeColours[name]), pattern };
 }
 
 /** Lowest and highest place of a thing's origin. */
