@@ -172,10 +172,12 @@ class Painter {
     if (instance_ == 255) return;
     if (textured_) {
       // A region of stuff is one fill: its own coverage decides.
+      uint8_t *labels = canvas_.label.data() + begin, *objects = canvas_.object.data() + begin;
+      const auto label = static_cast<uint8_t>(label_), instance = static_cast<uint8_t>(instance_);
       for (int i = 0; i < n; ++i) {
-        if (cover[x0 + i] < 0.5f) continue;
-        canvas_.label[begin + i] = static_cast<uint8_t>(label_);
-        canvas_.object[begin + i] = static_cast<uint8_t>(instance_);
+        const bool inside = cover[x0 + i] >= 0.5f;
+        labels[i] = inside ? label : labels[i];
+        objects[i] = inside ? instance : objects[i];
       }
     } else {
       float *object = canvas_.cover.data() + begin;

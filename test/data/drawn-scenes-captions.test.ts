@@ -25,6 +25,9 @@ import { cocoPanoptic } from '#lib/formats/coco-panoptic.js';
 import type { FormatFile } from '#lib/formats/format.js';
 import { loadLabels } from '#lib/formats/index.js';
 
+// On a busy machine a thousand scenes take a while.
+t.setTimeout(300_000);
+
 interface Pair {
   readonly scene: SceneRecord;
   readonly caption: Caption;

@@ -26,6 +26,9 @@ import { hostCallSync } from '#lib/engine/host.js';
 import { setThreads } from '#lib/engine/index.js';
 import { readPng } from '#lib/image/png.js';
 
+// On a busy machine a thousand scenes take a while.
+t.setTimeout(300_000);
+
 const assets = new URL('../../../../assets/drawn-scenes/', import.meta.url);
 
 function hash({
