@@ -112,6 +112,16 @@ export class Model {
     vocabulary: VocabularyInput,
     options: SegmentOptions = {},
   ): Promise<Segmentation> {
+    return this.segmentAdmitted(image, vocabulary, options, async () => undefined);
+  }
+
+  /** As `segment`; a decoded picture goes on when `admit` lets it. For streams. */
+  segmentAdmitted(
+    image: ImageInput | Features,
+    vocabulary: VocabularyInput,
+    options: SegmentOptions,
+    admit: (pixels: number, signal: AbortSignal | undefined) => Promise<void>,
+  ): Promise<Segmentation> {
     return this.#checked('segment', options, async ({ common, system }) => {
       const vocab = underPolicy(vocabulary instanceof Vocabulary ? vocabulary : Vocabulary.from(vocabulary), common);
       const dense = this.options(system, common.preset);
@@ -135,6 +145,7 @@ export class Model {
         decoded.width,
         decoded.height,
       );
+      await admit(decoded.width * decoded.height, common.signal);
       using features = await encodeImage(this, decoded, dense, common);
       return await segmentFeatures(this, features, vocab, dense, common, { decode: decodeMs, ...features.timings });
     });

@@ -29,8 +29,28 @@ export type StreamResult =
 
 const mostAhead = 64;
 const leastAhead = 2;
-/** Pixels in work at once beyond the least number of pictures. */
+/** Pixels in work at once, where that is more than the least number of pictures. */
 const pixelsAhead = 16 << 20;
+
+/** Large pictures among small ones: decoded, they wait till there is room. */
+class Room {
+  #pictures = 0;
+  #pixels = 0;
+  #waiting: (() => void)[] = [];
+
+  async enter(pixels: number, signal: AbortSignal | undefined): Promise<void> {
+    while (this.#pictures >= leastAhead && this.#pixels + pixels > pixelsAhead)
+      await abortable(new Promise<void>((resolve) => this.#waiting.push(resolve)), signal);
+    this.#pictures++;
+    this.#pixels += pixels;
+  }
+
+  leave(pixels: number): void {
+    this.#pictures--;
+    this.#pixels -= pixels;
+    for (const resolve of this.#waiting.splice(0)) resolve();
+  }
+}
 
 /** Pictures like the last one that fill a group of windows, and one that decodes. */
 function enough(model: Model, { width, height }: Segmentation, options: SegmentOptions): number {
@@ -62,7 +82,8 @@ export async function* streamImages(
     ...segmentOptions,
     signal: signal ? AbortSignal.any([signal, stop.signal]) : stop.signal,
   } as SegmentOptions;
-  const start = (at: number, input: ImageInput) => void running.set(at, one(model, at, input, vocab, inner));
+  const room = batch === 'auto' ? new Room() : undefined;
+  const start = (at: number, input: ImageInput) => void running.set(at, one(model, at, input, vocab, inner, room));
   try {
     for (;;) {
       if (!given.ended && !given.next && running.size < ahead) given.next = take(source, given, start, signal);
@@ -139,9 +160,17 @@ async function one(
   input: ImageInput,
   vocab: Vocabulary,
   options: SegmentOptions,
+  room: Room | undefined,
 ): Promise<StreamResult> {
+  let [taken, over] = [0, false];
+  const admit = async (pixels: number, signal: AbortSignal | undefined) => {
+    await room?.enter(pixels, signal);
+    // After an abort the call ends before its work does.
+    if (over) room?.leave(pixels);
+    else taken = pixels;
+  };
   try {
-    return { ok: true, index, input, value: await model.segment(input, vocab, options) };
+    return { ok: true, index, input, value: await model.segmentAdmitted(input, vocab, options, admit) };
   } catch (cause) {
     const error = isWordmaskError(cause)
       ? cause
@@ -149,6 +178,9 @@ async function one(
           cause,
         });
     return { ok: false, index, input, error };
+  } finally {
+    over = true;
+    if (taken > 0) room?.leave(taken);
   }
 }
 

@@ -119,6 +119,51 @@ t.test('streams fill groups', needsData, async (t) => {
   }
 });
 
+t.test('large pictures among small ones wait decoded', needsData, async (t) => {
+  const model = await modelOf('naclip');
+  const sizes = [...Array(10).fill([32, 32]), ...Array(6).fill([3200, 2700]), ...Array(4).fill([40, 20])] as [
+    number,
+    number,
+  ][];
+  const pictures = sizes.map(([width, height]) => ({
+    data: new Uint8Array(width * height * 3).fill(99),
+    width,
+    height,
+    channels: 3 as const,
+  }));
+  const canvas = { ...single, outputs: ['labels'] as const };
+  let [inWork, most] = [0, 0];
+  const encode = model.windows.encode.bind(model.windows);
+  model.windows.encode = async (request) => {
+    const large = request.plan.original.width > 1000 ? 1 : 0;
+    inWork += large;
+    most = Math.max(most, inWork);
+    try {
+      return await encode(request);
+    } finally {
+      inWork -= large;
+    }
+  };
+  try {
+    const seen: number[] = [];
+    for await (const result of model.stream(pictures, labels, canvas as StreamOptions)) {
+      if (!result.ok) throw result.error;
+      seen.push(result.value.width);
+    }
+    t.same(
+      seen,
+      sizes.map(([width]) => width),
+    );
+    t.ok(most >= 1 && most <= 2, `at most ${most} large pictures at once`);
+    const outcomes: boolean[] = [];
+    for await (const result of model.stream(pictures, labels, { ...canvas, timeoutMs: 30 } as StreamOptions))
+      outcomes.push(result.ok);
+    t.equal(outcomes.length, pictures.length, 'pictures whose time is up leave their place');
+  } finally {
+    model.windows.encode = encode;
+  }
+});
+
 t.test('priority decides who goes first', needsData, async (t) => {
   const model = await modelOf('naclip');
   // Many windows, so that all others wait behind it.
