@@ -1,4 +1,5 @@
 /** Pictures for the report: what the finished model finds in scenes it has not seen. */
+import { resolve } from 'node:path';
 import { drawScene, sceneClasses, splitSeeds } from '../data/drawn-scenes/index.js';
 import { isProblem, type PairSource } from '../data/types.js';
 import { open } from '../pipelines/open.js';
@@ -19,7 +20,7 @@ export interface SamplePicture {
 export async function samplePictures(folder: string, recipe: Recipe, source: PairSource): Promise<SamplePicture[]> {
   const wanted = await picturesToSegment(recipe, source);
   if (wanted.length === 0) return [];
-  await using model = await open(folder, {});
+  await using model = await open(resolve(folder), {});
   const pictures: SamplePicture[] = [];
   for (const { title, image, words } of wanted) {
     const result = await model.segment(image, [...words]);

@@ -16,6 +16,8 @@ export interface RunOptions {
   readonly cwd: string;
   readonly env?: Readonly<Record<string, string>>;
   readonly input?: Buffer | string;
+  /** Called with the process at its start. */
+  readonly onStart?: (child: ChildProcess) => void;
   /** Called with the process and all of stdout so far, at every piece. */
   readonly onOutput?: (child: ChildProcess, out: string) => void;
 }
@@ -26,11 +28,12 @@ const inherited = Object.fromEntries(
 );
 
 export function wordmask(args: readonly string[], options: RunOptions): Promise<Result> {
-  const { cwd, env, input, onOutput } = options;
+  const { cwd, env, input, onStart, onOutput } = options;
   const child = spawn(process.execPath, [main, ...args], {
     cwd,
     env: { ...inherited, HF_HUB_CACHE: '/nonexistent/cache', ...env },
   });
+  onStart?.(child);
   const [out, err]: Buffer[][] = [[], []];
   child.stdout.on('data', (piece: Buffer) => {
     out?.push(piece);

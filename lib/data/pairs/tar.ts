@@ -194,7 +194,8 @@ async function expandShards(path: string): Promise<string[]> {
   if (info && !info.isDirectory()) return [path];
   const folder = info ? path : dirname(path);
   const pattern = info ? '*.tar' : basename(path);
-  if (!info && !pattern.includes('*')) throw new WordmaskError('E_USAGE', `the shard ${show(path)} does not exist`);
+  if (!info && !pattern.includes('*'))
+    throw new WordmaskError('E_USAGE', `the shard ${path} does not exist: check the path`);
   const parts = pattern.split('*').map((part) => part.replace(/[.+?^${}()|[\]\\]/g, '\\$&'));
   const test = new RegExp(`^${parts.join('.*')}$`, 's');
   const names = await guardDisk('read', folder, () => readdir(folder));
