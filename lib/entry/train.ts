@@ -10,6 +10,7 @@ export {
   attentionMaps,
   type BackwardOptions,
   backward,
+  bceLogits,
   cast,
   checkpoint,
   clamp,
@@ -99,8 +100,10 @@ export {
   where,
   withSignal,
 } from '../engine/index.js';
+export { dropout, dropPath } from '../nn/dropout.js';
 export * as init from '../nn/init.js';
 export * as losses from '../nn/losses/index.js';
+export { type Conv, type Embedding, type Initialiser, type LayerOptions, Parameters } from '../nn/module.js';
 export {
   AdamW,
   type AdamWOptions,

@@ -3,6 +3,7 @@ export { activationBwd } from './activation_bwd.js';
 export { cast } from './cast.js';
 export { type Conv2dOptions, conv2d } from './conv2d.js';
 export { cosineLogits } from './cosine_logits.js';
+export { type DropoutOptions, dropout } from './dropout.js';
 export { add, div, equal, greater, less, maximum, minimum, mul, sub } from './elementwise_binary.js';
 export {
   abs,

@@ -34,10 +34,10 @@ export const blendCard = defineOp({
   ],
   bench: [
     {
-      name: '32 Mi elements',
-      inputs: [{ shape: [1 << 25] }, sampleSizes(1 << 25), { shape: [1 << 25] }],
+      name: '8 Mi elements',
+      inputs: [{ shape: [1 << 23] }, sampleSizes(1 << 23), { shape: [1 << 23] }],
       attrs: { a: 0.999, b: 0.001 },
-      bytes: 12 * 2 ** 25,
+      bytes: 12 * 2 ** 23,
     },
   ],
 });

@@ -24,7 +24,7 @@ export const globalNormCard = defineOp({
     { name: 'infinite', inputs: [{ shape: [67] }, { shape: [2], fill: { values: [1, Number.NEGATIVE_INFINITY] } }] },
     { name: 'none', inputs: [] },
   ],
-  bench: [{ name: '32 Mi elements', inputs: [{ shape: [1 << 25] }], bytes: 4 * 2 ** 25 }],
+  bench: [{ name: '8 Mi elements', inputs: [{ shape: [1 << 23] }], bytes: 4 * 2 ** 23 }],
 });
 
 /**

@@ -55,10 +55,10 @@ export const sgdCard = defineOp({
   ],
   bench: [
     {
-      name: '32 Mi parameters',
-      inputs: [{ shape: [1 << 25] }, { shape: [1 << 25] }, sampleSizes(1 << 25), { shape: [1 << 25] }],
+      name: '8 Mi parameters',
+      inputs: [{ shape: [1 << 23] }, { shape: [1 << 23] }, sampleSizes(1 << 23), { shape: [1 << 23] }],
       attrs: { nesterov: true },
-      bytes: 20 * 2 ** 25,
+      bytes: 20 * 2 ** 23,
     },
   ],
 });

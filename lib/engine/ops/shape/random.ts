@@ -14,7 +14,7 @@ const attrs = { seedLow: 0, seedHigh: 0, offset: 0, a: 0, b: 1, dtype: 0, ...dim
 type RandomAttrs = typeof attrs;
 
 /** Four 32-bit words of a block (Salmon et al., SC 2011), in exact integer arithmetic. */
-function philox(seedLow: number, seedHigh: number, counter: number): number[] {
+export function refPhilox(seedLow: number, seedHigh: number, counter: number): number[] {
   const mask = 0xffffffffn;
   let words = [BigInt(counter) & mask, BigInt(counter) >> 32n, 0n, 0n] as [bigint, bigint, bigint, bigint];
   let keys = [BigInt(seedLow), BigInt(seedHigh)] as [bigint, bigint];
@@ -52,7 +52,7 @@ function randomCard(
     },
     reference: (_, a) => [
       refFill(unpackDims(a), (_index, i) =>
-        refStore(value(philox(a.seedLow, a.seedHigh, a.offset + Math.floor(i / 4)), i % 4, a), a.dtype),
+        refStore(value(refPhilox(a.seedLow, a.seedHigh, a.offset + Math.floor(i / 4)), i % 4, a), a.dtype),
       ),
     ],
     samples: [
