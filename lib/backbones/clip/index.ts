@@ -15,7 +15,7 @@ export { clipFiles, readClipFolder } from './files.js';
 export { randomClip } from './init.js';
 export { buildClip, loadClip } from './load.js';
 export { ClipModel, type PositionRule, type VisionVariant } from './model.js';
-export { openDenseClip } from './open.js';
+export { openClipFolder, openDenseClip } from './open.js';
 export { clipPreprocess, preprocess } from './preprocess.js';
 export { normaliseRows, trainPixels } from './train-pixels.js';
 

@@ -1,15 +1,18 @@
 /** A CLIP folder opened for a dense system: encoder, text side, identity. */
+import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
 import type { Tensor } from '../../engine/index.js';
 import { loadTokenizer, type Tokenizer } from '../../text/index.js';
 import { WordmaskError } from '../../util/errors.js';
-import { sha256, sha256File } from '../../util/files.js';
+import { guardDisk, readFileLimited, sha256, sha256File } from '../../util/files.js';
+import { parseJsonStrict } from '../../util/json.js';
 import { openWeights } from '../../weights/index.js';
 import { type ClipConfig, parseClipConfig } from './config.js';
 import { type DenseVariant, denseClipEncoder } from './dense.js';
 import { loadClip } from './load.js';
 import type { ClipModel } from './model.js';
 import { probeClip, probeNames } from './probe.js';
-import { encodeTexts } from './text.js';
+import { encodeIds, encodeTexts } from './text.js';
 
 /** Files of a model folder, found and checked by the registry. */
 export interface ClipFiles {
@@ -51,9 +54,33 @@ export async function openDenseClip(
   return denseClip(config, model, tokenizer, hash, weights.bytes);
 }
 
+/** A folder in Hugging Face's layout, opened the same way. @throws as `openDenseClip` */
+export async function openClipFolder(
+  folder: string,
+  options: Parameters<typeof openDenseClip>[1],
+): ReturnType<typeof openDenseClip> {
+  const configFile = join(folder, 'config.json');
+  const limits = { limit: 16 << 20, signal: options.signal, code: 'E_MODEL_FORMAT' } as const;
+  const config = parseJsonStrict(await readFileLimited(configFile, limits), {
+    code: 'E_MODEL_FORMAT',
+    what: configFile,
+  });
+  const names = await guardDisk('read', folder, () => readdir(folder));
+  const weights = names.includes('model.safetensors') ? 'model.safetensors' : 'model.safetensors.index.json';
+  const files = {
+    configFile,
+    config: config as Record<string, unknown>,
+    weights: join(folder, weights),
+    tokenizer: folder,
+  };
+  return openDenseClip(files, options);
+}
+
 function denseClip(config: ClipConfig, model: ClipModel, tokenizer: Tokenizer, hash: string, parametersBytes: number) {
   return {
     encoder: denseClipEncoder(model),
+    config,
+    tokenizer,
     embed: config.embed,
     /** SHA-256 over the weights files. */
     hash,
@@ -61,6 +88,8 @@ function denseClip(config: ClipConfig, model: ClipModel, tokenizer: Tokenizer, h
     /** Texts -> features [T, E], not normalised; one warning for each text that was cut. */
     encodeText: (texts: readonly string[], warnings: string[]): Tensor =>
       encodeTexts(model, tokenizer, texts, warnings),
+    /** The same from token ids, each row up to its end token. */
+    encodeIds: (ids: readonly (readonly number[])[]): Tensor => encodeIds(model, ids),
     probeNames: probeNames as readonly string[],
     probe: (pixels: Tensor, variant: DenseVariant, name: string): Tensor =>
       probeClip(model, pixels, variant, name as (typeof probeNames)[number]),

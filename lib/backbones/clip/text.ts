@@ -22,7 +22,7 @@ export function encodeTexts(
 }
 
 /** The same from token ids. Results do not depend on what else is in a batch. */
-function encodeIds(model: ClipModel, ids: readonly (readonly number[])[]): Tensor {
+export function encodeIds(model: ClipModel, ids: readonly (readonly number[])[]): Tensor {
   const order = ids
     .map((_, i) => i)
     .sort((a, b) => (ids[a] as readonly number[]).length - (ids[b] as readonly number[]).length || a - b);
