@@ -56,8 +56,6 @@ interface Group {
 
 /** Groups on the device queue at once: the next one is there when one ends. */
 const mostQueued = 2;
-/** What `concat` takes. */
-const mostJoined = 64;
 
 export class WindowQueue {
   /** Jobs with windows that no group has taken, in the order in which they go. */
@@ -190,9 +188,7 @@ export class WindowQueue {
 
 /** One tensor of all parts; never a view of a group that others share, which would keep their bytes too. */
 function joined(parts: readonly Tensor[], shared = false): Tensor {
-  if (parts.length === 1) return shared ? copy(parts[0] as Tensor) : (parts[0] as Tensor);
-  const level = Array.from({ length: Math.ceil(parts.length / mostJoined) }, (_, i) =>
-    concat(parts.slice(i * mostJoined, (i + 1) * mostJoined), 0),
-  );
-  return joined(level);
+  const [only] = parts as [Tensor];
+  if (parts.length > 1) return concat(parts, 0);
+  return shared ? copy(only) : only;
 }

@@ -8,6 +8,7 @@ import { promisify } from 'node:util';
 import t from 'tap';
 import {
   add,
+  backward,
   cast,
   concat,
   copy,
@@ -265,6 +266,23 @@ t.test('lend and mapFile', async (t) => {
   function requireGradInPlace(target: Tensor): void {
     run(opCards().get('assign') as OpCard, [target, Tensor.from([9, 9, 9, 9])]);
   }
+});
+
+t.test('concat of many', async (t) => {
+  const before = await heldBytes();
+  const parts = Array.from({ length: 200 }, (_, i) => Tensor.from([i, i + 0.5], [1, 2]));
+  const joined = concat(parts, 0);
+  t.same(joined.shape, [200, 2]);
+  t.same(
+    await list(joined),
+    Array.from({ length: 400 }, (_, i) => i / 2),
+  );
+  t.same((await concat(parts, -1).toArray()).shape, [1, 400]);
+  const w = requireGrad(Tensor.from([1, 2], [1, 2]));
+  const grad = backward(sum(concat(Array(150).fill(w), 0))).get(w) as Tensor;
+  t.same(await list(grad), [150, 150]);
+  for (const tensor of [...parts, joined, w, grad]) tensor.dispose();
+  t.equal(await heldBytes(), before);
 });
 
 t.test('a mapped file that becomes shorter', async (t) => {

@@ -1,6 +1,7 @@
 import { WordmaskError } from '../../../util/errors.js';
 import { defineOp, type TensorSpec } from '../../card.js';
 import { run } from '../../run.js';
+import { scope } from '../../scope.js';
 import { normaliseAxis, rejectShape, sameShape } from '../../shapes.js';
 import type { Tensor } from '../../tensor.js';
 import { refAt, refFill } from '../reference.js';
@@ -86,8 +87,19 @@ export const concatCard = defineOp({
   ],
 });
 
-/** The tensors one behind the other along an axis: 1 to 64, any one dtype, equal along the other axes. @throws E_OPTION */
+/** The tensors one behind the other along an axis: at least one, of one dtype (any), equal along the other axes. @throws E_OPTION */
 export function concat(xs: readonly Tensor[], axis: number): Tensor {
   if (xs.length === 0) throw new WordmaskError('E_OPTION', 'concat: needs at least one tensor');
+  if (xs.length > maxInputs) return inLevels(xs, axis);
   return run(concatCard, xs, { axis: normaliseAxis('concat', axis, (xs[0] as Tensor).rank) })[0] as Tensor;
+}
+
+/** More tensors than one call takes: groups of them first. */
+function inLevels(xs: readonly Tensor[], axis: number): Tensor {
+  return scope(() => {
+    const groups = Array.from({ length: Math.ceil(xs.length / maxInputs) }, (_, i) =>
+      concat(xs.slice(i * maxInputs, (i + 1) * maxInputs), axis),
+    );
+    return concat(groups, axis);
+  });
 }
