@@ -64,6 +64,11 @@ export interface GradContext<A extends Attrs = Attrs> {
   readonly attrs: A;
   /** Gradient of each output; undefined where the loss does not depend on it. At least one is present. */
   readonly grads: readonly (Tensor | undefined)[];
+  /**
+   * What input i's other uses have given its gradient so far, undefined where nothing has: a thunk that takes it returns the
+   * sum, in place of an addition after it.
+   */
+  takeSum(i: number): Tensor | undefined;
 }
 
 export interface OpCard<A extends Attrs = Attrs> {

@@ -9,6 +9,9 @@ export class GradValue {
   ) {}
 }
 
+/** Hands over a value's gradient so far; whoever takes it puts it into the gradient it returns. */
+export type TakeSum = (value: GradValue) => Tensor | undefined;
+
 let counter = 0;
 
 export abstract class GradNode {
@@ -29,7 +32,7 @@ export abstract class GradNode {
   released = false;
 
   /** Gradients of the sources, given those of the outputs. Called at most once, then `release`. */
-  abstract backward(grads: readonly (Tensor | undefined)[]): (readonly [GradValue, Tensor])[];
+  abstract backward(grads: readonly (Tensor | undefined)[], takeSum: TakeSum): (readonly [GradValue, Tensor])[];
 
   /** Lets go of saved tensors. Idempotent. */
   abstract release(): void;

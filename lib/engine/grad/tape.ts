@@ -8,10 +8,10 @@ import { currentContext, noGrad, runInContext } from '../context.js';
 import { isFloat } from '../dtype.js';
 import { add } from '../ops/math/add.js';
 import { fill } from '../ops/shape/fill.js';
-import { ownedTensors, scope } from '../scope.js';
+import { adopt, ownedTensors, scope } from '../scope.js';
 import { sameShape, specText } from '../shapes.js';
 import { Parameter, type Tensor } from '../tensor.js';
-import { GradNode, GradValue } from './node.js';
+import { GradNode, GradValue, type TakeSum } from './node.js';
 
 class OpNode extends GradNode {
   readonly sources: readonly (GradValue | undefined)[];
@@ -30,9 +30,14 @@ class OpNode extends GradNode {
     this.results = outputs.map(savedHandle);
   }
 
-  backward(grads: readonly (Tensor | undefined)[]): (readonly [GradValue, Tensor])[] {
+  backward(grads: readonly (Tensor | undefined)[], take: TakeSum): (readonly [GradValue, Tensor])[] {
     const { card, inputs, results: outputs, attrs } = this;
-    const thunks = card.grad?.({ inputs, outputs, attrs, grads }) ?? [];
+    const takeSum = (i: number) => {
+      const source = this.sources[i];
+      // A value that is two of the inputs has its sum made by the walk.
+      return source && this.sources.filter((other) => other === source).length === 1 ? take(source) : undefined;
+    };
+    const thunks = card.grad?.({ inputs, outputs, attrs, grads, takeSum }) ?? [];
     const found: (readonly [GradValue, Tensor])[] = [];
     this.sources.forEach((source, i) => {
       const thunk = source && thunks[i];
@@ -183,6 +188,7 @@ function walk(
       stepBack(
         node,
         node.outputs.map((value) => sums.get(value)),
+        sums,
       ).forEach(accumulate);
       for (const value of node.outputs) if (!wanted?.has(value)) drop(value);
     }
@@ -195,7 +201,11 @@ function walk(
 }
 
 /** Gradients of a node's sources, each a tensor of its own; whatever else was computed on the way is freed. */
-function stepBack(node: GradNode, grads: readonly (Tensor | undefined)[]): (readonly [GradValue, Tensor])[] {
+function stepBack(
+  node: GradNode,
+  grads: readonly (Tensor | undefined)[],
+  sums: Map<GradValue, Tensor>,
+): (readonly [GradValue, Tensor])[] {
   if (node.released) {
     throw new WordmaskError(
       'E_USAGE',
@@ -203,8 +213,14 @@ function stepBack(node: GradNode, grads: readonly (Tensor | undefined)[]): (read
     );
   }
   const taken = new Set(grads);
+  const takeSum = (value: GradValue) => {
+    const sum = sums.get(value);
+    sums.delete(value);
+    // In the care of the scope below.
+    return sum && adopt(sum);
+  };
   const found = scope(() =>
-    node.backward(grads).map(([value, grad]) => {
+    node.backward(grads, takeSum).map(([value, grad]) => {
       const own = taken.has(grad) ? grad.detach() : grad;
       taken.add(own);
       return [value, own] as const;

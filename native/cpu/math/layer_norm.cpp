@@ -82,11 +82,14 @@ void store_parameter_gradient(const OpCall &call, const C *partial, int64_t part
   });
 }
 
-// inputs x [rows, D], gain?, dy; outputs dx, dgain [D], dbias [D]
-template <class T>
+// inputs x [rows, D], gain?, dy, before?; outputs dx, dgain [D], dbias [D]. `before`, what other uses of x gave, is added
+// to dx on the way.
+template <class T, class D>
 void backward(OpCall &call) {
   const TensorView &x = call.in(0), &dy = call.in(2), &dx = call.out(0);
   using C = ComputeType<T>;
+  const T *before = call.has(3) ? call.in(3).as<T>() : nullptr;
+  const auto add = vector_ops<C>().binary[static_cast<int>(BinaryOp::add)];
   const int64_t width = x.dim(-1), rows = width == 0 ? 0 : x.numel() / width;
   const C *gain = parameter_row<C>(call, 1, width);
   const C eps = static_cast<C>(call.attr(0));
@@ -97,10 +100,10 @@ void backward(OpCall &call) {
   call.parallel(rows, share, [&](int64_t begin, int64_t end) {
     C *dgain = partial + begin / share * 2 * width, *dbias = dgain + width;
     for (int64_t i = 0; i < 2 * width; ++i) dgain[i] = C(0);
-    Scratch<C> wide(width), upstream(width), result(width);
+    Scratch<C> wide(width), upstream(width), result(width), sum(width);
     for (int64_t r = begin; r < end; ++r) {
       const C *row = row_in(x.as<T>() + r * width, wide.data(), width);
-      const C *g = row_in(dy.as<T>() + r * width, upstream.data(), width);
+      const C *g = row_in(dy.as<D>() + r * width, upstream.data(), width);
       const RowStatistics<C> s = statistics(ops, row, width, eps);
       C sums[2];
       ops.layer_norm_bwd_sums(row, g, s.mean, s.rstd, gain, sums, dgain, dbias, width);
@@ -108,6 +111,7 @@ void backward(OpCall &call) {
       C *out = row_out(target, result.data());
       const C n = static_cast<C>(width);
       ops.layer_norm_bwd_row(row, g, s.mean, s.rstd, gain, sums[0] / n, sums[1] / n, out, width);
+      if (before != nullptr) add(row_in(before + r * width, sum.data(), width), 1, out, 1, out, width);
       finish_row(target, out, width);
     }
   });
@@ -117,9 +121,12 @@ void backward(OpCall &call) {
 
 void layer_norm_bwd(OpCall &call) {
   const TensorView &x = call.in(0);
-  if (x.ndim < 1 || call.in(2).dtype != x.dtype || call.in(2).numel() != x.numel()) call.reject("dy must match x");
+  if (x.ndim < 1 || call.in(2).numel() != x.numel()) call.reject("dy must match x");
+  if (call.has(3) && (call.in(3).dtype != x.dtype || call.in(3).numel() != x.numel())) call.reject("before must match x");
   if (call.out(0).dtype != x.dtype || call.out(0).numel() != x.numel()) call.reject("dx must match x");
-  dispatch_float(call, x.dtype, [&](auto zero) { backward<decltype(zero)>(call); });
+  if (x.dtype == DType::f32 && call.in(2).dtype == DType::bf16) return backward<float, bf16>(call);
+  if (call.in(2).dtype != x.dtype) call.reject("dy must have x's dtype or, beside f32, bf16");
+  dispatch_float(call, x.dtype, [&](auto zero) { backward<decltype(zero), decltype(zero)>(call); });
 }
 
 }  // namespace

@@ -34,8 +34,10 @@ export const layerNormCard = defineOp({
       rejectShape('layer_norm', 'f32 or bf16 with bf16Out', specs);
     return [{ shape: x!.shape, dtype: a.bf16Out ? 'bf16' : x!.dtype }];
   },
-  grad: ({ inputs: [x, gain, bias], grads: [dy], attrs: { eps } }) => {
-    const all = once(() => run(layerNormBwdCard, [x, gain, cast(dy!, x!.dtype)], { eps }));
+  grad: ({ inputs: [x, gain, bias], grads: [dy], attrs: { eps }, takeSum }) => {
+    const up = () => (x!.dtype === 'f32' && dy!.dtype === 'bf16' ? dy : cast(dy!, x!.dtype));
+    // In a pre-norm block x is the residual stream too: its gradient so far is added here, not in a pass of its own.
+    const all = once(() => run(layerNormBwdCard, [x, gain, up(), takeSum(0)], { eps }));
     const part = (i: number, like: Tensor | undefined) => like && (() => cast(all()[i] as Tensor, like.dtype));
     return [part(0, x), part(1, gain), part(2, bias)];
   },
@@ -90,18 +92,23 @@ export const layerNormCard = defineOp({
 
 export const layerNormBwdCard = defineOp({
   name: 'layer_norm_bwd',
-  inputs: ['x', 'gain?', 'dy'],
+  inputs: ['x', 'gain?', 'dy', 'before?'],
   attrs: { eps: 1e-5 },
   mixedDtypes: true,
   shape: (specs) => {
-    const [x, gain, dy] = specs;
+    const [x, gain, dy, before] = specs;
     const width = x!.shape.at(-1) ?? 0;
-    if (!sameShape(x!.shape, dy!.shape) || x!.dtype !== dy!.dtype || !isParameter(gain, width))
-      rejectShape('layer_norm_bwd', 'x [..., D], gain [D], dy like x', specs);
+    const fits =
+      sameShape(x!.shape, dy!.shape) &&
+      (x!.dtype === dy!.dtype || (x!.dtype === 'f32' && dy!.dtype === 'bf16')) &&
+      (!before || (sameShape(x!.shape, before.shape) && x!.dtype === before.dtype)) &&
+      isParameter(gain, width);
+    if (!fits)
+      rejectShape('layer_norm_bwd', 'x [..., D], gain [D], dy like x (or bf16 beside f32), before like x', specs);
     const parameter = { shape: [width], dtype: gain?.dtype ?? x!.dtype };
     return [{ shape: x!.shape, dtype: x!.dtype }, parameter, parameter];
   },
-  reference: ([x, gain, dy], { eps }) => {
+  reference: ([x, gain, dy, before], { eps }) => {
     const width = x!.shape.at(-1) as number;
     const dgain = new Float64Array(width);
     const dbias = new Float64Array(width);
@@ -115,7 +122,7 @@ export const layerNormBwdCard = defineOp({
       });
       const c0 = g.reduce((s, v) => s + v, 0) / width;
       const c1 = g.reduce((s, v, i) => s + v * (h[i] as number), 0) / width;
-      return g.map((v, i) => rstd * (v - c0 - (h[i] as number) * c1));
+      return g.map((v, i) => rstd * (v - c0 - (h[i] as number) * c1) + (before?.data[r * width + i] ?? 0));
     });
     return [dx, { data: dgain, shape: [width] }, { data: dbias, shape: [width] }];
   },
@@ -126,6 +133,21 @@ export const layerNormBwdCard = defineOp({
       dtypes: ['f32', 'f64', 'bf16'],
     },
     { name: 'no gain', inputs: [{ shape: [5, 17] }, undefined, { shape: [5, 17] }] },
+    {
+      name: 'with the gradient so far',
+      inputs: [{ shape: [9, 33] }, { shape: [33], fill: 'positive' }, { shape: [9, 33] }, { shape: [9, 33] }],
+      dtypes: ['f32', 'f64', 'bf16'],
+    },
+    {
+      name: 'f32 rows, bf16 gradient',
+      inputs: [
+        { shape: [9, 33], dtype: 'f32' },
+        { shape: [33], dtype: 'f32', fill: 'positive' },
+        { shape: [9, 33] },
+        { shape: [9, 33], dtype: 'f32' },
+      ],
+      dtypes: ['bf16'],
+    },
     { name: 'no rows', inputs: [{ shape: [0, 8] }, { shape: [8] }, { shape: [0, 8] }] },
   ],
   bench: [
