@@ -50,8 +50,10 @@ export interface TrainableRequest {
   readonly model: Readonly<Record<string, unknown>>;
   /** The recipe's `losses`: weights and options, checked by the system. */
   readonly losses: Readonly<Record<string, unknown>>;
-  /** Model the training starts from, if the recipe names one: a folder, a hub id or a built-in name. */
+  /** Folder of the model that the training starts from, if the recipe names one. */
   readonly base?: string;
+  /** What to write into wordmask.json for it: an absolute path, a hub id or a built-in name. */
+  readonly baseName?: string;
   /** Folder that relative paths of the recipe start from; the working folder by default. */
   readonly folder?: string;
   readonly compute: 'f32' | 'bf16';

@@ -143,8 +143,15 @@ function valueAt(value: unknown, path: readonly PropertyKey[]): unknown {
 /** What a resumed run may change: how long it goes, how its rate falls, how often it saves, tests and logs. */
 const changeable = ['$schema', 'title', 'steps', 'epochs', 'schedule', 'save', 'log', 'eval', 'loader'];
 
-/** Keys in which two recipes differ so that one cannot go on from the other's checkpoint. */
+/** Keys in which two recipes differ so that one cannot go on from the other's checkpoint. Data may have moved to another place. */
 export function recipeDifferences(a: Recipe, b: Recipe): (keyof Recipe)[] {
   const keys = [...new Set([...Object.keys(a), ...Object.keys(b)])] as (keyof Recipe)[];
-  return keys.filter((key) => !changeable.includes(key) && canonicalJson(a[key]) !== canonicalJson(b[key]));
+  return keys.filter(
+    (key) => !changeable.includes(key) && canonicalJson(comparable(a, key)) !== canonicalJson(comparable(b, key)),
+  );
+}
+
+function comparable(recipe: Recipe, key: keyof Recipe): unknown {
+  if (key !== 'data') return recipe[key];
+  return { ...recipe.data, path: undefined, images: undefined, captions: undefined };
 }

@@ -4,6 +4,8 @@ import { dirname, resolve } from 'node:path';
 import type { PairProblem, PairSource } from '../data/types.js';
 import { freeze, parseDevice, requireCpu, withSignal } from '../engine/index.js';
 import type { Trainable } from '../nn/trainable.js';
+import { resolveModel } from '../registry/resolve.js';
+import { systemNames } from '../registry/systems.js';
 import { findTrainable } from '../registry/trainable.js';
 import { show, WordmaskError } from '../util/errors.js';
 import { nearest } from '../util/nearest.js';
@@ -16,7 +18,7 @@ import { Run, type TrainProgress } from './run.js';
 import { prepareRunFolder, writeRunRecord } from './run-folder.js';
 import { openSourceWorkers } from './source-workers.js';
 import { openSource } from './sources.js';
-import { otherModel, readState, restoreState } from './state.js';
+import { otherModel, type RunState, readState, restoreState } from './state.js';
 import { Trainer } from './trainer.js';
 
 export interface TrainOptions {
@@ -28,7 +30,7 @@ export interface TrainOptions {
   readonly overwrite?: boolean;
   /** Replaces the recipe's `steps` or `epochs`. */
   readonly steps?: number;
-  /** Values set in the recipe by path: `{ 'optimiser.rate': 1e-3 }`. */
+  /** Values set in the recipe by path: `{ 'optimiser.rate': 1e-3 }`; file paths among them start from the working folder. */
   readonly set?: Readonly<Record<string, unknown>>;
   readonly device?: string;
   /** Ends the run at once; the last checkpoint stays. */
@@ -68,7 +70,7 @@ const known = ['out', 'resume', 'overwrite', 'steps', 'set', 'device', 'signal',
 export async function train(recipe: RecipeInput | string, options: TrainOptions): Promise<TrainResult> {
   checkOptions(options);
   options.signal?.throwIfAborted();
-  const changes: Record<string, unknown> = { ...options.set };
+  const changes: Record<string, unknown> = fromHere(options.set ?? {});
   if (options.steps !== undefined) Object.assign(changes, { steps: options.steps, epochs: undefined });
   const checked =
     typeof recipe === 'string' ? await readRecipe(recipe, changes) : checkRecipe(withChanges(recipe, changes));
@@ -77,6 +79,17 @@ export async function train(recipe: RecipeInput | string, options: TrainOptions)
   // Each picture that is being decoded listens to it.
   if (signal) setMaxListeners(0, signal);
   return withSignal(signal, () => trainChecked(checked, folder, { ...options, signal }));
+}
+
+/** Paths that a caller sets start from the working folder, those of a recipe from the recipe's. */
+function fromHere(set: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  const absolute = (value: unknown): unknown => (typeof value === 'string' && value !== '' ? resolve(value) : value);
+  const changed: Record<string, unknown> = { ...set };
+  for (const key of ['data.path', 'data.images', 'data.captions'])
+    if (key in changed)
+      changed[key] = Array.isArray(changed[key]) ? (changed[key] as unknown[]).map(absolute) : absolute(changed[key]);
+  if (typeof changed.base === 'string' && changed.base.startsWith('.')) changed.base = resolve(changed.base);
+  return changed;
 }
 
 async function trainChecked(recipe: Recipe, folder: string, options: TrainOptions): Promise<TrainResult> {
@@ -94,12 +107,13 @@ async function trainChecked(recipe: Recipe, folder: string, options: TrainOption
   let trainer: Trainer | undefined;
   try {
     source = await openPairs(recipe, folder, { signal, onWarn });
+    if (checkpoint && state) checkSameData(checkpoint, state, source);
     const steps = stepsOf(recipe, source.count);
     const opened = source;
     model = await system({
       model: recipe.model,
       losses: recipe.losses,
-      base: recipe.base,
+      ...(await resolveBase(recipe, folder, { signal, onWarn })),
       folder,
       compute: recipe.precision === 'bf16' ? 'bf16' : 'f32',
       random: new Random(recipe.seed).fork('model'),
@@ -136,6 +150,26 @@ function checkSameRun(out: string, before: Recipe, recipe: Recipe, checkpoint: C
   if (differences.length === 0) return;
   const named = differences.map((key) => `its ${key} is ${show(before[key])}, the recipe's ${show(recipe[key])}`);
   throw otherModel(checkpoint ?? { folder: out, step: 0, files: {} }, named);
+}
+
+/** Order and randomness rest on the number of samples. */
+function checkSameData(checkpoint: Checkpoint, { data }: RunState, source: PairSource): void {
+  if (data.count === source.count) return;
+  throw otherModel(checkpoint, [`its data had ${data.count} samples, ${source.name} has ${source.count}`]);
+}
+
+/** Folder and lasting name of the model that a recipe starts from. @throws E_MODEL_ID, E_MODEL_NOT_FOUND, E_MODEL_FORMAT */
+async function resolveBase(
+  { base }: Recipe,
+  folder: string,
+  { signal, onWarn }: { signal?: AbortSignal; onWarn: (message: string) => void },
+): Promise<{ base?: string; baseName?: string }> {
+  if (base === undefined) return {};
+  const baseName = base.startsWith('.') ? resolve(folder, base) : base;
+  const onLog = (message: string, level: 'info' | 'warning'): void =>
+    level === 'warning' ? onWarn(message) : undefined;
+  const found = await resolveModel(baseName, { systems: systemNames(), signal, onLog });
+  return { base: found.folder.path, baseName };
 }
 
 async function openPairs(

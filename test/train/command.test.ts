@@ -14,7 +14,7 @@ const recipe = {
     text: { width: 32, layers: 1, heads: 2, context: 16, vocabulary: 520 },
     projection: 16,
   },
-  data: { kind: 'drawn-scenes', count: 64, width: 16, height: 16 },
+  data: { kind: 'drawn-scenes', count: 64, reuse: 2000, width: 16, height: 16 },
   batch: 8,
   steps: 12,
   optimiser: { kind: 'adamw', rate: 0.002 },

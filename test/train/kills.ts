@@ -34,7 +34,7 @@ export async function killAndResume(folder: string, kills: number, steps: number
     const run = start(killed, recipe);
     // Mostly within a few steps of where it went on, which is where saves happen; at times before the first.
     run.killAfter(
-      random.chance(0.15) ? 0 : 1 + random.int(Math.max(2, Math.floor((2.6 * steps) / kills))),
+      random.chance(0.15) ? 0 : 1 + random.int(Math.max(2, Math.floor((2 * steps) / kills))),
       random.int(12),
     );
     const { code, last } = await run.ended;
