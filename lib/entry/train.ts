@@ -116,6 +116,7 @@ export {
   Muon,
   type MuonOptions,
   type Optimiser,
+  type OrthogonaliseOptions,
   orthogonalise,
   type ParameterGroup,
   Sgd,

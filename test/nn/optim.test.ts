@@ -3,7 +3,16 @@ import { createHash } from 'node:crypto';
 import t from 'tap';
 import { backward, freeze, geluTanh, linear, requireGrad, scope, setThreads, sync, Tensor } from '#lib/engine/index.js';
 import { contrastive } from '#lib/nn/losses/index.js';
-import { AdamW, clipGradNorm, Ema, GradientSum, Muon, type Optimiser, Sgd } from '#lib/nn/optim/index.js';
+import {
+  AdamW,
+  clipGradNorm,
+  Ema,
+  GradientSum,
+  Muon,
+  type Optimiser,
+  orthogonalise,
+  Sgd,
+} from '#lib/nn/optim/index.js';
 import { Random } from '#lib/util/random.js';
 import { relL2 } from '../helpers/samples.js';
 
@@ -171,6 +180,7 @@ t.test('Muon: matrices apart, packed query, key and value, AdamW for the rest', 
     lr: 6e-3,
     match: ['block.**'],
     decay: 0.1,
+    compute: 'f32',
     rest: { lr: 2e-3, betas: [0.9, 0.98] },
   });
   runSteps(optimiser, c, { lr: 3e-3 });
@@ -214,6 +224,28 @@ t.test('Muon: matrices apart, packed query, key and value, AdamW for the rest', 
     t.same(await (parameters.get(path) as Tensor).data(), await (adam.get(path) as Tensor).data(), `${path} by AdamW`);
   }
   t.throws(() => new Muon(parametersOf(c), { lr: 1, match: ['**.bias'], rest: { lr: 1 } }), { code: 'E_OPTION' });
+});
+
+t.test('Newton-Schulz steps in bf16 and f32', async (t) => {
+  for (const [rows, columns] of [
+    [24, 40],
+    [40, 24],
+  ] as const) {
+    const x = draw(2 * rows * columns);
+    const size = rows * columns;
+    const expected = [0, 1].flatMap((k) => [
+      ...newtonSchulz(Float64Array.from(x.subarray(k * size, (k + 1) * size)), rows, columns),
+    ]);
+    for (const [compute, limit] of [
+      ['f32', 1e-5],
+      // Fifteen products whose operands have 8 bits: 2^-8 sqrt(15) times slopes of about 3.
+      ['bf16', 5e-2],
+    ] as const) {
+      const found = orthogonalise(Tensor.from(x, [2, rows, columns]), { compute });
+      const error = relL2(Float64Array.from((await found.data()) as Float32Array), Float64Array.from(expected));
+      t.ok(error < limit, `${rows}x${columns} ${compute}: relative error ${error.toExponential(2)}`);
+    }
+  }
 });
 
 t.test('a parameter without a gradient stays, with its state', async (t) => {

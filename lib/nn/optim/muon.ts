@@ -7,6 +7,7 @@
 import {
   add,
   blend,
+  cast,
   div,
   isolated,
   matmul,
@@ -46,6 +47,8 @@ export interface MuonOptions {
   readonly decay?: number;
   /** Newton-Schulz steps. Default 5. */
   readonly orthogonalSteps?: number;
+  /** Dtype of the Newton-Schulz products. Default bf16. */
+  readonly compute?: 'f32' | 'bf16';
   /** For all parameters that Muon does not take. */
   readonly rest: AdamWOptions;
 }
@@ -56,21 +59,29 @@ const packedNames = /(^|\.)(in_proj_weight|(qkv|qkv_proj|query_key_value|in_proj
 /** Coefficients of x -> a x + b x^3 + c x^5, iterated on singular values (largest slope at 0, not convergence to 1). */
 const [a, b, c] = [3.4445, -4.775, 2.0315];
 
+export interface OrthogonaliseOptions {
+  /** Newton-Schulz steps. Default 5. */
+  readonly steps?: number;
+  /** Dtype of the products. Default bf16, as published: sums are f32, and directions need no more digits. */
+  readonly compute?: 'f32' | 'bf16';
+}
+
 /**
  * Singular values of each matrix pushed towards 1, singular vectors kept.
- * @param x f32 or bf16 [K, R, C]
- * @returns the same shape
+ * @param x f32 [K, R, C]
+ * @returns the same shape, f32
  */
-export function orthogonalise(x: Tensor, steps = 5): Tensor {
+export function orthogonalise(x: Tensor, { steps = 5, compute = 'bf16' }: OrthogonaliseOptions = {}): Tensor {
   return scope(() => {
     const tall = (x.shape[1] as number) > (x.shape[2] as number);
-    let y = div(x, scaleShift(sqrt(sum(square(x), [1, 2], true)), 1, 1e-7));
+    const unit = div(x, scaleShift(sqrt(sum(square(x), [1, 2], true)), 1, 1e-7));
+    let y = compute === 'bf16' ? cast(unit, 'bf16') : unit;
     for (let step = 0; step < steps; step++) {
       const gram = matmul(y, y, tall ? { transposeA: true } : { transposeB: true }); // [K, S, S], S the smaller side
       const cubic = add(scaleShift(gram, b, 0), scaleShift(matmul(gram, gram), c, 0)); // [K, S, S]
       y = add(scaleShift(y, a, 0), tall ? matmul(y, cubic) : matmul(cubic, y)); // [K, R, C]
     }
-    return y;
+    return compute === 'bf16' ? cast(y, 'f32') : y;
   });
 }
 
@@ -104,6 +115,7 @@ export class Muon implements Optimiser {
       momentum: checkOption('Muon: momentum', options.momentum ?? 0.95, 0, 1),
       nesterov: options.nesterov ?? true,
       decay: checkOption('Muon: decay', options.decay ?? 0, 0),
+      compute: options.compute ?? 'bf16',
       orthogonalSteps: checkOption('Muon: orthogonalSteps', options.orthogonalSteps ?? 5, 1, 33),
     };
     const entries = trainedEntries(parameters);
@@ -147,6 +159,7 @@ export class Muon implements Optimiser {
 
   /** The step of each entry at rate 1, flat. */
   #orthogonal(direction: Tensor): Tensor[] {
+    const { orthogonalSteps, compute } = this.#options;
     let begin = 0;
     return this.#stacks.flatMap(({ rows, columns, counts }) => {
       const total = counts.reduce((all, count) => all + count, 0);
@@ -154,7 +167,7 @@ export class Muon implements Optimiser {
       const stacked = direction.slice(0, begin, begin + total * matrix).reshape(total, rows, columns); // [K, R, C]
       begin += total * matrix;
       const step = scaleShift(
-        orthogonalise(stacked, this.#options.orthogonalSteps),
+        orthogonalise(stacked, { steps: orthogonalSteps, compute }),
         0.2 * Math.sqrt(Math.max(rows, columns)),
         0,
       ).reshape(total * matrix);
