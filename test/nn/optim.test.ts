@@ -1,7 +1,19 @@
 /** Optimisers against float64 re-computations written here, and what training promises: determinism, frozen bytes, resume. */
 import { createHash } from 'node:crypto';
 import t from 'tap';
-import { backward, freeze, geluTanh, linear, requireGrad, scope, setThreads, sync, Tensor } from '#lib/engine/index.js';
+import {
+  backward,
+  freeze,
+  geluTanh,
+  linear,
+  requireGrad,
+  scope,
+  setThreads,
+  square,
+  sum,
+  sync,
+  Tensor,
+} from '#lib/engine/index.js';
 import { contrastive } from '#lib/nn/losses/index.js';
 import {
   AdamW,
@@ -14,6 +26,7 @@ import {
   Sgd,
 } from '#lib/nn/optim/index.js';
 import { Random } from '#lib/util/random.js';
+import { liveBytes } from '../helpers/memory.js';
 import { relL2 } from '../helpers/samples.js';
 
 const random = new Random(7);
@@ -300,6 +313,33 @@ t.test('state: a loaded optimiser goes on as the one that was saved', async (t) 
   }
 });
 
+t.test('parameters move into the flat buffer and out of the optimiser again', async (t) => {
+  const before = await liveBytes();
+  const base = Tensor.from(draw(24), [4, 6]);
+  const x = requireGrad(base.transpose(0, 1));
+  const old = x.detach();
+  const start = Array.from(await x.data());
+  const optimiser = new Sgd(new Map([['x', x]]), { lr: 1 });
+  t.same(Array.from(await x.data()), start, 'the same values, row by row');
+  t.ok(x.requiresGrad && x.isContiguous);
+  const grads = scope(() => backward(sum(square(x))));
+  optimiser.step(grads);
+  grads.dispose();
+  t.same(
+    Array.from(await x.data()),
+    start.map((v) => -v),
+    'one step of -2x',
+  );
+  t.same(Array.from(await old.data()), start, 'a handle made before keeps the old values');
+  optimiser.dispose();
+  t.same(
+    Array.from(await x.data()),
+    start.map((v) => -v),
+  );
+  for (const tensor of [base, x, old]) tensor.dispose();
+  t.equal(await liveBytes(), before, 'nothing stays behind');
+});
+
 t.test('groups and options are checked', (t) => {
   const parameters = () => parametersOf(makeCase({ 'x.weight': [2, 2] }, 0));
   t.throws(() => new AdamW(parameters(), { lr: 1, groups: [{ match: ['**.bias'] }] }), {
@@ -390,7 +430,7 @@ t.test('two layers learn eight pairs by heart; frozen bytes do not change in 100
     const frozen = model.parameters.get('frozen.weight') as Tensor;
     const before = await hash(frozen);
     const losses = await train(model, make(model.parameters), 100);
-    t.ok((losses[0] as number) > 1.5 && (losses.at(-1) as number) < 2e-2, `${name}: ${losses[0]} -> ${losses.at(-1)}`);
+    t.ok((losses[0] as number) > 1.5 && (losses.at(-1) as number) < 1e-3, `${name}: ${losses[0]} -> ${losses.at(-1)}`);
     t.equal(await hash(frozen), before, `${name}: frozen bytes`);
   }
 });
