@@ -185,7 +185,7 @@ export const commandOptions = {
     ...general,
   ],
   'data draw': ['out', 'count', 'split', 'sceneSize', 'seed', 'captions', 'overwrite', ...general],
-  train: ['out', 'steps', 'set', 'device', 'resume', 'overwrite', ...general],
+  train: ['out', 'steps', 'set', 'device', 'threads', 'resume', 'overwrite', ...general],
   demo: [...general],
 } as const satisfies Readonly<Record<string, readonly string[]>>;
 

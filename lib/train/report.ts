@@ -33,7 +33,8 @@ export async function writeReport(out: string, parts: ReportParts): Promise<void
   const folder = parts.run.checkpoint?.folder;
   let pictures: SamplePicture[] = [];
   try {
-    if (folder) pictures = await samplePictures(folder, parts.recipe, parts.source);
+    // Whoever stops a run wants the prompt back.
+    if (folder && parts.status === 'done') pictures = await samplePictures(folder, parts.recipe, parts.source);
   } catch (error) {
     // Not every system can segment, and a report without pictures is still one.
     parts.onWarn(`the report has no sample pictures: ${(error as Error).message}`);

@@ -188,21 +188,24 @@ export class Run {
     const { recipe, steps, stop } = this.parts;
     const last = this.#done >= steps || stop?.aborted === true;
     if (!last && this.#done % recipe.save.every !== 0 && this.#failedSaves === 0) return;
-    do await this.#trySave();
+    do await this.#trySave(last);
     while (last && this.#failedSaves > 0);
   }
 
-  async #trySave(): Promise<void> {
+  async #trySave(last: boolean): Promise<void> {
     const { out, trainer, recipe, onWarn } = this.parts;
     try {
       this.#saved = await saveState(out, trainer, this.#state());
       this.#failedSaves = 0;
       await pruneCheckpoints(out, this.#done, recipe.save.keep);
     } catch (error) {
-      if (!isWordmaskError(error) || error.code !== 'E_DISK' || ++this.#failedSaves >= mostFailedSaves) throw error;
-      onWarn(
-        `step ${this.#done} is not saved (${error.message}); ${this.#kept()}; it is tried again after the next step`,
-      );
+      if (!isWordmaskError(error)) throw error;
+      // Weights that are not finite do not recover: the run ends by itself once 20 steps were skipped.
+      const tolerated =
+        error.code === 'E_NUMERIC' ? !last : error.code === 'E_DISK' && ++this.#failedSaves < mostFailedSaves;
+      if (!tolerated) throw error;
+      const again = this.#failedSaves > 0 ? '; it is tried again after the next step' : '';
+      onWarn(`step ${this.#done} is not saved (${error.message}); ${this.#kept()}${again}`);
     }
   }
 

@@ -1,7 +1,7 @@
 /** What a checkpoint holds besides the model: optimiser, counters, the place in the data; written and read back exactly. */
 import { join } from 'node:path';
 import type { PairProblem } from '../data/types.js';
-import { assign, isolated, noGrad, scope, Tensor } from '../engine/index.js';
+import { assign, globalNorm, isolated, noGrad, scope, Tensor } from '../engine/index.js';
 import type { Trainable } from '../nn/trainable.js';
 import { WordmaskError } from '../util/errors.js';
 import { readFileLimited } from '../util/files.js';
@@ -50,7 +50,7 @@ export const stateHeader = { format: 'wordmask-state/1', version: packageVersion
 /**
  * `model.safetensors` holds the running mean where there is one, else the weights; what it does not hold bit for bit goes into
  * `optimizer.safetensors` as `parameter.PATH`, beside `optimiser.NAME` and `ema.PATH`.
- * @throws E_DISK; the checkpoints that are there stay
+ * @throws E_DISK; E_NUMERIC where a value is not finite. The checkpoints that are there stay
  */
 export async function saveState(out: string, trainer: Trainer, state: RunState): Promise<Checkpoint> {
   const { model, optimiser, ema } = trainer;
@@ -72,6 +72,12 @@ export async function saveState(out: string, trainer: Trainer, state: RunState):
     ...[...means].map(([name, tensor]) => [name, fetched(tensor)] as const),
   ];
   try {
+    await refuseNonFinite(state.step, [
+      ...exported.values(),
+      ...model.parameters.values(),
+      ...moments.values(),
+      ...means.values(),
+    ]);
     return await writeCheckpoint(out, state.step, {
       ...(await model.describe()),
       'model.safetensors': { tensors: weights },
@@ -81,6 +87,18 @@ export async function saveState(out: string, trainer: Trainer, state: RunState):
   } finally {
     for (const view of [...moments.values(), ...means.values()]) view.dispose();
   }
+}
+
+/** An update may overflow although loss and gradients were finite: such weights must not take the place of good ones. */
+async function refuseNonFinite(step: number, tensors: readonly Tensor[]): Promise<void> {
+  const floats = [...new Set(tensors)].filter(({ dtype }) => dtype === 'f32');
+  const norm = await scope(() => noGrad(() => globalNorm(floats)).item());
+  if (Number.isFinite(norm)) return;
+  throw new WordmaskError(
+    'E_NUMERIC',
+    `the weights or moments are not finite after step ${step}: lower the rate, lengthen the warm-up or set clip`,
+    { details: { step } },
+  );
 }
 
 function fetched(tensor: Tensor): TensorToWrite {

@@ -2,7 +2,7 @@
 import { setMaxListeners } from 'node:events';
 import { dirname, resolve } from 'node:path';
 import type { PairProblem, PairSource } from '../data/types.js';
-import { freeze, parseDevice, requireCpu, withSignal } from '../engine/index.js';
+import { freeze, parseDevice, requireCpu, setThreads, withSignal } from '../engine/index.js';
 import type { Trainable } from '../nn/trainable.js';
 import { resolveModel } from '../registry/resolve.js';
 import { systemNames } from '../registry/systems.js';
@@ -33,6 +33,8 @@ export interface TrainOptions {
   /** Values set in the recipe by path: `{ 'optimiser.rate': 1e-3 }`; file paths among them start from the working folder. */
   readonly set?: Readonly<Record<string, unknown>>;
   readonly device?: string;
+  /** Threads of the CPU back end, process-wide. */
+  readonly threads?: number;
   /** Ends the run at once; the last checkpoint stays. */
   readonly signal?: AbortSignal;
   /** Ends the run after the running step, with a checkpoint. */
@@ -58,7 +60,19 @@ export interface TrainResult {
   readonly seconds: number;
 }
 
-const known = ['out', 'resume', 'overwrite', 'steps', 'set', 'device', 'signal', 'stop', 'onProgress', 'onWarn'];
+const known = [
+  'out',
+  'resume',
+  'overwrite',
+  'steps',
+  'set',
+  'device',
+  'threads',
+  'signal',
+  'stop',
+  'onProgress',
+  'onWarn',
+];
 
 /**
  * Trains a system by a recipe.
@@ -217,4 +231,5 @@ function checkOptions(options: TrainOptions): void {
   if (options.resume && options.overwrite)
     throw new WordmaskError('E_USAGE', 'train: resume goes on with a run, overwrite replaces it: give one of the two');
   requireCpu(parseDevice(options.device ?? 'auto'));
+  if (options.threads !== undefined) setThreads(options.threads);
 }

@@ -6,11 +6,17 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import t from 'tap';
 import { findCheckpoint, readMetrics, registerTrainable, train } from '#lib/entry/train.js';
+import { sha256 } from '#lib/util/files.js';
+import { openSafetensors } from '#lib/weights/index.js';
 import { toyRecipe, toySystem, writePairs } from './toy.js';
 
 let badSteps: (step: number) => boolean = () => false;
 let badSave: () => boolean = () => false;
-registerTrainable('toy', toySystem({ badSteps: (step) => badSteps(step), badSave: () => badSave() }));
+let breakAfter = 0;
+registerTrainable(
+  'toy',
+  toySystem({ badSteps: (step) => badSteps(step), badSave: () => badSave(), breakAfter: () => breakAfter }),
+);
 
 t.test('eight pairs are learnt', async (t) => {
   const folder = t.testdir();
@@ -19,6 +25,24 @@ t.test('eight pairs are learnt', async (t) => {
     out: join(folder, 'run'),
   });
   t.ok((result.losses.total ?? 9) < 0.02, `the loss falls to ${result.losses.total}`);
+});
+
+t.test('frozen parameters keep their bytes', async (t) => {
+  const folder = t.testdir();
+  await writePairs(join(folder, 'data'), 8);
+  const out = join(folder, 'run');
+  const recipe = toyRecipe(join(folder, 'data'), { freeze: ['text.**'], save: { every: 1, keep: 200 }, ema: 0.5 });
+  await train({ ...recipe, steps: 100 }, { out });
+  const bytes = async (step: number, name: string): Promise<string> => {
+    const file = await openSafetensors(join(out, `step-${step}`, 'model.safetensors'));
+    return sha256(await file.read(name).finally(() => file.close()));
+  };
+  t.equal(await bytes(1, 'text.table'), await bytes(100, 'text.table'), 'after 100 steps');
+  t.not(await bytes(1, 'image.fc2.weight'), await bytes(100, 'image.fc2.weight'), 'the others move');
+  await t.rejects(train({ ...recipe, freeze: ['txt.**'] }, { out: join(folder, 'x') }), {
+    code: 'E_OPTION',
+    message: /txt/,
+  });
 });
 
 t.test('losses that are not finite', async (t) => {
@@ -39,6 +63,24 @@ t.test('losses that are not finite', async (t) => {
   badSteps = () => false;
   const again = await train({ ...recipe, steps: 60 }, { out: join(folder, 'all'), resume: true });
   t.equal(again.status, 'done', 'and the run can go on from it');
+});
+
+t.test('weights that are not finite', async (t) => {
+  const folder = t.testdir();
+  await writePairs(join(folder, 'data'), 8);
+  const recipe = toyRecipe(join(folder, 'data'), { steps: 60, save: { every: 1, keep: 2 } });
+  breakAfter = 14;
+  const warnings: string[] = [];
+  const onWarn = (message: string): void => void warnings.push(message);
+  await t.rejects(train(recipe, { out: join(folder, 'run'), onWarn }), {
+    code: 'E_NUMERIC',
+    message: /20 steps in a row/,
+  });
+  t.match(warnings[0], /step 14 is not saved.*not finite.*step 13 is kept/);
+  t.equal((await findCheckpoint(join(folder, 'run')))?.step, 13, 'they take no good checkpoint away');
+  const short = toyRecipe(join(folder, 'data'), { steps: 14 });
+  await t.rejects(train(short, { out: join(folder, 'short') }), { code: 'E_NUMERIC', message: /after step 14/ });
+  breakAfter = 0;
 });
 
 t.test('a save that fails', async (t) => {

@@ -1,7 +1,7 @@
 /** A trainable system small enough to watch: two layers for the mean colours of a picture, a table for the caption. */
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { gelu, linear, losses, mul, randomNormal, requireGrad, scope, Tensor } from '#lib/entry/train.js';
+import { assign, gelu, linear, losses, mul, randomNormal, requireGrad, scope, Tensor } from '#lib/entry/train.js';
 import { writePng } from '#lib/image/png.js';
 import type { Trainable, TrainSystem } from '#lib/nn/trainable.js';
 import { Random } from '#lib/util/random.js';
@@ -14,13 +14,15 @@ const width = 16;
 export interface ToyOptions {
   /** Steps whose loss becomes NaN. */
   readonly badSteps?: (step: number) => boolean;
+  /** The step after which a weight becomes infinite. */
+  readonly breakAfter?: () => number;
   /** Whether a save at this moment meets a name that no disk takes. */
   readonly badSave?: () => boolean;
   readonly onPrepare?: (step: number, keys: readonly string[]) => void;
 }
 
 export const toySystem =
-  ({ badSteps, badSave, onPrepare }: ToyOptions = {}): TrainSystem =>
+  ({ badSteps, badSave, breakAfter, onPrepare }: ToyOptions = {}): TrainSystem =>
   async ({ random }): Promise<Trainable> => {
     const make = (name: string, shape: number[], deviation: number): Tensor =>
       requireGrad(randomNormal(shape, { seed: random.fork(name).bits(), deviation }));
@@ -31,6 +33,7 @@ export const toySystem =
       ['text.table', make('table', [width, words], 0.5)],
       ['scale', requireGrad(Tensor.from([2.5]))],
     ]);
+    let updates = 0;
     const get = (name: string): Tensor => parameters.get(name) as Tensor;
     return {
       parameters,
@@ -61,6 +64,12 @@ export const toySystem =
           const total = losses.contrastive(image, text, { logitScale: get('scale') });
           return { total: badSteps?.(step) ? mul(total, Tensor.scalar(Number.NaN)) : total };
         }),
+      afterUpdate: () => {
+        if (++updates !== breakAfter?.()) return;
+        const broken = Tensor.from([Number.POSITIVE_INFINITY]);
+        assign(get('scale'), broken);
+        broken.dispose();
+      },
       describe: () => ({ [badSave?.() ? 'x'.repeat(300) : 'toy.json']: '{"toy": true}\n' }),
       dispose: () => {
         for (const tensor of parameters.values()) tensor.dispose();

@@ -32,6 +32,7 @@ export async function trainCommand(context: Context): Promise<number> {
     steps: options.steps as number | undefined,
     set: options.set as Record<string, unknown> | undefined,
     device: textOption(options, 'device'),
+    threads: options.threads as number | undefined,
     stop: stop.signal,
     onWarn: (message) => output.warn(message),
     onProgress: (progress) => shown.update(progress),
