@@ -112,9 +112,9 @@ const specs: Readonly<Record<CommandName, CommandSpec>> = {
     ],
   },
   demo: {
-    usage: '[words]',
-    text: 'Segment a drawn scene with the built-in model.',
-    examples: ['wordmask demo', 'wordmask demo circle,star'],
+    usage: '[words...]',
+    text: 'Draw a scene and segment it with the built-in model; writes picture, overlay and label map to demo-output/.',
+    examples: ['wordmask demo', 'wordmask demo sky,grass,tree,house'],
   },
 };
 

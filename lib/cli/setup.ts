@@ -3,6 +3,7 @@ import { labelFormat } from '../formats/index.js';
 import type { Model } from '../pipelines/model.js';
 import type { SegmentOptions } from '../pipelines/segment-options.js';
 import type { Vocabulary } from '../pipelines/vocabulary.js';
+import { defaultModel } from '../registry/builtin.js';
 import type { LabelInput, VocabularyOptions } from '../text/index.js';
 import { show, WordmaskError } from '../util/errors.js';
 import { readLabels } from './label-list.js';
@@ -15,16 +16,14 @@ export function textOption(options: Options, name: string): string | undefined {
   return options[name] as string | undefined;
 }
 
-/** The model's name, or an honest word about the one that is not there yet. @throws E_MODEL_NOT_FOUND */
-export function requireModel(options: Options): string {
+/** The model's name: that of `-m`, else the built-in one, which is said. */
+export function chosenModel(options: Options, output: Output): string {
   const name = textOption(options, 'model');
   if (name !== undefined && name !== '') return name;
-  throw new WordmaskError(
-    'E_MODEL_NOT_FOUND',
-    'no model was named, and the built-in one comes with a later version. Name a CLIP folder or a hub model that is in the cache: ' +
-      '-m ./clip-vit-base-patch16 or -m openai/clip-vit-base-patch16 (wordmask models pull openai/clip-vit-base-patch16 fetches it)',
-    { details: { option: 'model' } },
+  output.note(
+    `no model was named: using the built-in '${defaultModel}', which knows drawn scenes; for photographs name a CLIP: -m openai/clip-vit-base-patch16`,
   );
+  return defaultModel;
 }
 
 /** Opens the model of `-m`, `--system` and the rest. */

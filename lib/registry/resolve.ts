@@ -1,6 +1,7 @@
 /** From what a user calls a model to a checked folder. */
 import { resolve } from 'node:path';
 import { WordmaskError } from '../util/errors.js';
+import { builtinModel, modelNames } from './builtin.js';
 import { type ModelFolder, readModelFolder } from './folder.js';
 import { findSnapshot } from './hub-cache.js';
 import { parseModelName } from './names.js';
@@ -27,7 +28,11 @@ export interface ResolvedModel {
 
 /** @throws E_MODEL_ID, E_MODEL_NOT_FOUND, E_MODEL_FORMAT, E_PICKLE_FORBIDDEN, E_OFFLINE, E_NETWORK */
 export async function resolveModel(name: string, options: ResolveOptions): Promise<ResolvedModel> {
-  const parsed = parseModelName(name, { systems: options.systems, system: options.system });
+  const parsed = parseModelName(name, {
+    systems: options.systems,
+    names: modelNames,
+    system: options.system,
+  });
   const folder = await locate(parsed.weights, options);
   const system = parsed.system ?? folder.manifest.system;
   if (!folder.manifest.base) return { folder, system };
@@ -62,12 +67,7 @@ async function locate(
   const { signal, onLog } = options;
   const onWarn = onLog && ((message: string) => onLog(message, 'warning'));
   if (weights.kind === 'path') return readModelFolder(weights.path, { signal, onWarn });
-  if (weights.kind === 'builtin')
-    throw new WordmaskError(
-      'E_MODEL_NOT_FOUND',
-      `the built-in model '${weights.name}' is not part of this version: name a folder or a hub model`,
-      { details: { value: weights.name } },
-    );
+  if (weights.kind === 'builtin') return builtinModel(weights.name, signal);
   const revision = weights.revision ?? options.revision;
   try {
     const snapshot = await findSnapshot(weights.id, { revision, cacheDir: options.cacheDir });

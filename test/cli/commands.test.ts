@@ -1,5 +1,5 @@
 /** The other commands as a user runs them. */
-import { cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
@@ -44,9 +44,20 @@ t.test('version and help', async (t) => {
   t.match(unknown.err, /E_USAGE.*Did you mean segment/);
   const machine = await wordmask(['segmnt', '--json'], { cwd });
   t.match(JSON.parse(machine.err), { error: { code: 'E_USAGE' } });
+});
+
+t.test('demo: a drawn scene, overlay and label map, with the words of the scenes or with others', async (t) => {
+  const cwd = await folder(t);
   const demo = await wordmask(['demo'], { cwd });
-  t.equal(demo.code, 3);
-  t.match(demo.err, /E_MODEL_NOT_FOUND.*later version/);
+  t.equal(demo.code, 0, demo.err);
+  t.match(demo.out, /tiny[\s\S]*sky[\s\S]*pixels as drawn[\s\S]*demo-output\/overlay\.png/);
+  for (const file of ['scene.png', 'overlay.png', 'labels.png'])
+    t.ok((await stat(join(cwd, 'demo-output', file))).size > 100, file);
+  const words = await wordmask(['demo', 'sky,grass', 'tree', '--json'], { cwd });
+  t.equal(words.code, 0, words.err);
+  const { labels, right } = JSON.parse(words.out);
+  t.ok(labels.length >= 1 && labels.every(({ name }: { name: string }) => ['sky', 'grass', 'tree'].includes(name)));
+  t.equal(right, undefined);
 });
 
 t.test('vocab', needsData, async (t) => {

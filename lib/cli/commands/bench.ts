@@ -15,7 +15,7 @@ import { type Machine, machine } from '../machine.js';
 import { count, type Output, table } from '../output.js';
 import { Progress } from '../progress.js';
 import type { Context } from '../run.js';
-import { openModel, readVocabulary, requireModel, segmentOptions, textOption } from '../setup.js';
+import { chosenModel, openModel, readVocabulary, segmentOptions, textOption } from '../setup.js';
 
 interface BenchCase {
   readonly name: string;
@@ -49,7 +49,7 @@ export interface BenchResult {
 
 export async function bench(context: Context): Promise<number> {
   const { args, options, output, interrupt } = context;
-  const modelName = requireModel(options);
+  const modelName = chosenModel(options, output);
   const vocab = await readVocabulary(options);
   const regress = parseShare(textOption(options, 'maxRegress'));
   const before = options.compare === undefined ? undefined : await readBench(textOption(options, 'compare') as string);

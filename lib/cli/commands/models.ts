@@ -15,8 +15,10 @@ export async function modelsList({ options, output }: Context): Promise<number> 
   const { hubCacheFolder, listCachedModels } = await import('../../registry/hub-cache.js');
   const cache = resolve(textOption(options, 'cacheDir') ?? hubCacheFolder());
   const models = await listCachedModels(cache);
+  const { modelNames } = await import('../../registry/builtin.js');
+  const builtIn = [...modelNames.keys()];
   if (output.json) {
-    output.value({ cache, models });
+    output.value({ cache, models, builtIn });
     return exit.done;
   }
   const rows = models.flatMap(({ id, snapshots }) =>
@@ -28,6 +30,7 @@ export async function modelsList({ options, output }: Context): Promise<number> 
       ? `no models in ${cache}; fetch one with: wordmask models pull openai/clip-vit-base-patch16`
       : cache,
   );
+  output.note(`built in: ${builtIn.join(', ')}`);
   return exit.done;
 }
 
@@ -57,6 +60,8 @@ async function locate(name: string, options: Options, signal: AbortSignal): Prom
   const { findModel } = await import('../../registry/models.js');
   const isPath = /^[./]/.test(name) || existsSync(name);
   if (isPath) return findModel({ kind: 'path', path: name }, { signal });
+  const { builtinModel, modelNames } = await import('../../registry/builtin.js');
+  if (modelNames.get(name) === null) return builtinModel(name, signal);
   const { parseHubId } = await import('../../registry/names.js');
   const place = { cacheDir: textOption(options, 'cacheDir'), revision: textOption(options, 'revision'), signal };
   return findModel({ kind: 'hub', ...parseHubId(name) }, place);

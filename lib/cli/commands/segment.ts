@@ -17,11 +17,11 @@ import { count } from '../output.js';
 import { Progress } from '../progress.js';
 import type { Context } from '../run.js';
 import {
+  chosenModel,
   formatList,
   type Options,
   openModel,
   readVocabulary,
-  requireModel,
   segmentOptions,
   textOption,
 } from '../setup.js';
@@ -48,7 +48,7 @@ export async function segment(context: Context): Promise<number> {
   const { args, options, output, interrupt } = context;
   if (args.length === 0)
     throw new WordmaskError('E_USAGE', 'segment needs an image: wordmask segment photo.jpg -l cat,dog -m MODEL');
-  const modelName = requireModel(options);
+  const modelName = chosenModel(options, output);
   const formats = formatList(options);
   const vocab = await readVocabulary(options);
   const folder = textOption(options, 'out') ?? 'wordmask-out';

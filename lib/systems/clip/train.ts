@@ -38,7 +38,7 @@ import {
 } from './train-options.js';
 
 /** Captions that the vocabulary is learnt from. */
-const captionsForVocabulary = 20_000;
+const captionsForVocabulary = 4_000;
 /** Extra parameters of the noun term; the loader of finished models knows to leave them. */
 const nounScale = 'noun_patch.log_scale';
 const nounBias = 'noun_patch.bias';
