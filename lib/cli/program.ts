@@ -105,6 +105,7 @@ const specs: Readonly<Record<CommandName, CommandSpec>> = {
       'Train a system by a recipe. The output folder gets checkpoints, metrics.jsonl and report.html, and is a model itself. ' +
       'Ctrl-C ends the run after the running step, with a checkpoint. Exit code 1: samples that could not be used are listed.',
     examples: [
+      'wordmask train tiny --out run-1',
       'wordmask train recipe.json --out run-1',
       'wordmask train recipe.json --out run-1 --resume',
       'wordmask train recipe.json --out run-2 --steps 100 --set optimiser.rate=0.001',

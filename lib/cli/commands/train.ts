@@ -1,5 +1,7 @@
 /** `wordmask train RECIPE.json`: a run with progress, checkpoints and a report. */
+import { existsSync } from 'node:fs';
 import type { TrainProgress, TrainResult } from '../../train/index.js';
+import { assetPath } from '../../util/assets.js';
 import { WordmaskError } from '../../util/errors.js';
 import { exit } from '../exit-codes.js';
 import { count, type Output } from '../output.js';
@@ -25,7 +27,7 @@ export async function trainCommand(context: Context): Promise<number> {
     stop.abort();
   });
   const shown = new TrainLine(output);
-  const result = await train(recipe, {
+  const result = await train(recipeFile(recipe), {
     out,
     resume: options.resume as boolean | undefined,
     overwrite: options.overwrite as boolean | undefined,
@@ -43,6 +45,13 @@ export async function trainCommand(context: Context): Promise<number> {
     return interrupt.exitCode;
   }
   return result.unusable.count > 0 ? exit.some : exit.done;
+}
+
+/** A path, or the name of a recipe that comes with the package. */
+function recipeFile(name: string): string {
+  if (!/^[a-z0-9][a-z0-9-]*$/.test(name) || existsSync(name)) return name;
+  const own = assetPath(`recipes/${name}.json`);
+  return existsSync(own) ? own : name;
 }
 
 /** The progress line; what a resumed run did before does not count as its pace. */
