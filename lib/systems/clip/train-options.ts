@@ -74,7 +74,8 @@ const lossesSchema = z.strictObject({
   maxScale: z.number().gt(1).max(10_000).default(100),
   /** Weight of the contrastive loss on the mean of the patches; 0 leaves the term out. */
   valuePath: z.number().min(0).max(100).default(0),
-  nounPatch: nounPatch.optional(),
+  /** Left out, or null in a change of a recipe: without the term. */
+  nounPatch: nounPatch.nullish(),
 });
 
 export type ClipTrainModel = z.infer<typeof modelSchema>;
