@@ -99,6 +99,18 @@ const specs: Readonly<Record<CommandName, CommandSpec>> = {
       'wordmask data draw --out train --count 500 --split train --size 96 --captions 4',
     ],
   },
+  'eval drawn-scenes': {
+    usage: '',
+    text:
+      'Measure what the built-in models show on drawn scenes and write the page with all figures. Each measured case is a JSON line ' +
+      'of --records, which the page is made from. Rows 6 and 8 need trained runs (--runs-dir, --train). Exit code 0 also where an ' +
+      'expectation is not met: the page says so.',
+    examples: [
+      'wordmask eval drawn-scenes --rows 1,3 --limit 100',
+      'wordmask eval drawn-scenes --rows 8 --runs-dir runs --train',
+      'wordmask eval drawn-scenes -m ./run-1 --cls-model ./run-2 --out my-table.md --records my-table.jsonl',
+    ],
+  },
   train: {
     usage: '<recipe.json>',
     text:
@@ -121,6 +133,7 @@ const specs: Readonly<Record<CommandName, CommandSpec>> = {
 
 const families: Readonly<Record<string, string>> = {
   data: 'Data sets: draw scenes.',
+  eval: 'Figures: score models on data sets.',
   vocab: 'Build, show and compare vocabularies.',
   models: 'Local models: list, fetch, check, describe, delete.',
 };

@@ -28,6 +28,8 @@ export interface ModelInfo {
   readonly encoders: readonly string[];
   readonly sizes: {
     readonly patch: number;
+    /** Side of the pictures it was trained on. */
+    readonly image: number;
     readonly embed: number;
     readonly width: number;
     readonly parametersBytes: number;

@@ -84,7 +84,13 @@ function denseClip(config: ClipConfig, model: ClipModel, tokenizer: Tokenizer, h
     embed: config.embed,
     /** SHA-256 over the weights files. */
     hash,
-    sizes: { patch: config.vision.patch, embed: config.embed, parametersBytes, width: config.vision.width },
+    sizes: {
+      patch: config.vision.patch,
+      image: config.vision.imageSize,
+      embed: config.embed,
+      parametersBytes,
+      width: config.vision.width,
+    },
     /** Texts -> features [T, E], not normalised; one warning for each text that was cut. */
     encodeText: (texts: readonly string[], warnings: string[]): Tensor =>
       encodeTexts(model, tokenizer, texts, warnings),
