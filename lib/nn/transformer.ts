@@ -48,6 +48,8 @@ export interface BlockOptions {
   readonly causal?: boolean;
   /** Valid keys per sample, i32 [B]. */
   readonly keyLengths?: Tensor;
+  /** Sequences behind one another in x [1, R, D]: i32 [S + 1], rows starts[s] .. starts[s + 1] - 1. Needs `joint` weights. */
+  readonly starts?: Tensor;
   readonly attention?: AttentionKind;
   /** Patch grid [h, w] behind the class token, and the window's deviation in patches; for the Gaussian kinds. */
   readonly grid?: readonly [number, number];
@@ -119,6 +121,29 @@ export function readBlock(
   });
 }
 
+/**
+ * As `readBlock` for sequences behind one another.
+ * @param x [1, R, D] f32
+ * @param rows where each sequence's token lies: i32 [S]
+ * @returns [S, D] f32
+ */
+export function readPackedBlock(
+  x: Tensor,
+  weights: BlockWeights,
+  rows: Tensor,
+  options: ReadOptions & Pick<BlockOptions, 'starts' | 'causal'>,
+): Tensor {
+  const width = x.shape.at(-1) as number;
+  const { heads, compute, eps, starts, causal } = options;
+  return scope(() => {
+    const normed = layerNorm(x, weights.norm1.gain, weights.norm1.bias, eps, { bf16Out: compute === 'bf16' });
+    const mixed = selfAttention((weights.joint as Linear).forward(normed), { heads, causal, starts }); // [1, R, D]
+    const pick = (t: Tensor) => gather(t.reshape(-1, width), rows); // [S, D]
+    const y = weights.out.forward(pick(mixed), { residual: pick(x), out: 'f32' });
+    return feedForward(y, weights, options);
+  });
+}
+
 /** Query (0), key (1) or value (2) of x [..., D]. */
 function project(index: 0 | 1 | 2, x: Tensor, weights: BlockWeights): Tensor {
   if (!weights.qkv) return ([weights.q, weights.k, weights.v][index] as Linear).forward(x);
@@ -131,9 +156,10 @@ function attend(x: Tensor, weights: BlockWeights, options: BlockOptions): Tensor
   const kind = options.attention ?? 'qk';
   if (kind === 'v') return weights.v ? weights.v.forward(x) : thirds(x, weights)[2];
   const [batch = 0, length = 0, width = 0] = x.shape;
-  const { heads, causal, keyLengths, compute } = options;
-  if (weights.joint && kind === 'qk' && !options.onAttention && prefersSelfAttention(compute, length, width / heads))
-    return selfAttention(weights.joint.forward(x), { heads, causal, keyLengths });
+  const { heads, causal, keyLengths, compute, starts } = options;
+  const plain = kind === 'qk' && !options.onAttention ? weights.joint : undefined;
+  if (plain && (starts || prefersSelfAttention(compute, length, width / heads)))
+    return selfAttention(plain.forward(x), { heads, causal, keyLengths, starts });
   const [q, k, v] = projections(x, weights, kind).map((t) =>
     t?.reshape(batch, length, options.heads, width / options.heads).permute(0, 2, 1, 3),
   ); // [B, A, L, d]

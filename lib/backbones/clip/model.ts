@@ -10,13 +10,21 @@ import {
   gather,
   layerNorm,
   patchify,
+  prefersSelfAttention,
   resize,
   retain,
   scope,
   Tensor,
 } from '../../engine/index.js';
 import type { Activation, Compute, Linear } from '../../nn/linear.js';
-import { type AttentionKind, type BlockWeights, type Norm, readBlock, transformerBlock } from '../../nn/transformer.js';
+import {
+  type AttentionKind,
+  type BlockWeights,
+  type Norm,
+  readBlock,
+  readPackedBlock,
+  transformerBlock,
+} from '../../nn/transformer.js';
 import type { ClipConfig, TowerConfig } from './config.js';
 
 /**
@@ -145,29 +153,52 @@ export class ClipModel {
   readText(ids: Tensor, ends: Int32Array): Tensor {
     const length = ids.shape[1] as number;
     const { text } = this.config;
+    const last = this.text.blocks.at(-1) as BlockWeights;
+    const norm = this.norm('text_model.final_layer_norm');
+    const packs = last.joint && prefersSelfAttention(this.compute, length, text.width / text.heads);
     return scope(() => {
-      const x = runBlocks(
-        this.embedTokens(ids),
-        this.text.blocks.slice(0, -1),
-        text,
-        this.compute,
-        {},
-        [0, 0],
-        {},
-        {
-          causal: true,
-        },
-      );
-      const rows = Tensor.from(Int32Array.from(ends, (end, i) => i * length + end));
-      const keyLengths = Tensor.from(Int32Array.from(ends, (end) => end + 1));
-      const { token } = readBlock(x, this.text.blocks.at(-1) as BlockWeights, rows, {
-        ...text,
-        compute: this.compute,
-        keyLengths,
-      });
-      const norm = this.norm('text_model.final_layer_norm');
+      const token = packs ? this.readPacked(ids, ends, last) : this.readPadded(ids, ends, last);
       return this.projectText(layerNorm(token, norm.gain, norm.bias, text.eps));
     });
+  }
+
+  private readPadded(ids: Tensor, ends: Int32Array, last: BlockWeights): Tensor {
+    const length = ids.shape[1] as number;
+    const { text } = this.config;
+    const options = { causal: true };
+    const blocks = this.text.blocks.slice(0, -1);
+    const x = runBlocks(this.embedTokens(ids), blocks, text, this.compute, {}, [0, 0], {}, options);
+    const rows = Tensor.from(Int32Array.from(ends, (end, i) => i * length + end));
+    const keyLengths = Tensor.from(Int32Array.from(ends, (end) => end + 1));
+    return readBlock(x, last, rows, { ...text, compute: this.compute, keyLengths }).token;
+  }
+
+  /** The tokens up to each end token behind one another: padding costs nothing. */
+  private readPacked(ids: Tensor, ends: Int32Array, last: BlockWeights): Tensor {
+    const length = ids.shape[1] as number;
+    const { text } = this.config;
+    const starts = new Int32Array(ends.length + 1);
+    ends.forEach((end, i) => {
+      starts[i + 1] = (starts[i] as number) + end + 1;
+    });
+    const total = starts[ends.length] as number;
+    const [from, place] = [new Int32Array(total), new Int32Array(total)];
+    ends.forEach((end, i) => {
+      for (let j = 0; j <= end; j++) {
+        from[(starts[i] as number) + j] = i * length + j;
+        place[(starts[i] as number) + j] = j;
+      }
+    });
+    const words = gather(ids.reshape(-1, 1), Tensor.from(from)).reshape(1, total);
+    const x = add(
+      gather(this.parameter('text_model.embeddings.token_embedding.weight'), words),
+      gather(this.parameter('text_model.embeddings.position_embedding.weight'), Tensor.from(place).reshape(1, total)),
+    ); // [1, R, D]
+    const options = { causal: true, starts: Tensor.from(starts) };
+    const blocks = this.text.blocks.slice(0, -1);
+    const hidden = runBlocks(x, blocks, text, this.compute, {}, [0, 0], {}, options);
+    const rows = Tensor.from(starts.subarray(1).map((start) => start - 1));
+    return readPackedBlock(hidden, last, rows, { ...text, compute: this.compute, ...options });
   }
 
   /** Pixels [B, 3, H, W], normalised -> patch rows [B, h*w, 3*p*p]; a remainder of a patch is dropped. */
@@ -283,7 +314,7 @@ function runBlocks(
   variant: VisionVariant,
   grid: readonly [number, number],
   taps: Taps,
-  text: { causal?: boolean; keyLengths?: Tensor },
+  text: { causal?: boolean; keyLengths?: Tensor; starts?: Tensor },
 ): Tensor {
   return scope(() => {
     let x = input;

@@ -1,7 +1,9 @@
-// self_attention(qkv [B, L, 3 D], keyLengths i32 [B]?; heads, scale, causal) = softmax(scale q k^T) v  [B, L, D]
-// self_attention_bwd(qkv, keyLengths?, dOut [B, L, D]; ...) = dqkv [B, L, 3 D], probabilities computed again:
+// self_attention(qkv [B, L, 3 D], keyLengths i32 [B]?, starts i32 [S + 1]?; heads, scale, causal)
+//   = softmax(scale q k^T) v  [B, L, D]
+// self_attention_bwd(qkv, keyLengths?, starts?, dOut [B, L, D]; ...) = dqkv [B, L, 3 D], probabilities computed again:
 //   dP = dO V^T,  dS = scale P (dP - rowsum(P dP)),  dV = P^T dO,  dQ = dS K,  dK = dS^T Q.
-// q, k and v lie side by side in a row, the heads side by side in each. A row without a visible key gives zeros.
+// q, k and v lie side by side in a row, the heads side by side in each. A row without a visible key gives zeros. With
+// `starts` B is 1 and sequence s has the rows starts[s] .. starts[s + 1] - 1.
 // One task is one head of one sample; the sequences of training are short enough for all of it to stay in the second cache
 // level, so nothing is tiled over keys. Sums are f32 (f64 for f64); bf16 products where the CPU has them.
 #include <algorithm>
@@ -22,20 +24,45 @@ namespace {
 // Scores of a longer head would leave the cache.
 constexpr int64_t kLongest = 256;
 
+// Rows of one sequence, and how many of its keys may be seen.
+struct Sequence {
+  int64_t first, length, keys;
+  bool causal;
+  // Leading keys that row i sees.
+  int64_t visible(int64_t i) const { return causal && i + 1 < keys ? i + 1 : keys; }
+};
+
 struct Heads {
-  int64_t batch, length, heads, d;
+  int64_t sequences, length /* the longest */, heads, d, rows;
   double scale;
   bool causal;
-  const int32_t *key_lengths;
+  const int32_t *key_lengths, *starts;
 
   int64_t width() const { return heads * d; }
-  // Leading keys that row i of sample b sees.
-  int64_t visible(int64_t b, int64_t i) const {
-    int64_t n = causal ? i + 1 : length;
-    if (key_lengths != nullptr && key_lengths[b] < n) n = key_lengths[b];
-    return n < 0 ? 0 : n;
+  Sequence sequence(int64_t s) const {
+    if (starts != nullptr) return {starts[s], starts[s + 1] - starts[s], starts[s + 1] - starts[s], causal};
+    int64_t keys = length;
+    if (key_lengths != nullptr && key_lengths[s] < keys) keys = key_lengths[s] < 0 ? 0 : key_lengths[s];
+    return {s * length, length, keys, causal};
   }
 };
+
+void read_starts(const OpCall &call, Heads &h) {
+  const TensorView &starts = call.in(2);
+  if (starts.dtype != DType::i32 || starts.ndim != 1 || starts.dim(0) < 1 || h.sequences != 1 || call.has(1)) {
+    call.reject("starts must be i32 [S + 1] beside one row of sequences and no keyLengths");
+  }
+  h.starts = starts.as<int32_t>();
+  h.sequences = starts.dim(0) - 1;
+  h.length = 0;
+  bool rising = h.starts[0] == 0 && h.starts[h.sequences] == h.rows;
+  for (int64_t s = 0; s < h.sequences && rising; ++s) {
+    const int64_t length = int64_t{h.starts[s + 1]} - h.starts[s];
+    rising = length >= 0;
+    h.length = std::max(h.length, length);
+  }
+  if (!rising) call.reject("starts must rise from 0 to the %lld rows of qkv", static_cast<long long>(h.rows));
+}
 
 Heads read_heads(const OpCall &call) {
   const TensorView &qkv = call.in(0);
@@ -44,13 +71,15 @@ Heads read_heads(const OpCall &call) {
   h.scale = call.attr(1);
   h.causal = call.attr_flag(2);
   if (qkv.ndim != 3 || h.heads < 1 || qkv.dim(2) % (3 * h.heads) != 0) call.reject("qkv must be [B, L, 3 * heads * d]");
-  h.batch = qkv.dim(0);
+  h.sequences = qkv.dim(0);
   h.length = qkv.dim(1);
+  h.rows = h.sequences * h.length;
   h.d = qkv.dim(2) / (3 * h.heads);
   if (call.has(1)) {
-    if (call.in(1).dtype != DType::i32 || call.in(1).numel() != h.batch) call.reject("keyLengths must be i32 [B]");
+    if (call.in(1).dtype != DType::i32 || call.in(1).numel() != h.sequences) call.reject("keyLengths must be i32 [B]");
     h.key_lengths = call.in(1).as<int32_t>();
   }
+  if (call.has(2)) read_starts(call, h);
   return h;
 }
 
@@ -102,10 +131,10 @@ void add_scaled(C *to, const C *from, C factor, int64_t n) {
 }
 
 template <class C>
-void plain_probabilities(const Heads &h, int64_t b, const PlainWork<C> &w) {
-  for (int64_t i = 0; i < h.length; ++i) {
-    C *row = w.p + i * h.length;
-    const int64_t n = h.visible(b, i);
+void plain_probabilities(const Heads &h, const Sequence &s, const PlainWork<C> &w) {
+  for (int64_t i = 0; i < s.length; ++i) {
+    C *row = w.p + i * s.length;
+    const int64_t n = s.visible(i);
     C peak = -std::numeric_limits<C>::infinity(), mass = 0;
     for (int64_t j = 0; j < n; ++j) {
       row[j] = dot(w.q + i * h.d, w.k + j * h.d, h.d) * static_cast<C>(h.scale);
@@ -113,19 +142,19 @@ void plain_probabilities(const Heads &h, int64_t b, const PlainWork<C> &w) {
     }
     for (int64_t j = 0; j < n; ++j) mass += row[j] = std::exp(row[j] - peak);
     for (int64_t j = 0; j < n; ++j) row[j] /= mass;
-    for (int64_t j = n; j < h.length; ++j) row[j] = 0;
+    for (int64_t j = n; j < s.length; ++j) row[j] = 0;
   }
 }
 
 template <class C>
-void plain_gradients(const Heads &h, int64_t b, const PlainWork<C> &w) {
-  std::fill(w.dq, w.dq + h.length * h.d, C(0));
-  std::fill(w.dk, w.dk + h.length * h.d, C(0));
-  std::fill(w.dv, w.dv + h.length * h.d, C(0));
-  for (int64_t i = 0; i < h.length; ++i) {
-    const C *p = w.p + i * h.length, *up = w.up + i * h.d;
-    C *dp = w.dp + i * h.length;
-    const int64_t n = h.visible(b, i);
+void plain_gradients(const Heads &h, const Sequence &s, const PlainWork<C> &w) {
+  std::fill(w.dq, w.dq + s.length * h.d, C(0));
+  std::fill(w.dk, w.dk + s.length * h.d, C(0));
+  std::fill(w.dv, w.dv + s.length * h.d, C(0));
+  for (int64_t i = 0; i < s.length; ++i) {
+    const C *p = w.p + i * s.length, *up = w.up + i * h.d;
+    C *dp = w.dp + i * s.length;
+    const int64_t n = s.visible(i);
     for (int64_t j = 0; j < n; ++j) dp[j] = dot(up, w.v + j * h.d, h.d);
     const C shift = dot(p, dp, n);
     for (int64_t j = 0; j < n; ++j) {
@@ -142,30 +171,31 @@ template <class T>
 void plain(OpCall &call, const Heads &h, const T *qkv, const T *upstream, T *out) {
   using C = ComputeType<T>;
   const int64_t width = h.width(), row = 3 * width;
-  call.parallel(h.batch * h.heads, 1, [&](int64_t task, int64_t) {
-    const int64_t b = task / h.heads, column = task % h.heads * h.d;
+  call.parallel(h.sequences * h.heads, 1, [&](int64_t task, int64_t) {
+    const Sequence s = h.sequence(task / h.heads);
+    const int64_t column = task % h.heads * h.d;
     Scratch size;
     carve_plain<C>(size, h, upstream != nullptr);
     Scratch memory(size.used());
     const PlainWork<C> w = carve_plain<C>(memory, h, upstream != nullptr);
-    const T *base = qkv + b * h.length * row + column;
-    load_rows(base, row, h.length, h.d, w.q);
-    load_rows(base + width, row, h.length, h.d, w.k);
-    load_rows(base + 2 * width, row, h.length, h.d, w.v);
-    plain_probabilities(h, b, w);
+    const T *base = qkv + s.first * row + column;
+    load_rows(base, row, s.length, h.d, w.q);
+    load_rows(base + width, row, s.length, h.d, w.k);
+    load_rows(base + 2 * width, row, s.length, h.d, w.v);
+    plain_probabilities(h, s, w);
     if (upstream == nullptr) {
-      std::fill(w.up, w.up + h.length * h.d, C(0));
-      for (int64_t i = 0; i < h.length; ++i) {
-        for (int64_t j = 0; j < h.visible(b, i); ++j) add_scaled(w.up + i * h.d, w.v + j * h.d, w.p[i * h.length + j], h.d);
+      std::fill(w.up, w.up + s.length * h.d, C(0));
+      for (int64_t i = 0; i < s.length; ++i) {
+        for (int64_t j = 0; j < s.visible(i); ++j) add_scaled(w.up + i * h.d, w.v + j * h.d, w.p[i * s.length + j], h.d);
       }
-      return store_rows(w.up, h.length, h.d, out + b * h.length * width + column, width);
+      return store_rows(w.up, s.length, h.d, out + s.first * width + column, width);
     }
-    load_rows(upstream + b * h.length * width + column, width, h.length, h.d, w.up);
-    plain_gradients(h, b, w);
-    T *target = out + b * h.length * row + column;
-    store_rows(w.dq, h.length, h.d, target, row);
-    store_rows(w.dk, h.length, h.d, target + width, row);
-    store_rows(w.dv, h.length, h.d, target + 2 * width, row);
+    load_rows(upstream + s.first * width + column, width, s.length, h.d, w.up);
+    plain_gradients(h, s, w);
+    T *target = out + s.first * row + column;
+    store_rows(w.dq, s.length, h.d, target, row);
+    store_rows(w.dk, s.length, h.d, target + width, row);
+    store_rows(w.dv, s.length, h.d, target + 2 * width, row);
   });
 }
 
@@ -177,28 +207,30 @@ class ByPairs {
  public:
   ByPairs(const Heads &h, const bf16 *qkv, const bf16 *upstream, bf16 *out)
       : h_(h), qkv_(qkv), upstream_(upstream), out_(out), loops_(short_kernels_avx512bf16()),
-        pair_rows_(weight_grad_kernels_avx512bf16().pair_rows), keys_((h.length + 15) / 16 * 16),
-        row_pairs_((h.length + 1) / 2) {}
+        pair_rows_(weight_grad_kernels_avx512bf16().pair_rows) {}
 
   static bool fits(const Heads &h) { return h.d % 32 == 0 && h.length <= kLongest; }
 
   void run(OpCall &call) const {
-    call.parallel(h_.batch * h_.heads, 1, [&](int64_t task, int64_t) {
+    call.parallel(h_.sequences * h_.heads, 1, [&](int64_t task, int64_t) {
+      const Sequence s = h_.sequence(task / h_.heads);
+      if (s.length == 0) return;
       Scratch size;
-      carve(size);
+      carve(size, s);
       Scratch memory(size.used());
-      const Work w = carve(memory);
-      const int64_t b = task / h_.heads, column = task % h_.heads * h_.d;
-      for (int64_t i = 0; i < h_.length; ++i) w.visible[i] = static_cast<int32_t>(h_.visible(b, i));
-      const bf16 *q = qkv_ + b * h_.length * row() + column;
+      const Work w = carve(memory, s);
+      const int64_t column = task % h_.heads * h_.d;
+      for (int64_t i = 0; i < s.length; ++i) w.visible[i] = static_cast<int32_t>(s.visible(i));
+      const bf16 *q = qkv_ + s.first * row() + column;
       probabilities(q, w);
-      if (upstream_ == nullptr) forward(q, b, column, w);
-      else backward(q, b, column, w);
+      if (upstream_ == nullptr) forward(q, s.first, column, w);
+      else backward(q, s.first, column, w);
     });
   }
 
  private:
   struct Work {
+    int64_t length, keys, row_pairs;  // keys: length in whole vectors
     int32_t *visible;
     uint32_t *across;         // [d / 2, keys]: K^T, V^T
     uint32_t *along;          // [row pairs, d]: rows of V, K, Q or dO in pairs
@@ -210,61 +242,64 @@ class ByPairs {
 
   int64_t row() const { return 3 * h_.width(); }
 
-  Work carve(Scratch &s) const {
+  Work carve(Scratch &memory, const Sequence &s) const {
     Work w{};
-    w.visible = s.take<int32_t>(h_.length);
-    w.across = s.take<uint32_t>(h_.d / 2 * keys_);
-    w.along = s.take<uint32_t>(row_pairs_ * h_.d);
-    w.p = s.take<float>(h_.length * keys_);
-    w.narrow = s.take<bf16>(h_.length * keys_);
-    w.sums = s.take<float>(h_.length * h_.d);
+    w.length = s.length;
+    w.keys = (s.length + 15) / 16 * 16;
+    w.row_pairs = (s.length + 1) / 2;
+    w.visible = memory.take<int32_t>(w.length);
+    w.across = memory.take<uint32_t>(h_.d / 2 * w.keys);
+    w.along = memory.take<uint32_t>(w.row_pairs * h_.d);
+    w.p = memory.take<float>(w.length * w.keys);
+    w.narrow = memory.take<bf16>(w.length * w.keys);
+    w.sums = memory.take<float>(w.length * h_.d);
     if (upstream_ == nullptr) return w;
-    w.dp = s.take<float>(h_.length * keys_);
-    w.d_narrow = s.take<bf16>(h_.length * keys_);
-    w.weights = s.take<uint32_t>(row_pairs_ * keys_);
+    w.dp = memory.take<float>(w.length * w.keys);
+    w.d_narrow = memory.take<bf16>(w.length * w.keys);
+    w.weights = memory.take<uint32_t>(w.row_pairs * w.keys);
     return w;
   }
 
   // out[i][j] = a row i . row j of `other`
   void similarity(const bf16 *a, int64_t a_stride, const bf16 *other, const Work &w, float *out) const {
-    loops_.transpose_pairs(other, row(), h_.length, h_.d / 2, keys_, w.across);
-    loops_.product({a, a_stride, 2, w.across, h_.length, h_.d / 2, keys_, out});
+    loops_.transpose_pairs(other, row(), w.length, h_.d / 2, w.keys, w.across);
+    loops_.product({a, a_stride, 2, w.across, w.length, h_.d / 2, w.keys, out});
   }
 
   void probabilities(const bf16 *q, const Work &w) const {
     similarity(q, row(), q + h_.width(), w, w.p);
-    loops_.softmax(w.p, w.visible, h_.length, keys_, static_cast<float>(h_.scale), w.narrow);
+    loops_.softmax(w.p, w.visible, w.length, w.keys, static_cast<float>(h_.scale), w.narrow);
   }
 
   // sums = M (rows of `other`), for M [L, keys] in bf16.
   void mix(const bf16 *m, const bf16 *other, const Work &w) const {
-    pair_rows_(other, row(), h_.length, h_.d, h_.d, w.along);
-    loops_.product({m, keys_, 2, w.along, h_.length, row_pairs_, h_.d, w.sums});
+    pair_rows_(other, row(), w.length, h_.d, h_.d, w.along);
+    loops_.product({m, w.keys, 2, w.along, w.length, w.row_pairs, h_.d, w.sums});
   }
 
   // sums = M^T (rows of `other`)
   void mix_transposed(const bf16 *m, const bf16 *other, int64_t stride, const Work &w) const {
-    pair_rows_(m, keys_, h_.length, keys_, keys_, w.weights);
-    pair_rows_(other, stride, h_.length, h_.d, h_.d, w.along);
+    pair_rows_(m, w.keys, w.length, w.keys, w.keys, w.weights);
+    pair_rows_(other, stride, w.length, h_.d, h_.d, w.along);
     const bf16 *a = reinterpret_cast<const bf16 *>(w.weights);
-    loops_.product({a, 2, 2 * keys_, w.along, h_.length, row_pairs_, h_.d, w.sums});
+    loops_.product({a, 2, 2 * w.keys, w.along, w.length, w.row_pairs, h_.d, w.sums});
   }
 
   void store(const Work &w, bf16 *to, int64_t stride) const {
-    loops_.narrow_rows(w.sums, h_.length, h_.d, h_.d, to, stride);
+    loops_.narrow_rows(w.sums, w.length, h_.d, h_.d, to, stride);
   }
 
-  void forward(const bf16 *q, int64_t b, int64_t column, const Work &w) const {
+  void forward(const bf16 *q, int64_t first, int64_t column, const Work &w) const {
     mix(w.narrow, q + 2 * h_.width(), w);
-    store(w, out_ + b * h_.length * h_.width() + column, h_.width());
+    store(w, out_ + first * h_.width() + column, h_.width());
   }
 
-  void backward(const bf16 *q, int64_t b, int64_t column, const Work &w) const {
+  void backward(const bf16 *q, int64_t first, int64_t column, const Work &w) const {
     const int64_t width = h_.width();
-    const bf16 *up = upstream_ + b * h_.length * width + column;
-    bf16 *to = out_ + b * h_.length * row() + column;
+    const bf16 *up = upstream_ + first * width + column;
+    bf16 *to = out_ + first * row() + column;
     similarity(up, width, q + 2 * width, w, w.dp);
-    loops_.jacobian(w.p, w.dp, h_.length, keys_, static_cast<float>(h_.scale), w.d_narrow);
+    loops_.jacobian(w.p, w.dp, w.length, w.keys, static_cast<float>(h_.scale), w.d_narrow);
     mix_transposed(w.narrow, up, width, w);
     store(w, to + 2 * width, row());
     mix(w.d_narrow, q + width, w);
@@ -278,14 +313,13 @@ class ByPairs {
   bf16 *out_;
   const ShortKernels &loops_;
   void (*pair_rows_)(const bf16 *, int64_t, int64_t, int64_t, int64_t, uint32_t *);
-  int64_t keys_, row_pairs_;
 };
 
 #endif
 
 void any_type(OpCall &call, const Heads &h, const TensorView *upstream) {
   const TensorView &qkv = call.in(0), &out = call.out(0);
-  const int64_t rows = h.batch * h.length * h.width();
+  const int64_t rows = h.rows * h.width();
   if (out.dtype != qkv.dtype || out.numel() != (upstream ? 3 * rows : rows)) call.reject("the output does not fit qkv");
   if (upstream && (upstream->dtype != qkv.dtype || upstream->numel() != rows)) call.reject("dOut must be [B, L, D] in qkv's dtype");
 #if defined(__x86_64__)
@@ -302,7 +336,7 @@ void any_type(OpCall &call, const Heads &h, const TensorView *upstream) {
 
 void self_attention(OpCall &call) { any_type(call, read_heads(call), nullptr); }
 
-void self_attention_bwd(OpCall &call) { any_type(call, read_heads(call), &call.in(2)); }
+void self_attention_bwd(OpCall &call) { any_type(call, read_heads(call), &call.in(3)); }
 
 }  // namespace
 

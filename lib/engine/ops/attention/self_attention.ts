@@ -14,7 +14,7 @@ type SelfAttentionAttrs = typeof attrs;
 type Refs = readonly (RefArray | undefined)[];
 
 function check(op: string, specs: readonly (TensorSpec | undefined)[], { heads }: SelfAttentionAttrs): number[] {
-  const [qkv, lengths] = specs;
+  const [qkv, lengths, starts] = specs;
   const [batch = 0, length = 0, width = 0] = qkv!.shape;
   const fits =
     qkv!.shape.length === 3 &&
@@ -22,13 +22,17 @@ function check(op: string, specs: readonly (TensorSpec | undefined)[], { heads }
     Number.isInteger(heads) &&
     heads >= 1 &&
     width % (3 * heads) === 0 &&
-    (!lengths || (lengths.dtype === 'i32' && sameShape(lengths.shape, [batch])));
-  if (!fits) rejectShape(op, `qkv [B, L, 3 * ${heads} * d] and keyLengths i32 [B]`, specs);
+    (!lengths || (lengths.dtype === 'i32' && sameShape(lengths.shape, [batch]))) &&
+    (!starts ||
+      (starts.dtype === 'i32' && starts.shape.length === 1 && starts.shape[0] !== 0 && batch === 1 && !lengths));
+  if (!fits)
+    rejectShape(op, `qkv [B, L, 3 * ${heads} * d] and keyLengths i32 [B] or, with B = 1, starts i32 [S + 1]`, specs);
   return [batch, length, width / 3];
 }
 
 interface Head {
-  readonly b: number;
+  /** First row of the sequence, over all samples, and its rows. */
+  readonly first: number;
   readonly length: number;
   readonly d: number;
   /** Column of the head in each of the three parts, and their width. */
@@ -40,28 +44,30 @@ interface Head {
   readonly p: number[][];
 }
 
-function* headsOf([qkv, lengths]: Refs, { heads, scale, causal }: SelfAttentionAttrs): Generator<Head> {
-  const [batch, length, triple] = qkv!.shape as [number, number, number];
+function* headsOf([qkv, lengths, starts]: Refs, { heads, scale, causal }: SelfAttentionAttrs): Generator<Head> {
+  const [batch, rows, triple] = qkv!.shape as [number, number, number];
   const width = triple / 3;
   const d = width / heads;
-  const tokens = [...Array(length).keys()];
-  for (let b = 0; b < batch; b++) {
-    const keys = lengths ? (lengths.data[b] as number) : length;
+  for (let s = 0; s < (starts ? starts.data.length - 1 : batch); s++) {
+    const first = starts ? (starts.data[s] as number) : s * rows;
+    const length = starts ? (starts.data[s + 1] as number) - first : rows;
+    const keys = lengths ? (lengths.data[s] as number) : length;
+    const tokens = [...Array(length).keys()];
     for (let h = 0; h < heads; h++) {
       const at = (part: number, i: number, c: number) =>
-        qkv!.data[(b * length + i) * triple + part * width + h * d + c] as number;
+        qkv!.data[(first + i) * triple + part * width + h * d + c] as number;
       const p = tokens.map((i) => {
         const scores = tokens.map((j) => {
-          let s = 0;
-          for (let c = 0; c < d; c++) s += at(0, i, c) * at(1, j, c);
-          return j < keys && (!causal || j <= i) ? s * scale : Number.NEGATIVE_INFINITY;
+          let dot = 0;
+          for (let c = 0; c < d; c++) dot += at(0, i, c) * at(1, j, c);
+          return j < keys && (!causal || j <= i) ? dot * scale : Number.NEGATIVE_INFINITY;
         });
         const top = Math.max(...scores);
-        const e = scores.map((s) => (s === Number.NEGATIVE_INFINITY ? 0 : Math.exp(s - top)));
+        const e = scores.map((x) => (x === Number.NEGATIVE_INFINITY ? 0 : Math.exp(x - top)));
         const mass = e.reduce((a, x) => a + x, 0);
         return e.map((x) => (mass === 0 ? 0 : x / mass));
       });
-      yield { b, length, d, column: h * d, width, at, p };
+      yield { first, length, d, column: h * d, width, at, p };
     }
   }
 }
@@ -69,19 +75,19 @@ function* headsOf([qkv, lengths]: Refs, { heads, scale, causal }: SelfAttentionA
 function forwardReference(inputs: Refs, a: SelfAttentionAttrs): RefArray[] {
   const [batch, length, triple] = inputs[0]!.shape as [number, number, number];
   const data = new Float64Array((batch * length * triple) / 3);
-  for (const { b, d, column, width, at, p } of headsOf(inputs, a))
-    for (let i = 0; i < length; i++)
+  for (const { first, length: rows, d, column, width, at, p } of headsOf(inputs, a))
+    for (let i = 0; i < rows; i++)
       for (let c = 0; c < d; c++)
-        data[(b * length + i) * width + column + c] = (p[i] as number[]).reduce((s, x, j) => s + x * at(2, j, c), 0);
+        data[(first + i) * width + column + c] = (p[i] as number[]).reduce((s, x, j) => s + x * at(2, j, c), 0);
   return [{ data, shape: [batch, length, triple / 3] }];
 }
 
-function backwardReference([qkv, lengths, dOut]: Refs, a: SelfAttentionAttrs): RefArray[] {
+function backwardReference([qkv, lengths, starts, dOut]: Refs, a: SelfAttentionAttrs): RefArray[] {
   const data = new Float64Array(qkv!.data.length);
-  for (const { b, length, d, column, width, at, p } of headsOf([qkv, lengths], a)) {
-    const up = (i: number, c: number) => dOut!.data[(b * length + i) * width + column + c] as number;
+  for (const { first, length, d, column, width, at, p } of headsOf([qkv, lengths, starts], a)) {
+    const up = (i: number, c: number) => dOut!.data[(first + i) * width + column + c] as number;
     const add = (part: number, i: number, c: number, x: number) => {
-      data[(b * length + i) * 3 * width + part * width + column + c]! += x;
+      data[(first + i) * 3 * width + part * width + column + c]! += x;
     };
     for (let i = 0; i < length; i++) {
       const row = p[i] as number[];
@@ -124,6 +130,20 @@ const cases = [
     attrs: { heads: 1, scale: 0.2, causal: true },
     dtypes: ['bf16'],
   },
+  {
+    name: 'sequences behind one another, one of them empty',
+    shape: [1, 12, 3 * 2 * 3],
+    starts: lengths(0, 5, 5, 12),
+    attrs: { heads: 2, scale: 0.5, causal: true },
+    dtypes: all,
+  },
+  {
+    name: 'sequences behind one another, heads of 32',
+    shape: [1, 60, 3 * 64],
+    starts: lengths(0, 17, 18, 60),
+    attrs: { heads: 2, scale: 0.2 },
+    dtypes: ['bf16'],
+  },
   { name: 'heads of 96, 17 tokens', shape: [1, 17, 3 * 96], attrs: { heads: 1, scale: 0.1 }, dtypes: ['bf16'] },
   { name: 'no samples', shape: [0, 3, 6], attrs: { heads: 1, scale: 1 }, dtypes: all },
 ] as const;
@@ -139,16 +159,16 @@ const bench = (backward: boolean) =>
 
 export const selfAttentionCard = defineOp({
   name: 'self_attention',
-  inputs: ['qkv', 'keyLengths?'],
+  inputs: ['qkv', 'keyLengths?', 'starts?'],
   attrs,
   shape: (specs, a) => [{ shape: check('self_attention', specs, a), dtype: specs[0]!.dtype }],
-  grad: ({ inputs: [qkv, keyLengths], attrs: a, grads: [dy] }) => [
-    () => run(selfAttentionBwdCard, [qkv, keyLengths, dy], a)[0] as Tensor,
+  grad: ({ inputs: [qkv, keyLengths, starts], attrs: a, grads: [dy] }) => [
+    () => run(selfAttentionBwdCard, [qkv, keyLengths, starts, dy], a)[0] as Tensor,
   ],
   reference: forwardReference,
   samples: cases.map((c) => ({
     name: c.name,
-    inputs: [{ shape: c.shape }, 'lengths' in c ? c.lengths : undefined],
+    inputs: [{ shape: c.shape }, 'lengths' in c ? c.lengths : undefined, 'starts' in c ? c.starts : undefined],
     attrs: c.attrs,
     dtypes: c.dtypes,
   })),
@@ -157,11 +177,11 @@ export const selfAttentionCard = defineOp({
 
 export const selfAttentionBwdCard = defineOp({
   name: 'self_attention_bwd',
-  inputs: ['qkv', 'keyLengths?', 'dOut'],
+  inputs: ['qkv', 'keyLengths?', 'starts?', 'dOut'],
   attrs,
   shape: (specs, a) => {
     const shape = check('self_attention_bwd', specs, a);
-    if (!sameShape(specs[2]!.shape, shape)) rejectShape('self_attention_bwd', `dOut [${shape.join(', ')}]`, specs);
+    if (!sameShape(specs[3]!.shape, shape)) rejectShape('self_attention_bwd', `dOut [${shape.join(', ')}]`, specs);
     return [{ shape: specs[0]!.shape, dtype: specs[0]!.dtype }];
   },
   reference: backwardReference,
@@ -172,6 +192,7 @@ export const selfAttentionBwdCard = defineOp({
     inputs: [
       { shape: c.shape },
       'lengths' in c ? c.lengths : undefined,
+      'starts' in c ? c.starts : undefined,
       { shape: [c.shape[0], c.shape[1], c.shape[2] / 3] },
     ],
     attrs: c.attrs,
@@ -188,17 +209,20 @@ export interface SelfAttentionOptions {
   readonly causal?: boolean | undefined;
   /** Tokens from this index on are seen by none: i32 [B]. */
   readonly keyLengths?: Tensor | undefined;
+  /** With B = 1: sequences of any lengths behind one another, sequence s the rows starts[s] .. starts[s + 1] - 1: i32 [S + 1]. */
+  readonly starts?: Tensor | undefined;
 }
 
 /**
  * softmax(scale q k^T) v for rows qkv [B, L, 3 D], D = heads * d: query, key and value side by side, each with its heads side
  * by side. Result [B, L, D] in the same dtype.
- * @throws E_OPTION when shapes and options do not go together
+ * @throws E_OPTION when shapes and options do not go together; starts that do not rise from 0 to L fail the result
  */
-export function selfAttention(qkv: Tensor, { heads, scale, causal, keyLengths }: SelfAttentionOptions): Tensor {
+export function selfAttention(qkv: Tensor, options: SelfAttentionOptions): Tensor {
+  const { heads, scale, causal, keyLengths, starts } = options;
   const d = (qkv.shape.at(-1) ?? 0) / (3 * heads);
   const values = { heads, scale: scale ?? 1 / Math.sqrt(d), causal: causal ?? false };
-  return run(selfAttentionCard, [qkv, keyLengths], values)[0] as Tensor;
+  return run(selfAttentionCard, [qkv, keyLengths, starts], values)[0] as Tensor;
 }
 
 /** Whether this machine has a tuned kernel for sequences of a length: where not, `attention` on views is the faster form. */
