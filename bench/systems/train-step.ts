@@ -158,8 +158,10 @@ export async function benchTrainStep(options: TrainStepOptions): Promise<void> {
     const trained = build(compute);
     for (const threads of options.threads) {
       setThreads(threads);
-      for (let i = 0; i < 3; i++) step(trained, batch);
-      await sync();
+      for (let i = 0; i < 10; i++) {
+        step(trained, batch);
+        await sync();
+      }
       trimMemory();
       resetPeakMemory();
       const walls: number[] = [];
@@ -188,6 +190,7 @@ export async function benchTrainStep(options: TrainStepOptions): Promise<void> {
         'best pairs a second': (options.batch / (walls[0] as number)) * 1000,
         'cpu ms a step': (used.user + used.system) / 1000 / walls.length,
         'event loop ms a step': queueing / walls.length,
+        'peak resident MB': process.resourceUsage().maxRSS / 1000,
         'peak MB': (memory().cpu?.peakBytes ?? 0) / 1e6,
       });
       if (options.profile) profile(trained, batch, compute, threads);

@@ -1,5 +1,6 @@
 """One training step of the built-in CLIP in PyTorch, the counterpart of bench/systems/train-step.ts: same sizes, same three
-loss terms, same plain gradient step, synthetic data.
+loss terms, same gradient step with momentum, synthetic data. As there, the last block of a tower runs its queries, output map
+and MLP for the one token that is read.
 
     python test/parity/tiny_step.py [--threads 1,2] [--batch 128] [--seconds 5] [--only fp32,bf16]
 
@@ -39,9 +40,16 @@ class Block(nn.Module):
         x = x + self.out(y)
         return x + self.fc2(F.gelu(self.fc1(self.ln2(x))))
 
-    def values(self, x):
-        weight, bias = self.qkv.weight[2 * WIDTH:], self.qkv.bias[2 * WIDTH:]
-        return self.out(F.linear(self.ln1(x), weight, bias))
+    def read(self, x, places, mask):
+        """The token at `places` of each row behind the block [B, D], and the value path before its output map [B, L, D]."""
+        b, l, d = x.shape
+        normed, rows = self.ln1(x), torch.arange(b)
+        k, v = F.linear(normed, self.qkv.weight[WIDTH:], self.qkv.bias[WIDTH:]).split(WIDTH, -1)
+        q = F.linear(normed[rows, places], self.qkv.weight[:WIDTH], self.qkv.bias[:WIDTH])
+        heads = lambda t: t.view(b, -1, HEADS, d // HEADS).transpose(1, 2)
+        y = F.scaled_dot_product_attention(heads(q), heads(k), heads(v), attn_mask=mask).transpose(1, 2).reshape(b, d)
+        y = x[rows, places] + self.out(y)
+        return y + self.fc2(F.gelu(self.fc1(self.ln2(y)))), v
 
 
 class Clip(nn.Module):
@@ -58,9 +66,10 @@ class Clip(nn.Module):
 
     def encode_text(self, ids, ends):
         x = self.words(ids) + self.order[: ids.shape[1]]
-        for block in self.text:
+        for block in self.text[:-1]:
             x = block(x, True)
-        return self.to_text(self.final(x)[torch.arange(len(ids)), ends])
+        mask = (torch.arange(ids.shape[1]) <= ends[:, None])[:, None, None]
+        return self.to_text(self.final(self.text[-1].read(x, ends, mask)[0]))
 
     def contrastive(self, image, text):
         logits = self.scale.exp() * F.normalize(image.float(), dim=-1) @ F.normalize(text.float(), dim=-1).T
@@ -73,11 +82,11 @@ class Clip(nn.Module):
         x = self.pre(torch.cat([(self.cls + self.places[0]).expand(len(x), 1, WIDTH), x], 1))
         for block in self.vision[:-1]:
             x = block(x, False)
-        last = x
-        image = self.to_image(self.post(self.vision[-1](x, False)[:, 0]))
-        patches = F.normalize(self.to_image(self.post(self.vision[-1].values(last)[:, 1:])).float(), dim=-1)
+        token, values = self.vision[-1].read(x, torch.zeros(len(x), dtype=torch.long), None)
+        image = self.to_image(self.post(token))
+        patches = F.normalize(self.to_image(self.post(self.vision[-1].out(values[:, 1:]))).float(), dim=-1)
         text = self.encode_text(ids, ends)
-        nouns = F.normalize(self.encode_text(noun_ids, NOUN_TOKENS - 1).float(), dim=-1)
+        nouns = F.normalize(self.encode_text(noun_ids, torch.full((NOUNS,), NOUN_TOKENS - 1)).float(), dim=-1)
         pooled = (torch.logsumexp(10 * (patches @ nouns.T), 1) - math.log(KEPT)) / 10
         logits = pooled * self.noun_scale.exp() + self.noun_bias
         weight = 0.3 + 0.7 * named
@@ -97,28 +106,27 @@ def make_batch(size):
     )
 
 
-def step(model, batch, bf16):
+def step(model, optimiser, batch, bf16):
     with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
         loss = model(batch)
     loss.backward()
-    with torch.no_grad():
-        parameters = [p for p in model.parameters() if p.grad is not None]
-        torch._foreach_add_(parameters, [p.grad for p in parameters], alpha=-1e-4)
-    model.zero_grad(set_to_none=True)
+    optimiser.step()
+    optimiser.zero_grad(set_to_none=True)
 
 
 torch.manual_seed(1)
 batch = make_batch(args.batch)
 for name in args.only.split(","):
     model = Clip()
+    optimiser = torch.optim.SGD(model.parameters(), 1e-4, 0.9, foreach=True)
     for threads in map(int, args.threads.split(",")):
         torch.set_num_threads(threads)
-        for _ in range(3):
-            step(model, batch, name == "bf16")
+        for _ in range(5):
+            step(model, optimiser, batch, name == "bf16")
         walls, cpu, end = [], time.process_time(), time.perf_counter() + args.seconds
         while len(walls) < 5 or time.perf_counter() < end:
             start = time.perf_counter()
-            step(model, batch, name == "bf16")
+            step(model, optimiser, batch, name == "bf16")
             walls.append(time.perf_counter() - start)
         cpu = time.process_time() - cpu
         median = sorted(walls)[len(walls) // 2]
