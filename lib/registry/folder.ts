@@ -4,6 +4,7 @@ import { open, readdir, realpath, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { show, WordmaskError } from '../util/errors.js';
 import { guardDisk, sha256File } from '../util/files.js';
+import { type Checkpoint, readCheckpointManifest } from '../weights/checkpoint.js';
 import { refusePickle } from '../weights/pickle.js';
 import { insideRoot } from './hub-cache.js';
 import { formatError, type ModelManifest, readManifest, readModelJson } from './manifest.js';
@@ -147,12 +148,26 @@ export async function verifyFolder(path: string, options: VerifyOptions = {}): P
   const present = (await guardDisk('read', folder, () => readdir(folder, { recursive: true, withFileTypes: true })))
     .filter((entry) => !entry.isDirectory())
     .map((entry) => join(entry.parentPath, entry.name).slice(folder.length + 1));
-  const names = new Set([...Object.keys(listed?.files ?? {}), ...present.filter((name) => name !== 'wordmask.json')]);
+  const files = {
+    ...(present.includes('manifest.json') && (await checkpointFiles(folder, options.signal))),
+    ...listed?.files,
+  };
+  const names = new Set([...Object.keys(files), ...present.filter((name) => name !== 'wordmask.json')]);
   const checks: FileCheck[] = [];
   for (const file of [...names].sort()) {
-    checks.push(await verifyFile(join(folder, file), file, listed?.files?.[file], options));
+    checks.push(await verifyFile(join(folder, file), file, files[file], options));
   }
   return checks;
+}
+
+/** A folder of a training run has its hashes in a manifest of its own. */
+async function checkpointFiles(folder: string, signal?: AbortSignal): Promise<Checkpoint['files'] | undefined> {
+  try {
+    return (await readCheckpointManifest(folder, signal)).files;
+  } catch (error) {
+    if (!(error instanceof WordmaskError)) throw error;
+    return undefined;
+  }
 }
 
 async function verifyFile(

@@ -21,7 +21,7 @@ export interface RunRecord {
 export type RunMode = 'new' | 'resume' | 'overwrite';
 
 /**
- * Makes the folder ready: empty of an earlier run, or with one to go on from.
+ * Looks what the folder holds and makes it where it is missing. Nothing of an earlier run is deleted yet.
  * @returns the record of the run that is there, with `resume` alone
  * @throws E_USAGE when a run is there and neither `resume` nor `overwrite` was said, E_CHECKPOINT for a damaged record, E_DISK
  */
@@ -30,7 +30,7 @@ export async function prepareRunFolder(out: string, mode: RunMode): Promise<RunR
   if (info && !info.isDirectory())
     throw new WordmaskError('E_USAGE', `${show(out)} is a file: name a folder for the run`, { details: { out } });
   await guardDisk('make', out, () => makeFolder(out));
-  const mine = (await guardDisk('read', out, () => readdir(out))).filter((name) => own.test(name));
+  const mine = await ownFiles(out);
   if (mine.length === 0) return undefined;
   if (mode === 'new')
     throw new WordmaskError(
@@ -38,11 +38,19 @@ export async function prepareRunFolder(out: string, mode: RunMode): Promise<RunR
       `${show(out)} holds a run already (${mine.slice(0, 4).join(', ')}): go on with --resume (resume: true), replace it with --overwrite (overwrite: true), or name another folder`,
       { details: { out, found: mine } },
     );
+  if (mode === 'overwrite') return undefined;
   await removeLeftovers(out);
-  if (mode === 'resume') return readRunRecord(out);
-  for (const name of mine)
+  return readRunRecord(out);
+}
+
+/** Deletes what a run has written; files of others stay. @throws E_DISK */
+export async function clearRunFolder(out: string): Promise<void> {
+  for (const name of await ownFiles(out))
     await guardDisk('delete', join(out, name), () => rm(join(out, name), { recursive: true, force: true }));
-  return undefined;
+}
+
+async function ownFiles(out: string): Promise<string[]> {
+  return (await guardDisk('read', out, () => readdir(out))).filter((name) => own.test(name));
 }
 
 export async function writeRunRecord(out: string, recipe: Recipe): Promise<void> {

@@ -15,7 +15,7 @@ import { makeOptimiser, scheduleFactor } from './optimiser.js';
 import { checkRecipe, type Recipe, type RecipeInput, readRecipe, recipeDifferences, withChanges } from './recipe.js';
 import { writeReport } from './report.js';
 import { Run, type TrainProgress } from './run.js';
-import { prepareRunFolder, writeRunRecord } from './run-folder.js';
+import { clearRunFolder, prepareRunFolder, writeRunRecord } from './run-folder.js';
 import { openSourceWorkers } from './source-workers.js';
 import { openSource } from './sources.js';
 import { otherModel, type RunState, readState, restoreState } from './state.js';
@@ -145,6 +145,7 @@ async function trainChecked(recipe: Recipe, folder: string, options: TrainOption
       await restoreState(checkpoint, trainer);
       await setAsideAfter(out, state.step);
     }
+    if (mode === 'overwrite') await clearRunFolder(out);
     await writeRunRecord(out, recipe);
     const run = new Run({ ...options, out, recipe, steps, source, model, trainer, state, checkpoint, onWarn });
     const status = await run.go();

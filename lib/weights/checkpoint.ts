@@ -114,6 +114,13 @@ export async function listCheckpoints(run: string): Promise<{ step: number; fold
  * @throws E_CHECKPOINT naming the file and what is wrong with it
  */
 export async function verifyCheckpoint(folder: string, signal?: AbortSignal): Promise<Checkpoint> {
+  const checkpoint = await readCheckpointManifest(folder, signal);
+  for (const [name, record] of Object.entries(checkpoint.files)) await verifyFile(join(folder, name), record, signal);
+  return checkpoint;
+}
+
+/** What a checkpoint should hold, by its manifest alone. @throws E_CHECKPOINT */
+export async function readCheckpointManifest(folder: string, signal?: AbortSignal): Promise<Checkpoint> {
   const path = join(folder, 'manifest.json');
   const bytes = await readFileLimited(path, { limit: manifestLimit, code: 'E_CHECKPOINT', signal });
   const manifest = parseJsonStrict(bytes, { code: 'E_CHECKPOINT', what: path }) as Manifest;
@@ -126,7 +133,6 @@ export async function verifyCheckpoint(folder: string, signal?: AbortSignal): Pr
     Object.entries(files).every(([name, record]) => plainName.test(name) && record !== null);
   if (!shaped || !bytes.equals(Buffer.from(manifestText(step, files)))) throw damaged(path, 'is not as it was written');
   if (!folder.endsWith(`step-${step}`)) throw damaged(path, `is that of step ${step}`);
-  for (const [name, record] of Object.entries(files)) await verifyFile(join(folder, name), record, signal);
   return { step, folder, files };
 }
 

@@ -1,9 +1,10 @@
 /** Recipes: what is wrong with one is said at once and in full. */
-import { writeFile } from 'node:fs/promises';
+import { readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t from 'tap';
 import { checkRecipe, readRecipe } from '#lib/entry/train.js';
 import { EpochOrder } from '#lib/train/order.js';
+import { assetPath } from '#lib/util/assets.js';
 import { Random } from '#lib/util/random.js';
 
 const sound = {
@@ -72,6 +73,11 @@ t.test('files', async (t) => {
   await writeFile(path, '{');
   await t.rejects(readRecipe(path), { code: 'E_OPTION', message: /is not JSON/ });
   await t.rejects(readRecipe(join(folder, 'none.json')), { code: 'E_USAGE' });
+});
+
+t.test('recipes of the package', async (t) => {
+  const names = (await readdir(assetPath('recipes'))).filter((name) => name.endsWith('.json'));
+  for (const name of names) await t.resolves(readRecipe(assetPath(`recipes/${name}`)), name);
 });
 
 t.test('an epoch is a permutation', async (t) => {

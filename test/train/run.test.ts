@@ -8,6 +8,7 @@ import t from 'tap';
 import { findCheckpoint, readMetrics, registerTrainable, train } from '#lib/entry/train.js';
 import { sha256 } from '#lib/util/files.js';
 import { openSafetensors } from '#lib/weights/index.js';
+import { tarFile } from '../data/tar.js';
 import { toyRecipe, toySystem, writePairs } from './toy.js';
 
 let badSteps: (step: number) => boolean = () => false;
@@ -146,6 +147,8 @@ t.test('folders that are taken', async (t) => {
     { status: 'done', step: 20 },
     'it may go on longer',
   );
+  await t.rejects(train({ ...recipe, freeze: ['none'] }, { out, overwrite: true }), { code: 'E_OPTION' });
+  t.equal((await findCheckpoint(out))?.step, 20, 'a recipe that cannot start deletes nothing');
   await writeFile(join(out, 'mine.txt'), 'kept');
   t.match(await train({ ...recipe, seed: 9 }, { out, overwrite: true }), { status: 'done', step: 12 });
   t.equal(await readFile(join(out, 'mine.txt'), 'utf8'), 'kept', 'files of others stay');
@@ -158,6 +161,48 @@ t.test('folders that are taken', async (t) => {
     message: /did you mean 'toy'/,
   });
   await t.rejects(train(recipe, { out, resme: true } as never), { code: 'E_OPTION', message: /did you mean 'resume'/ });
+});
+
+t.test('threads that read', async (t) => {
+  const folder = t.testdir();
+  const data = join(folder, 'data');
+  await writePairs(data, 30);
+  const members: [string, Uint8Array | string][] = [];
+  const lines = (await readFile(join(data, 'captions.jsonl'), 'utf8')).trim().split('\n');
+  for (const [i, line] of lines.entries()) {
+    // One picture in ten is damaged, one sample has no caption.
+    const bytes = await readFile(join(data, `${i}.png`));
+    members.push([`${i}.png`, i % 10 === 7 ? bytes.subarray(0, 50) : bytes]);
+    if (i !== 4) members.push([`${i}.txt`, (JSON.parse(line) as { caption: string }).caption]);
+  }
+  for (const part of [0, 1]) {
+    const bytes = tarFile(members.slice(part * 30, (part + 1) * 30));
+    await writeFile(join(folder, `s-${part}.tar`), part === 0 ? bytes : bytes.fill(0xee, 0, 512));
+  }
+  const recipe = toyRecipe(data, { data: { kind: 'tar', path: join(folder, 's-{0..1}.tar') }, steps: 20 });
+  const runs = [];
+  for (const workers of [0, 1, 3]) {
+    const warnings: string[] = [];
+    const out = join(folder, `run-${workers}`);
+    const { unusable } = await train(
+      { ...recipe, loader: { workers, prefetch: 3 } },
+      { out, onWarn: (message) => warnings.push(message) },
+    );
+    const losses = (await readMetrics(join(out, 'metrics.jsonl'))).map((record) => record.losses);
+    // What the decoder says of a damaged file differs between threads.
+    runs.push({ unusable: unusable.listed.map(({ key, code }) => `${key} ${code}`), losses, warnings });
+  }
+  t.same(runs[1], runs[0], 'one thread reads the same as none');
+  t.same(runs[2], runs[0], 'three threads read the same');
+  t.match(runs[0]?.unusable, [/E_IMAGE_CORRUPT/, /E_IMAGE_CORRUPT/], `${runs[0]?.unusable.join(', ')} are counted`);
+  t.match(runs[0]?.warnings, [/s-1\.tar: 512 bytes from byte 0 on are no tar member/], 'a broken shard is named once');
+  await writePairs(join(folder, 'bad'), 4);
+  for (const i of [0, 1, 2, 3]) await writeFile(join(folder, 'bad', `${i}.png`), 'x');
+  for (const workers of [0, 1])
+    await t.rejects(
+      train(toyRecipe(join(folder, 'bad'), { loader: { workers } }), { out: join(folder, `bad-${workers}`) }),
+      { code: 'E_IMAGE_CORRUPT', message: /could not be used.*check the data/ },
+    );
 });
 
 t.test('an abort ends a run at once', async (t) => {
