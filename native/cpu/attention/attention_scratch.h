@@ -26,6 +26,8 @@ class Scratch {
     used_ += (static_cast<size_t>(count) * sizeof(T) + 63) / 64 * 64;
     return piece;
   }
+  // The pieces are free again; the next take() starts at the front.
+  void rewind() { used_ = 0; }
   size_t used() const { return used_ == 0 ? 64 : used_; }
 
  private:

@@ -39,6 +39,9 @@ struct Heads {
   const int32_t *key_lengths, *starts;
 
   int64_t width() const { return heads * d; }
+  // Heads a task takes with one piece of working memory: few enough tasks that it stays in the cache of one core.
+  int64_t grain() const { return std::max<int64_t>(1, sequences / 32) * (sequences >= 32 ? heads : 1); }
+  Sequence longest() const { return {0, length, length, causal}; }
   Sequence sequence(int64_t s) const {
     if (starts != nullptr) return {starts[s], starts[s + 1] - starts[s], starts[s + 1] - starts[s], causal};
     int64_t keys = length;
@@ -171,7 +174,7 @@ template <class T>
 void plain(OpCall &call, const Heads &h, const T *qkv, const T *upstream, T *out) {
   using C = ComputeType<T>;
   const int64_t width = h.width(), row = 3 * width;
-  call.parallel(h.sequences * h.heads, 1, [&](int64_t task, int64_t) {
+  const auto run_head = [&](int64_t task) {
     const Sequence s = h.sequence(task / h.heads);
     const int64_t column = task % h.heads * h.d;
     Scratch size;
@@ -196,6 +199,9 @@ void plain(OpCall &call, const Heads &h, const T *qkv, const T *upstream, T *out
     store_rows(w.dq, s.length, h.d, target, row);
     store_rows(w.dk, s.length, h.d, target + width, row);
     store_rows(w.dv, s.length, h.d, target + 2 * width, row);
+  };
+  call.parallel(h.sequences * h.heads, h.grain(), [&](int64_t begin, int64_t end) {
+    for (int64_t task = begin; task < end; ++task) run_head(task);
   });
 }
 
@@ -212,19 +218,14 @@ class ByPairs {
   static bool fits(const Heads &h) { return h.d % 32 == 0 && h.length <= kLongest; }
 
   void run(OpCall &call) const {
-    call.parallel(h_.sequences * h_.heads, 1, [&](int64_t task, int64_t) {
-      const Sequence s = h_.sequence(task / h_.heads);
-      if (s.length == 0) return;
+    call.parallel(h_.sequences * h_.heads, h_.grain(), [&](int64_t begin, int64_t end) {
       Scratch size;
-      carve(size, s);
+      carve(size, h_.longest());
       Scratch memory(size.used());
-      const Work w = carve(memory, s);
-      const int64_t column = task % h_.heads * h_.d;
-      for (int64_t i = 0; i < s.length; ++i) w.visible[i] = static_cast<int32_t>(s.visible(i));
-      const bf16 *q = qkv_ + s.first * row() + column;
-      probabilities(q, w);
-      if (upstream_ == nullptr) forward(q, s.first, column, w);
-      else backward(q, s.first, column, w);
+      for (int64_t task = begin; task < end; ++task) {
+        memory.rewind();
+        run_head(h_.sequence(task / h_.heads), task % h_.heads * h_.d, memory);
+      }
     });
   }
 
@@ -239,6 +240,16 @@ class ByPairs {
     uint32_t *weights;        // [row pairs, keys]: P or dS with rows in pairs
     float *sums;              // [L, d]
   };
+
+  void run_head(const Sequence &s, int64_t column, Scratch &memory) const {
+    if (s.length == 0) return;
+    const Work w = carve(memory, s);
+    for (int64_t i = 0; i < s.length; ++i) w.visible[i] = static_cast<int32_t>(s.visible(i));
+    const bf16 *q = qkv_ + s.first * row() + column;
+    probabilities(q, w);
+    if (upstream_ == nullptr) forward(q, s.first, column, w);
+    else backward(q, s.first, column, w);
+  }
 
   int64_t row() const { return 3 * h_.width(); }
 

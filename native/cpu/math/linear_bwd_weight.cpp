@@ -37,8 +37,10 @@ struct Shape {
 // dz and x in bf16.
 void by_pairs(OpCall &call, const WeightGradKernels &kernels, const Shape &s, const bf16 *dz, const bf16 *x) {
   float *weight = call.out(0).as<float>(), *bias = call.out(1).as<float>();
-  const int64_t n_width = part_width(s.n, ThreadPool::instance().size());
-  const int64_t k_width = std::min<int64_t>(round_up(s.k, 16), 4 * kPartColumns);
+  // The wider side is cut: the other is paired up once for each part.
+  const int64_t threads = ThreadPool::instance().size(), whole = 4 * kPartColumns;
+  const int64_t n_width = s.n >= s.k ? part_width(s.n, threads) : std::min(round_up(s.n, 16), whole);
+  const int64_t k_width = s.n >= s.k ? std::min(round_up(s.k, 16), whole) : part_width(s.k, threads);
   const int64_t n_parts = (s.n + n_width - 1) / n_width, k_parts = (s.k + k_width - 1) / k_width;
   call.parallel(n_parts * k_parts, 1, [&](int64_t part, int64_t) {
     const int64_t n0 = part / k_parts * n_width, k0 = part % k_parts * k_width;
