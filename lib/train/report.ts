@@ -9,7 +9,7 @@ import { type Curve, curveFigure, escapeHtml } from './curves.js';
 import { type MetricsRecord, readMetrics } from './metrics.js';
 import type { Recipe } from './recipe.js';
 import type { Run } from './run.js';
-import { type SamplePicture, samplePictures } from './samples.js';
+import type { SamplePicture } from './samples.js';
 
 const style = `:root{color-scheme:light dark}body{font:15px/1.5 system-ui,sans-serif;max-width:72rem;margin:2rem auto;padding:0 1rem}
 h1{font-size:1.5rem}h2{font-size:1.15rem;margin-top:2rem}table{border-collapse:collapse}td,th{padding:.15rem .8rem .15rem 0;text-align:left;vertical-align:top}
@@ -34,7 +34,8 @@ export async function writeReport(out: string, parts: ReportParts): Promise<void
   let pictures: SamplePicture[] = [];
   try {
     // Whoever stops a run wants the prompt back.
-    if (folder && parts.status === 'done') pictures = await samplePictures(folder, parts.recipe, parts.source);
+    if (folder && parts.status === 'done')
+      pictures = await (await import('./samples.js')).samplePictures(folder, parts.recipe, parts.source);
   } catch (error) {
     // Not every system can segment, and a report without pictures is still one.
     parts.onWarn(`the report has no sample pictures: ${(error as Error).message}`);

@@ -14,9 +14,15 @@ import { toyRecipe, toySystem, writePairs } from './toy.js';
 let badSteps: (step: number) => boolean = () => false;
 let badSave: () => boolean = () => false;
 let breakAfter = 0;
+let size = 16;
 registerTrainable(
   'toy',
-  toySystem({ badSteps: (step) => badSteps(step), badSave: () => badSave(), breakAfter: () => breakAfter }),
+  toySystem({
+    badSteps: (step) => badSteps(step),
+    badSave: () => badSave(),
+    breakAfter: () => breakAfter,
+    size: () => size,
+  }),
 );
 
 t.test('eight pairs are learnt', async (t) => {
@@ -142,6 +148,12 @@ t.test('folders that are taken', async (t) => {
     code: 'E_CHECKPOINT',
     message: /checkpoint of another model: its batch is 8, the recipe's 4; its seed/,
   });
+  size = 8;
+  await t.rejects(train({ ...recipe, steps: 20 }, { out, resume: true }), {
+    code: 'E_CHECKPOINT',
+    message: /checkpoint of another model: image.fc1.weight is F32 \[16, 48\], the model's F32 \[8, 48\]/,
+  });
+  size = 16;
   t.match(
     await train({ ...recipe, steps: 20 }, { out, resume: true }),
     { status: 'done', step: 20 },

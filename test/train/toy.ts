@@ -9,9 +9,10 @@ import { Random } from '#lib/util/random.js';
 const cells = 4;
 const inputs = 3 * cells * cells;
 const words = 64;
-const width = 16;
 
 export interface ToyOptions {
+  /** Numbers of an embedding. */
+  readonly size?: () => number;
   /** Steps whose loss becomes NaN. */
   readonly badSteps?: (step: number) => boolean;
   /** The step after which a weight becomes infinite. */
@@ -22,8 +23,9 @@ export interface ToyOptions {
 }
 
 export const toySystem =
-  ({ badSteps, badSave, breakAfter, onPrepare }: ToyOptions = {}): TrainSystem =>
+  ({ size, badSteps, badSave, breakAfter, onPrepare }: ToyOptions = {}): TrainSystem =>
   async ({ random }): Promise<Trainable> => {
+    const width = size?.() ?? 16;
     const make = (name: string, shape: number[], deviation: number): Tensor =>
       requireGrad(randomNormal(shape, { seed: random.fork(name).bits(), deviation }));
     const parameters = new Map<string, Tensor>([

@@ -19,7 +19,7 @@ export async function trainCommand(context: Context): Promise<number> {
       'E_USAGE',
       `train takes one recipe, got ${args.length}: wordmask train recipe.json --out run`,
     );
-  const out = textOption(options, 'out') ?? 'wordmask-run';
+  const out = textOption(options, 'out') ?? 'wordmask-out';
   const { train } = await import('../../train/index.js');
   const stop = new AbortController();
   interrupt.soften(() => {
