@@ -68,16 +68,17 @@ int current_cpu() {
 
 }  // namespace
 
-// One parallel region at a time. Workers wait for `epoch_` to change, then take chunks from `next_` until none is
-// left. `busy_` counts workers that have not finished with the region: run() returns once it is zero, so a worker can
-// never touch the body of a region that is over.
+// One parallel region at a time. Workers wait for the gate's region number to change, enter while the gate is open and take
+// chunks from `next` until none is left. run() shuts the gate and returns once nobody is inside: it waits for those that
+// entered alone, so that a worker which the system has not woken yet holds up nothing, and no worker can touch the body of a
+// region that is over.
 struct ThreadPool::Impl {
   std::mutex region_mutex;  // serialises callers
   std::mutex mutex;
   std::condition_variable wake;
   std::vector<std::thread> workers;
-  std::atomic<uint64_t> epoch{0};
-  std::atomic<int> busy{0};
+  // Region number << 16 | open << 15 | workers inside.
+  std::atomic<uint64_t> gate{0};
   std::atomic<int64_t> next{0};
   int64_t chunks = 0;
   const std::function<void(int64_t)> *body = nullptr;
@@ -87,6 +88,18 @@ struct ThreadPool::Impl {
   std::mutex error_mutex;
   bool stopping = false;
   std::atomic<int> threads{1};
+
+  static constexpr uint64_t kOpen = uint64_t{1} << 15, kInside = kOpen - 1;
+  uint64_t region() const { return gate.load(std::memory_order_acquire) >> 16; }
+
+  // Enters the region `number` unless it is over.
+  bool enter(uint64_t number) {
+    uint64_t now = gate.load(std::memory_order_acquire);
+    while (now >> 16 == number && (now & kOpen) != 0) {
+      if (gate.compare_exchange_weak(now, now + 1, std::memory_order_acq_rel)) return true;
+    }
+    return false;
+  }
 
   void work() {
     for (;;) {
@@ -103,27 +116,28 @@ struct ThreadPool::Impl {
     }
   }
 
-  // `seen`: the epoch at the worker's start, so that it waits for the first region after it.
+  // `seen`: the region at the worker's start, so that it waits for the first one after it.
   void worker_main(uint64_t seen) {
     inside_region = true;
     for (;;) {
       int spins = 0;
-      while (epoch.load(std::memory_order_acquire) == seen && spins < kSpins) {
+      while (region() == seen && spins < kSpins) {
         cpu_relax();
         ++spins;
       }
-      if (epoch.load(std::memory_order_acquire) == seen) {
+      if (region() == seen) {
         std::unique_lock<std::mutex> lock(mutex);
-        wake.wait(lock, [&] { return epoch.load(std::memory_order_acquire) != seen || stopping; });
+        wake.wait(lock, [&] { return region() != seen || stopping; });
       }
       {
         std::lock_guard<std::mutex> lock(mutex);
         if (stopping) return;
-        seen = epoch.load(std::memory_order_acquire);
+        seen = region();
       }
+      if (!enter(seen)) continue;
       leave_cpu(caller_cpu, threads.load(std::memory_order_relaxed));
       work();
-      busy.fetch_sub(1, std::memory_order_acq_rel);
+      gate.fetch_sub(1, std::memory_order_acq_rel);
     }
   }
 
@@ -131,7 +145,7 @@ struct ThreadPool::Impl {
   void start_workers(int count) {
     workers.reserve(static_cast<size_t>(count));
     try {
-      for (int i = 0; i < count; ++i) workers.emplace_back([this, seen = epoch.load()] { worker_main(seen); });
+      for (int i = 0; i < count; ++i) workers.emplace_back([this, seen = region()] { worker_main(seen); });
     } catch (const std::system_error &) {
       threads = 1 + static_cast<int>(workers.size());
     }
@@ -141,7 +155,7 @@ struct ThreadPool::Impl {
     {
       std::lock_guard<std::mutex> lock(mutex);
       stopping = true;
-      epoch.fetch_add(1, std::memory_order_acq_rel);
+      gate.fetch_add(uint64_t{1} << 16, std::memory_order_acq_rel);
     }
     wake.notify_all();
     for (std::thread &worker : workers) worker.join();
@@ -187,17 +201,17 @@ void ThreadPool::run(int64_t chunks, const std::function<void(int64_t)> &body) {
   pool.next.store(0, std::memory_order_relaxed);
   pool.failed.store(false, std::memory_order_relaxed);
   pool.error = nullptr;
-  pool.busy.store(static_cast<int>(pool.workers.size()), std::memory_order_relaxed);
   {
     std::lock_guard<std::mutex> lock(pool.mutex);
-    pool.epoch.fetch_add(1, std::memory_order_acq_rel);
+    pool.gate.store((pool.region() + 1) << 16 | Impl::kOpen, std::memory_order_release);
   }
   pool.wake.notify_all();
   inside_region = true;
   pool.work();
   inside_region = false;
+  pool.gate.fetch_and(~Impl::kOpen, std::memory_order_acq_rel);
   int spins = 0;
-  while (pool.busy.load(std::memory_order_acquire) != 0) {
+  while ((pool.gate.load(std::memory_order_acquire) & Impl::kInside) != 0) {
     cpu_relax();
     if (++spins > kSpins) std::this_thread::yield();
   }
