@@ -1,6 +1,6 @@
 // Quick figures of a CLIP folder on drawn scenes: node scripts/built-in-figures.mjs FOLDER [SCENES]
 // Prints one JSON line: retrieval among 100 complete captions, colour of unseen pairs, mIoU of 34 names by system.
-import { join } from 'node:path';
+import { resolve } from 'node:path';
 import { normaliseRows } from '../dist/backbones/clip/index.js';
 import {
   caption,
@@ -15,7 +15,7 @@ import { loadBackbone } from '../dist/registry/backbones.js';
 
 const [folder, given] = process.argv.slice(2);
 const count = Number(given ?? 100);
-const path = join(process.cwd(), folder);
+const path = resolve(folder);
 const model = await loadBackbone(path);
 const side = model.config.vision.imageSize;
 

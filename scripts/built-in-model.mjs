@@ -1,17 +1,20 @@
 // Makes a model of the package out of a training run: node scripts/built-in-model.mjs RUN NAME
-// Writes assets/models/NAME: plain CLIP in Hugging Face's layout with fp16 weights, and beside it recipe, curve and provenance.
+// Writes assets/models/NAME: plain CLIP in Hugging Face's layout with fp16 weights, and beside it recipe, curve, quick figures, hashes.
 // Needs a built checkout (npm run build).
+import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import { cast, Tensor } from '../dist/engine/index.js';
 import { readMetrics } from '../dist/train/index.js';
 import { findCheckpoint, openSafetensors, writeSafetensors } from '../dist/weights/index.js';
 
 const [run, name] = process.argv.slice(2);
 if (!run || !/^[a-z0-9-]+$/.test(name ?? '')) throw new Error('usage: node scripts/built-in-model.mjs RUN NAME');
-const target = join(dirname(dirname(fileURLToPath(import.meta.url))), 'assets', 'models', name);
+const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const target = join(root, 'assets', 'models', name);
 const checkpoint = await findCheckpoint(run, {});
 if (!checkpoint) throw new Error(`${run} holds no whole checkpoint`);
 await rm(target, { recursive: true, force: true });
@@ -43,6 +46,12 @@ const curve = records
   });
 await writeFile(join(target, 'recipe.json'), `${JSON.stringify(state.recipe, null, 2)}\n`);
 await writeFile(join(target, 'curve.jsonl'), curve.map((record) => `${JSON.stringify(record)}\n`).join(''));
+
+const figures = promisify(execFile)(process.execPath, [
+  join(root, 'scripts', 'built-in-figures.mjs'),
+  checkpoint.folder,
+]);
+await writeFile(join(target, 'figures.json'), (await figures).stdout);
 
 const manifest = JSON.parse(await readFile(join(checkpoint.folder, 'wordmask.json'), 'utf8'));
 const files = {};
