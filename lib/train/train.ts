@@ -10,6 +10,7 @@ import { findTrainable } from '../registry/trainable.js';
 import { show, WordmaskError } from '../util/errors.js';
 import { nearest } from '../util/nearest.js';
 import { Random } from '../util/random.js';
+import { Slices } from '../util/slices.js';
 import { type Checkpoint, findCheckpoint, setAsideAfter } from '../weights/index.js';
 import { makeOptimiser, scheduleFactor } from './optimiser.js';
 import { checkRecipe, type Recipe, type RecipeInput, readRecipe, recipeDifferences, withChanges } from './recipe.js';
@@ -207,11 +208,14 @@ function stepsOf({ steps, epochs, batch, accumulation }: Recipe, count: number):
 async function firstCaptions(source: PairSource, limit: number, signal?: AbortSignal): Promise<string[]> {
   const captions: string[] = [];
   const piece = 256;
+  // Samples that are in memory already are answered without a turn of the event loop.
+  const slices = new Slices(signal);
   for (let at = 0; captions.length < limit && at < limit; at += piece) {
     const requests = Array.from({ length: Math.min(piece, limit - at) }, (_, i) => ({
       index: (at + i) % source.count,
       epoch: Math.floor((at + i) / source.count),
     }));
+    if (slices.due) await slices.pause();
     for (const sample of await source.read(requests, signal))
       if ('captions' in sample) captions.push(...sample.captions);
   }
