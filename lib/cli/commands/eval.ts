@@ -1,6 +1,7 @@
 /** `wordmask eval ...`: figures of models on data sets. */
 import { execFile } from 'node:child_process';
-import { readdir } from 'node:fs/promises';
+import { mkdtemp, readdir, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { basename, dirname, join, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import type { TrainingRun } from '../../eval/drawn-scenes/index.js';
@@ -45,6 +46,7 @@ export async function evalDrawnScenes(context: Context): Promise<number> {
     limit,
     commit: await commitOf(),
     run: (plan, signal) => trainedRun(plan, context, signal),
+    trainingSpeed: () => trainingSpeed(context),
     signal: interrupt.signal,
     onProgress: (progress) => shown.update(progress),
     onNote: (message) => output.note(message),
@@ -114,16 +116,46 @@ async function trainedRun(plan: TrainingRun, context: Context, signal?: AbortSig
   }
   const { train } = await import('../../train/index.js');
   output.note(`training ${plan.name} by ${plan.recipe}`);
+  // A path is meant from here, in a recipe it would be one from the recipe's folder.
+  const base = plan.set.base as string | undefined;
+  const set = base !== undefined && /^[./]/.test(base) ? { ...plan.set, base: resolve(base) } : plan.set;
   const progress = new Progress(output, plan.set.steps as number, 'steps');
   await train(assetPath(join('recipes', plan.recipe)), {
     out: folder,
     resume: true,
-    set: plan.set,
+    set,
     signal,
     onWarn: (message) => output.warn(message),
     onProgress: ({ step }) => progress.update(step, plan.name),
   }).finally(() => progress.end());
   return folder;
+}
+
+const speedSteps = 60;
+const speedBatch = 128;
+
+/** Pairs a second over the second half of a short run of the recipe of `tiny`. */
+async function trainingSpeed({ output, interrupt }: Context): Promise<{ pairsPerSecond: number; steps: number }> {
+  const { train } = await import('../../train/index.js');
+  const out = await mkdtemp(join(tmpdir(), 'wordmask-speed-'));
+  const progress = new Progress(output, speedSteps, 'steps');
+  let [half, end] = [0, 0];
+  try {
+    // The schedule needs room behind its warm-up.
+    const set = { 'schedule.warmup': 10, batch: speedBatch };
+    await train(assetPath(join('recipes', 'tiny.json')), {
+      ...{ out, overwrite: true, steps: speedSteps, set, signal: interrupt.signal },
+      onProgress: ({ step }) => {
+        progress.update(step, 'speed of training');
+        if (step === speedSteps / 2) half = performance.now();
+        if (step === speedSteps) end = performance.now();
+      },
+    });
+  } finally {
+    progress.end();
+    await rm(out, { recursive: true, force: true });
+  }
+  return { pairsPerSecond: (speedBatch * speedSteps * 500) / (end - half), steps: speedSteps };
 }
 
 /** Commit of the source tree that runs, with + where it has changes; null outside of one. */

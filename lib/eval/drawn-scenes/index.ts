@@ -8,6 +8,10 @@ import { renderPage } from './page.js';
 import { gridPicture } from './pictures.js';
 import { row3, row4 } from './read-outs.js';
 import { RecordView, readRecords, type TableRecord, writeRecords } from './records.js';
+import { row5 } from './yardsticks.js';
+import { row6, row8 } from './training-rows.js';
+import { row10 } from './cost.js';
+import { row9 } from './words.js';
 import { row7 } from './refiners.js';
 import { row1, row2 } from './retrieval.js';
 import { bestSetting, readAt } from './settings.js';
@@ -16,7 +20,18 @@ import { type Expectation, Table, type TableOptions, type TableRow } from './tab
 export { RecordView, readRecords, type TableRecord } from './records.js';
 export type { Expectation, TableOptions, TrainingRun } from './table.js';
 
-export const tableRows: readonly TableRow[] = [row1, row2, row3, row4, row7];
+export const tableRows: readonly TableRow[] = [
+  row1,
+  row2,
+  row3,
+  row4,
+  row5,
+  row6,
+  row7,
+  row8,
+  row9,
+  row10,
+];
 
 /** Scenes of the page's picture. */
 const pictureScenes = 4;
@@ -75,6 +90,7 @@ export async function drawnScenesTable(request: DrawnScenesRequest): Promise<Dra
 async function drawPicture(table: Table, file: string): Promise<void> {
   const setting = bestSetting(table.view);
   const model = await table.model('tiny', setting.system);
+  if (!model) return;
   const vocab = await table.vocabulary(model);
   const options = readAt(model, setting.scale, setting.mode);
   const { signal } = table.options;

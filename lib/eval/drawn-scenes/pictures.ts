@@ -3,7 +3,7 @@ import { type SheetCell, writeSheet } from '../../data/drawn-scenes/sheet.js';
 import type { Model } from '../../pipelines/model.js';
 import type { SegmentOptions } from '../../pipelines/segment-options.js';
 import type { Vocabulary } from '../../pipelines/vocabulary.js';
-import { asks, pictures, sceneSet } from './scenes.js';
+import { labelsOf, pictures, sceneSet } from './scenes.js';
 import { small } from './settings.js';
 
 /** PNG bytes: a row a scene; picture, true labels, the model's labels. */
@@ -14,10 +14,9 @@ export async function gridPicture(
   { count, signal }: { count: number; signal?: AbortSignal },
 ): Promise<Uint8Array> {
   const set = sceneSet('test', small, count);
-  const answer = asks(model, vocab, options);
   const rows: SheetCell[][] = [];
   for await (const group of pictures(set, { signal }))
     for (const picture of group)
-      rows.push([{ rgb: picture.image.data }, { labels: picture.truth }, { labels: await answer(picture) }]);
+      rows.push([{ rgb: picture.image.data }, { labels: picture.truth }, { labels: await labelsOf(model, picture, vocab, options) }]);
   return writeSheet(rows, set, signal);
 }

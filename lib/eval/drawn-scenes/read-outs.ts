@@ -25,10 +25,11 @@ async function measureSetting(
 ): Promise<void> {
   const began = performance.now();
   const model = await table.model(alias, setting.system);
+  if (!model) return;
   const vocab = await table.vocabulary(model);
   const scenes = sceneSet('test', size, table.limit);
   const options = readAt(model, setting.scale, setting.mode);
-  const { answer } = await score(scenes, { answer: asks(model, vocab, options) }, table.watch(row, name));
+  const { answer } = await score(scenes, asks(model, vocab, options), table.watch(row, name));
   await table.put({
     row,
     case: name,

@@ -29,17 +29,13 @@ export const row7: TableRow = {
   async measure(table) {
     const setting = bestSetting(table.view);
     const model = await table.model('tiny', setting.system);
+    if (!model) return;
     const vocab = await table.vocabulary(model);
     const scenes = sceneSet('test', small, table.limit);
     const base = readAt(model, setting.scale, setting.mode);
     for (const [name, refine] of Object.entries(refiners)) {
       const began = performance.now();
-      const { answer } = await score(
-        scenes,
-        { answer: asks(model, vocab, { ...base, refine }) },
-        table.watch(7, name),
-        true,
-      );
+      const { answer } = await score(scenes, asks(model, vocab, { ...base, refine }), table.watch(7, name), true);
       await table.put({
         row: 7,
         case: name,

@@ -106,6 +106,7 @@ export const row1: TableRow = {
     for (const alias of aliases) {
       const began = performance.now();
       const model = await table.model(alias, 'clip');
+      if (!model) continue;
       const set = await squareSet(table, model, 'test');
       const { rows, records } = await imageRows(model, set, table.watch(1, alias));
       const captions = records.map((record) => caption(record, 0, { mode: 'complete' }));
@@ -179,6 +180,7 @@ export const row2: TableRow = {
     for (const alias of aliases) {
       const began = performance.now();
       const model = await table.model(alias, 'clip');
+      if (!model) continue;
       const set = await squareSet(table, model, 'test-composition');
       const { rows, records } = await imageRows(model, set, table.watch(2, alias));
       const asked = records.flatMap((record, i) => {

@@ -64,38 +64,64 @@ export interface Watch {
   readonly onPicture?: (done: number, total: number) => void;
 }
 
-/** Labels of a picture from its answer; for steps that need more than one call. */
-export type Answer = (picture: Picture) => Promise<Uint8Array | Uint16Array>;
+export type Labels = Uint8Array | Uint16Array;
+/** Label maps of a picture, by the names of what is compared. */
+export type Answers<K extends string> = (picture: Picture) => Promise<Readonly<Record<K, Labels>>>;
 
 /** Draws, asks, counts. Deterministic: counts are exact and added in the order of the scenes. */
-export async function score(
+export async function score<K extends string>(
   set: SceneSet,
-  answers: Readonly<Record<string, Answer>>,
+  answers: Answers<K>,
   watch: Watch = {},
   boundaries = false,
-): Promise<Record<string, SceneFigures>> {
-  const names = Object.keys(answers);
-  const totals = names.map(() => new SceneScores(boundaries));
+): Promise<Record<K, SceneFigures>> {
+  const totals = new Map<K, SceneScores>();
   const { width, height } = set;
   let done = 0;
   for await (const group of pictures(set, watch)) {
-    const predictions = await Promise.all(
-      group.map((picture) => Promise.all(names.map((name) => (answers[name] as Answer)(picture)))),
-    );
+    const predictions = await Promise.all(group.map(answers));
     for (const [b, picture] of group.entries())
-      for (const [n, pred] of (predictions[b] as (Uint8Array | Uint16Array)[]).entries())
-        await (totals[n] as SceneScores).add({ pred, truth: picture.truth, width, height });
+      for (const [name, pred] of Object.entries(predictions[b] as Record<K, Labels>) as [K, Labels][]) {
+        const scores = totals.get(name) ?? new SceneScores(boundaries);
+        totals.set(name, scores);
+        await scores.add({ pred, truth: picture.truth, width, height });
+      }
     done += group.length;
     watch.onPicture?.(done, set.count);
   }
-  return Object.fromEntries(names.map((name, n) => [name, (totals[n] as SceneScores).figures()]));
+  return Object.fromEntries([...totals].map(([name, scores]) => [name, scores.figures()])) as Record<K, SceneFigures>;
 }
 
-/** The answer of a model: label indices, which are classes where the vocabulary begins with the 34 names. */
-export function asks(model: Model, vocab: Vocabulary, options: SegmentOptions): Answer {
-  const call: SegmentOptions = { refine: 'none', background: { mode: 'none' }, ...options, keepImage: false };
+/** What every call here shares: no refiner, every pixel gets a label. */
+const plainCall: SegmentOptions = { refine: 'none', background: { mode: 'none' }, keepImage: false };
+
+/** A model's labels: classes where the vocabulary begins with the 34 names. */
+export async function labelsOf(
+  model: Model,
+  { image }: Picture,
+  vocab: Vocabulary,
+  options: SegmentOptions,
+): Promise<Labels> {
+  return (await model.segment(image, vocab, { ...plainCall, ...options })).labels as Labels;
+}
+
+/** The answer of a model to one vocabulary. */
+export function asks(model: Model, vocab: Vocabulary, options: SegmentOptions): Answers<'answer'> {
+  return async (picture) => ({ answer: await labelsOf(model, picture, vocab, options) });
+}
+
+/** The answers of a model to several vocabularies; a picture is encoded once. */
+export function asksAll<K extends string>(
+  model: Model,
+  vocabs: Readonly<Record<K, Vocabulary>>,
+  options: SegmentOptions,
+): Answers<K> {
+  const call = { ...plainCall, ...options };
   return async ({ image }) => {
-    const { labels } = await model.segment(image, vocab, call);
-    return labels as Uint8Array | Uint16Array;
+    using features = await model.encode(image, call);
+    const answers: [string, Labels][] = [];
+    for (const [name, vocab] of Object.entries(vocabs) as [K, Vocabulary][])
+      answers.push([name, (await model.segment(features, vocab, call)).labels as Labels]);
+    return Object.fromEntries(answers) as Record<K, Labels>;
   };
 }

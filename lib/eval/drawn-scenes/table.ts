@@ -4,6 +4,7 @@ import { sceneClasses } from '../../data/drawn-scenes/index.js';
 import type { Model } from '../../pipelines/model.js';
 import { open } from '../../pipelines/open.js';
 import { Vocabulary } from '../../pipelines/vocabulary.js';
+import { isWordmaskError } from '../../util/errors.js';
 import { packageVersion } from '../../util/version.js';
 import { figuresOf, RecordView, type TableRecord, withRecord } from './records.js';
 import type { SceneSet, Watch } from './scenes.js';
@@ -79,6 +80,7 @@ export interface MeasuredCase {
 /** Keeps models open and records together while rows are measured. */
 export class Table {
   readonly #open = new Map<string, Promise<Model>>();
+  readonly #missing = new Set<Alias>();
   #records: readonly TableRecord[];
 
   constructor(
@@ -96,16 +98,24 @@ export class Table {
     return this.options.limit;
   }
 
-  /** A model of the table, read as a system does. */
-  model(alias: Alias, system: string): Promise<Model> {
-    return this.open(`${system}:${this.options.models[alias]}`);
+  /** A model of the table, read as a system does; undefined, with a note, where it is not there. */
+  async model(alias: Alias, system: string, dtype?: 'bf16'): Promise<Model | undefined> {
+    try {
+      return await this.open(`${system}:${this.options.models[alias]}`, dtype);
+    } catch (error) {
+      if (!isWordmaskError(error) || error.code !== 'E_MODEL_NOT_FOUND') throw error;
+      if (!this.#missing.has(alias)) this.options.onNote?.(`${alias}: ${error.message}`);
+      this.#missing.add(alias);
+      return undefined;
+    }
   }
 
-  open(name: string): Promise<Model> {
-    const known = this.#open.get(name);
+  open(name: string, dtype?: 'bf16'): Promise<Model> {
+    const key = `${name} ${dtype ?? ''}`;
+    const known = this.#open.get(key);
     if (known) return known;
-    const opened = open(name, { signal: this.options.signal });
-    this.#open.set(name, opened);
+    const opened = open(name, { signal: this.options.signal, ...(dtype && { dtype }) });
+    this.#open.set(key, opened);
     return opened;
   }
 
