@@ -3,14 +3,26 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
-import { type Caption, type SceneRecord, sceneClasses } from '#lib/data/drawn-scenes/index.js';
+import {
+  type Caption,
+  frames,
+  type SceneRecord,
+  sceneClasses,
+  scenePhrases,
+  synonyms,
+} from '#lib/data/drawn-scenes/index.js';
+import { gridOracle, majority } from '#lib/eval/drawn-scenes/grid.js';
 import { drawnScenesTable, tableRows } from '#lib/eval/drawn-scenes/index.js';
 import { isTrue, judgeChance } from '#lib/eval/drawn-scenes/judge.js';
 import { expectationLine, renderPage } from '#lib/eval/drawn-scenes/page.js';
+import { regress } from '#lib/eval/drawn-scenes/probe.js';
 import { RecordView, readRecords, type TableRecord, withRecord } from '#lib/eval/drawn-scenes/records.js';
 import { candidates, colourFigures, rightShare } from '#lib/eval/drawn-scenes/retrieval.js';
 import { SceneScores, thingShares } from '#lib/eval/drawn-scenes/scores.js';
 import { swapColour } from '#lib/eval/drawn-scenes/swap.js';
+import { ablationRun, mgcaRun } from '#lib/eval/drawn-scenes/training-rows.js';
+import { distractors, unseenAdjectives } from '#lib/eval/drawn-scenes/words.js';
+import { largestLoss } from '#lib/eval/drawn-scenes/yardsticks.js';
 import { Boundary } from '#lib/eval/metrics/index.js';
 import { miniFolder } from '../helpers/fixture.js';
 
@@ -143,6 +155,72 @@ t.test('boundary F is that of the metrics', async (t) => {
   t.ok(Math.abs(found - metric.result().boundaryF) < 1e-12, `${found}`);
 });
 
+t.test('grid oracle', async (t) => {
+  // 4 x 2 pixels in 2 x 1 cells: of the left one three are 7, of the right one two and two.
+  const labels = Uint8Array.of(7, 7, 3, 5, 7, 1, 5, 3);
+  t.same([...majority(labels, { width: 4, height: 2 }, [1, 2])], [7, 3], 'the lower one among equals');
+  t.same([...gridOracle(labels, { width: 4, height: 2 }, [1, 2])], [7, 7, 3, 3, 7, 7, 3, 3]);
+});
+
+t.test('a linear probe learns what a line separates', async (t) => {
+  const rows = Float32Array.from({ length: 3 * 60 * 2 }, (_, i) => {
+    const corner = Math.floor(i / 2) % 3;
+    const noise = ((i * 37) % 11) / 40;
+    return (i % 2 === 0 ? [0, 2, 0] : [0, 0, 2])[corner]! + noise;
+  });
+  const targets = Int32Array.from({ length: 180 }, (_, i) => [4, 11, 33][i % 3]!);
+  const options = { steps: 150, seed: 1 };
+  const { weight, bias } = await regress(rows, targets, 2, options);
+  const right = [...targets].filter((target, i) => {
+    const logits = Array.from(
+      bias,
+      (b, c) => b + weight[2 * c]! * rows[2 * i]! + weight[2 * c + 1]! * rows[2 * i + 1]!,
+    );
+    return logits.indexOf(Math.max(...logits)) === target;
+  });
+  t.equal(right.length, targets.length);
+  t.same((await regress(rows, targets, 2, options)).weight, weight, 'the same again');
+});
+
+t.test('names that no scene has', async (t) => {
+  const said = new Set(
+    [frames, Object.values(synonyms), Object.values(scenePhrases)]
+      .flat(2)
+      .join(' ')
+      .split(/[^a-z]+/),
+  );
+  t.same(
+    distractors.filter((name) => said.has(name)),
+    [],
+  );
+  t.same(
+    unseenAdjectives.filter((name) => said.has(name)),
+    [],
+  );
+  t.equal(new Set(distractors).size, distractors.length);
+  t.ok(distractors.length >= 136 - 34);
+});
+
+t.test('runs that rows need', async (t) => {
+  const run = ablationRun('without VP and NN');
+  t.match(run, { name: 'ablation-without-vp-and-nn', recipe: 'tiny.json', set: { steps: 1172, losses: {} } });
+  const levels = mgcaRun('tiny-cls', './base', 'object + region');
+  t.equal(levels.name, 'mgca-tiny-cls-object-region');
+  t.match(levels.set, { base: './base', 'losses.region': 1, 'losses.pixel': 0 });
+});
+
+t.test('the largest loss is named', async (t) => {
+  const row = (name: string, mIoU: number, options = {}): TableRecord =>
+    record({ row: 5, case: name, figures: { mIoU }, options });
+  const view = new RecordView([
+    row('grid of 8 cells a short side: majority label', 0.68),
+    row('linear probe on hidden patches of tiny, 1x', 0.5),
+    row('best read-out', 0.3, { scale: 1 }),
+  ]);
+  t.match(largestLoss(view), /^one label a patch \(grid\), 32\.0 points/);
+  t.equal(largestLoss(new RecordView([])), undefined);
+});
+
 const record = (more: Partial<TableRecord>): TableRecord => ({
   ...{ format: 'wordmask-drawn-scenes/1', row: 1, case: 'tiny', options: { captions: 100 }, commit: 'abc', seconds: 1 },
   scenes: { split: 'test', first: 0, count: 1000, width: 64, height: 64 },
@@ -178,7 +256,13 @@ t.test('a limited table, end to end', async (t) => {
   t.teardown(() => rm(folder, { recursive: true, force: true }));
   const mini = miniFolder();
   const request = {
-    ...{ rows: [1, 2, 3], limit: 2, command: 'cmd', commit: null, models: { tiny: mini, 'tiny-cls': mini } },
+    ...{
+      rows: [1, 2, 3, 6, 7, 8, 9],
+      limit: 2,
+      command: 'cmd',
+      commit: null,
+      models: { tiny: mini, 'tiny-cls': mini },
+    },
     ...{ records: join(folder, 'r.jsonl'), page: join(folder, 'page.md'), commandOf: (row: number) => `cmd ${row}` },
     picture: { file: join(folder, 'page.png'), name: 'page.png' },
     run: async () => undefined,
@@ -187,6 +271,8 @@ t.test('a limited table, end to end', async (t) => {
   t.equal(records.filter(({ row }) => row === 1).length, 2);
   t.equal(records.filter(({ row }) => row === 3).length, 20);
   t.ok(expectations.some(({ row, met }) => row === 3 && met !== undefined));
+  t.equal(records.filter(({ row }) => row === 6).length, 2, 'untrained starts alone: there are no runs');
+  t.equal(records.filter(({ row }) => row === 8).length, 0);
   t.ok(expectations.some(({ row, found }) => row === 4 && found === undefined));
   const text = await readFile(request.page, 'utf8');
   t.match(text, '![scenes](page.png)');

@@ -32,8 +32,6 @@ export function gridOracle(labels: Uint8Array, size: SceneSize, grid: readonly [
   return Uint8Array.from(
     labels,
     (_, i) =>
-      cells[
-        cellOf(Math.floor(i / width), height, grid[0]) * grid[1] + cellOf(i % width, width, grid[1])
-      ] as number,
+      cells[cellOf(Math.floor(i / width), height, grid[0]) * grid[1] + cellOf(i % width, width, grid[1])] as number,
   );
 }

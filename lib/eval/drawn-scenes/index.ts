@@ -4,34 +4,23 @@
  */
 import { show, WordmaskError } from '../../util/errors.js';
 import { writeFileAtomic } from '../../util/files.js';
+import { row10 } from './cost.js';
 import { renderPage } from './page.js';
 import { gridPicture } from './pictures.js';
 import { row3, row4 } from './read-outs.js';
 import { RecordView, readRecords, type TableRecord, writeRecords } from './records.js';
-import { row5 } from './yardsticks.js';
-import { row6, row8 } from './training-rows.js';
-import { row10 } from './cost.js';
-import { row9 } from './words.js';
 import { row7 } from './refiners.js';
 import { row1, row2 } from './retrieval.js';
 import { bestSetting, readAt } from './settings.js';
 import { type Expectation, Table, type TableOptions, type TableRow } from './table.js';
+import { row6, row8 } from './training-rows.js';
+import { row9 } from './words.js';
+import { row5 } from './yardsticks.js';
 
 export { RecordView, readRecords, type TableRecord } from './records.js';
 export type { Expectation, TableOptions, TrainingRun } from './table.js';
 
-export const tableRows: readonly TableRow[] = [
-  row1,
-  row2,
-  row3,
-  row4,
-  row5,
-  row6,
-  row7,
-  row8,
-  row9,
-  row10,
-];
+export const tableRows: readonly TableRow[] = [row1, row2, row3, row4, row5, row6, row7, row8, row9, row10];
 
 /** Scenes of the page's picture. */
 const pictureScenes = 4;

@@ -16,7 +16,7 @@ that every system can be trained, run and scored without a download. They are no
 parts of this package behave on drawings, and nothing about any published result.
 
 The test split has 1,000 scenes, 34 classes (10 stuff, 24 things). A model knows the classes by their names alone. mIoU counts over
-the whole split; all figures are percent unless said otherwise.`;
+the whole split, classes that no label of it has left out; all figures are percent unless said otherwise.`;
 
 export function renderPage(rows: readonly TableRow[], view: RecordView, { picture, command }: PageOptions): string {
   const lines = ['# Drawn scenes: what the built-in models show', '', intro, '', `All rows: \`${command}\``, ''];
@@ -48,7 +48,11 @@ function sourceLine(records: readonly TableRecord[]): string {
   const list = (values: readonly (string | undefined)[]): string =>
     [...new Set(values.filter((value) => value !== undefined))].join(', ');
   const models = list(records.map(({ model }) => model && `${model.name} \`${model.hash.slice(0, 12)}\``));
-  const scenes = list(records.map(({ scenes: { split, first, count } }) => `${split} ${first}-${first + count - 1}`));
+  const scenes = list(
+    records.map(({ scenes: { split, first, count } }) =>
+      count > 0 ? `${split} ${first}-${first + count - 1}` : undefined,
+    ),
+  );
   const commits = list(records.map(({ commit }) => commit?.slice(0, 13) ?? undefined));
   const seconds = records.reduce((sum, record) => sum + record.seconds, 0);
   const parts = [

@@ -17,6 +17,10 @@ export async function gridPicture(
   const rows: SheetCell[][] = [];
   for await (const group of pictures(set, { signal }))
     for (const picture of group)
-      rows.push([{ rgb: picture.image.data }, { labels: picture.truth }, { labels: await labelsOf(model, picture, vocab, options) }]);
+      rows.push([
+        { rgb: picture.image.data },
+        { labels: picture.truth },
+        { labels: await labelsOf(model, picture, vocab, options) },
+      ]);
   return writeSheet(rows, set, signal);
 }

@@ -11,7 +11,6 @@ import {
   crossEntropy,
   fill,
   gather,
-  isolated,
   matmul,
   mean,
   noGrad,
@@ -96,39 +95,37 @@ export async function regress(
 ): Promise<Probe> {
   const length = classes * (width + 1);
   const random = new Random(seed).fork('probe');
-  return isolated(() =>
-    scope(async () => {
-      const x = Tensor.from(rows, [targets.length, width]);
-      const group = {
-        parameters: requireGrad(fill([length], 0)),
-        moments: fill([2, length], 0),
-        sizes: Tensor.from(Int32Array.of(length)),
-      };
-      for (let step = 1; step <= steps; step++) {
-        signal?.throwIfAborted();
-        const picked = Int32Array.from({ length: Math.min(batch, targets.length) }, () => random.int(targets.length));
-        scope(() => {
-          const weight = group.parameters.slice(0, 0, classes * width).reshape(classes, width);
-          const logits = add(
-            matmul(gather(x, Tensor.from(picked)), weight, { transposeB: true }),
-            group.parameters.slice(0, classes * width),
-          ); // [B, 34]
-          const loss = mean(crossEntropy(logits, Tensor.from(picked.map((i) => targets[i] as number))));
-          const gradient = backward(loss, { wrt: [group.parameters] }).get(group.parameters);
-          const correction = Math.sqrt(1 - beta2 ** step) / (1 - beta1 ** step);
-          const numbers = {
-            ...{ scale: 1, beta1, beta2, keep: 1, eps: 1e-8 },
-            rate: rate * 0.5 * (1 + Math.cos((Math.PI * step) / (steps + 1))) * correction,
-            correction: 1,
-          };
-          noGrad(() => adamwStep(group, [gradient], numbers));
-        });
-        await sync();
-      }
-      const values = (await group.parameters.detach().data()) as Float32Array;
-      return { weight: values.slice(0, classes * width), bias: values.slice(classes * width), width };
-    }),
-  );
+  return scope(async () => {
+    const x = Tensor.from(rows, [targets.length, width]);
+    const group = {
+      parameters: requireGrad(fill([length], 0)),
+      moments: fill([2, length], 0),
+      sizes: Tensor.from(Int32Array.of(length)),
+    };
+    for (let step = 1; step <= steps; step++) {
+      signal?.throwIfAborted();
+      const picked = Int32Array.from({ length: Math.min(batch, targets.length) }, () => random.int(targets.length));
+      scope(() => {
+        const weight = group.parameters.slice(0, 0, classes * width).reshape(classes, width);
+        const logits = add(
+          matmul(gather(x, Tensor.from(picked)), weight, { transposeB: true }),
+          group.parameters.slice(0, classes * width),
+        ); // [B, 34]
+        const loss = mean(crossEntropy(logits, Tensor.from(picked.map((i) => targets[i] as number))));
+        const gradient = backward(loss, { wrt: [group.parameters] }).get(group.parameters);
+        const correction = Math.sqrt(1 - beta2 ** step) / (1 - beta1 ** step);
+        const numbers = {
+          ...{ scale: 1, beta1, beta2, keep: 1, eps: 1e-8 },
+          rate: rate * 0.5 * (1 + Math.cos((Math.PI * step) / (steps + 1))) * correction,
+          correction: 1,
+        };
+        noGrad(() => adamwStep(group, [gradient], numbers));
+      });
+      await sync();
+    }
+    const values = (await group.parameters.detach().data()) as Float32Array;
+    return { weight: values.slice(0, classes * width), bias: values.slice(classes * width), width };
+  });
 }
 
 /** The probe's labels of a picture read whole at a size: logits of the patches, stretched bilinearly. */

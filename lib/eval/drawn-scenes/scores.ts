@@ -9,6 +9,9 @@ export const classCount = sceneClasses.length;
 const stuff = stuffNames.map((name) => classIndex.get(name) as number);
 const things = thingNames.map((name) => classIndex.get(name) as number);
 
+/** Few scenes, and those of some splits, do not show every class. */
+const absentOut = { absent: 'skip' } as const;
+
 export interface LabelPair {
   /** [H, W]; values from 34 on (names that are no class of the scenes, nothing) count against the truth. */
   readonly pred: Uint8Array | Uint16Array;
@@ -65,7 +68,7 @@ export class SceneScores {
 
   figures(): SceneFigures {
     const matrix = this.#counts.matrix();
-    const { iou, mIoU, pixelAccuracy } = semanticScores(matrix);
+    const { iou, mIoU, pixelAccuracy } = semanticScores(matrix, absentOut);
     const pick = (list: readonly number[]): number => meanOfNumbers(list.map((c) => iou[c] as number));
     return {
       mIoU,
@@ -82,7 +85,7 @@ export class SceneScores {
 
   /** IoU of each class. */
   perClass(): number[] {
-    return semanticScores(this.#counts.matrix()).iou;
+    return semanticScores(this.#counts.matrix(), absentOut).iou;
   }
 
   #f(c: number): number {

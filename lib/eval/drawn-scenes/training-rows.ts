@@ -4,7 +4,7 @@ import type { SegmentOptions } from '../../pipelines/segment-options.js';
 import { Vocabulary } from '../../pipelines/vocabulary.js';
 import { gain } from './read-outs.js';
 import type { TableRecord } from './records.js';
-import { asks, score, sceneSet } from './scenes.js';
+import { asks, sceneSet, score } from './scenes.js';
 import { readAt, small } from './settings.js';
 import {
   type Alias,
@@ -65,7 +65,9 @@ const mgcaCase = (alias: Alias, level: string, units: number): string =>
 async function measureMgca(table: Table, alias: Alias): Promise<void> {
   const base = await table.model(alias, 'maskclip');
   if (!base) return;
-  const read = readAt(base, 2, 'windows');
+  // The same sentences around the names for all.
+  const { templates } = base.options();
+  const read = { ...readAt(base, 2, 'windows'), templates };
   // Gates of zero: MaskCLIP's first form, normalised as MGCA does.
   const start = {
     ...{ attention: 'v', residual: true, ffn: true, positions: 'exact' },
@@ -159,14 +161,11 @@ export const row8: TableRow = {
       if (folder === undefined) continue;
       const id = `maskclip:${folder}`;
       const model = await table.open(id);
-      await measureFolder(
-        table,
-        8,
-        name,
-        { id, called: plan.name },
-        readAt(model, 1.5, 'windows'),
-        { run: plan.name, recipe: plan.recipe, ...(plan.set as TableRecord['options']) },
-      );
+      await measureFolder(table, 8, name, { id, called: plan.name }, readAt(model, 1.5, 'windows'), {
+        run: plan.name,
+        recipe: plan.recipe,
+        ...(plan.set as TableRecord['options']),
+      });
     }
   },
   render: (view) => trainedTable('training', view.row(8)),

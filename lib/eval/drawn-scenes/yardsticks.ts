@@ -5,9 +5,18 @@ import { gridOracle } from './grid.js';
 import { probeLabels, trainProbe } from './probe.js';
 import { gain } from './read-outs.js';
 import type { RecordView } from './records.js';
-import { labelsOf, type Picture, score, sceneSet } from './scenes.js';
+import { labelsOf, type Picture, sceneSet, score } from './scenes.js';
 import { bestSetting, readAt, type Scale, type Setting, small } from './settings.js';
-import { type Alias, aliases, type Expectation, markdown, percent, secondsSince, type Table, type TableRow } from './table.js';
+import {
+  type Alias,
+  aliases,
+  type Expectation,
+  markdown,
+  percent,
+  secondsSince,
+  type Table,
+  type TableRow,
+} from './table.js';
 
 const grids = [8, 12, 16] as const;
 const oracleCase = (cells: number): string => `grid of ${cells} cells a short side: majority label`;
@@ -43,7 +52,8 @@ async function measureBest(table: Table): Promise<void> {
   const scenes = sceneSet('test', small, table.limit);
   const vocab = await table.vocabulary(model);
   const options = readAt(model, setting.scale, setting.mode);
-  const present = ({ truth }: Picture): string[] => [...new Set(truth)].sort((a, b) => a - b).map((c) => sceneClasses[c] as string);
+  const present = ({ truth }: Picture): string[] =>
+    [...new Set(truth)].sort((a, b) => a - b).map((c) => sceneClasses[c] as string);
   const found = await score(
     scenes,
     async (picture) => ({
@@ -63,7 +73,10 @@ async function measureProbe(table: Table, alias: Alias): Promise<void> {
   const began = performance.now();
   const { image } = model.info.sizes;
   const { signal } = table.options;
-  const training = { ...sceneSet('train', { width: image, height: image }), count: Math.min(probeScenes, 25 * table.limit) };
+  const training = {
+    ...sceneSet('train', { width: image, height: image }),
+    count: Math.min(probeScenes, 25 * table.limit),
+  };
   const probe = await trainProbe(model, training, { steps: probeSteps, seed: 1, signal });
   const scenes = sceneSet('test', small, table.limit);
   const found = await score(
@@ -101,10 +114,12 @@ export const row5: TableRow = {
     for (const alias of aliases) await measureProbe(table, alias);
   },
   render(view) {
-    const rows = view.row(5).map(({ case: name, figures: f }) => [
-      name,
-      ...[f.mIoU, f.stuff, f.things, f.thingsRight, f.thingsOther, f.thingsStuff].map((value) => percent(value)),
-    ]);
+    const rows = view
+      .row(5)
+      .map(({ case: name, figures: f }) => [
+        name,
+        ...[f.mIoU, f.stuff, f.things, f.thingsRight, f.thingsOther, f.thingsStuff].map((value) => percent(value)),
+      ]);
     const twin = view.find(5, twinCase) ? [] : ['', `Not measured yet: ${twinCase}.`];
     const loss = largestLoss(view);
     return [
@@ -135,8 +150,14 @@ export function largestLoss(view: RecordView): string | undefined {
   const scale = bestScale(view);
   const steps = [
     { what: 'one label a patch (grid)', value: 1 },
-    { what: 'what a linear map cannot read from the patches (features)', value: view.figure(5, oracleCase(8 * scale), 'mIoU') },
-    { what: 'what words do not find though a linear map does (alignment)', value: view.figure(5, probeCase('tiny', Math.min(scale, 1.5)), 'mIoU') },
+    {
+      what: 'what a linear map cannot read from the patches (features)',
+      value: view.figure(5, oracleCase(8 * scale), 'mIoU'),
+    },
+    {
+      what: 'what words do not find though a linear map does (alignment)',
+      value: view.figure(5, probeCase('tiny', Math.min(scale, 1.5)), 'mIoU'),
+    },
     { what: '', value: view.figure(5, bestCase, 'mIoU') },
   ];
   if (steps.some(({ value }) => value === undefined)) return undefined;
