@@ -1,5 +1,5 @@
 /**
- * `npm run bench -- [ops|systems|compare|profile|train-step|drawn-scenes|all] [--threads 1,2] [--only name,...] [--seconds S] [--model DIR] [--rounds N]
+ * `npm run bench -- [ops|systems|compare|profile|train-step|mgca-step|drawn-scenes|all] [--threads 1,2] [--only name,...] [--seconds S] [--model DIR] [--rounds N]
  * [--batch 1,8] [--profile] [--save FILE]` prints one JSON line a case. `--save` appends where another part has begun the file.
  */
 import { createWriteStream, existsSync, statSync } from 'node:fs';
@@ -8,6 +8,7 @@ import { machine, print } from './harness.js';
 import { benchOps } from './ops/ops.js';
 import { benchCompare } from './systems/compare.js';
 import { benchDrawnScenes } from './systems/drawn-scenes.js';
+import { benchMgcaStep } from './systems/mgca-step.js';
 import { benchProfile } from './systems/profile.js';
 import { benchSystems } from './systems/systems.js';
 import { benchTrainStep } from './systems/train-step.js';
@@ -53,5 +54,12 @@ if (what === 'compare' || what === 'all')
 if (what === 'systems' || what === 'all') await benchSystems({ ...common, model: values.model });
 if (what === 'drawn-scenes' || what === 'all') await benchDrawnScenes(common);
 if (what === 'profile') await benchProfile({ ...common, model: values.model });
+if (what === 'mgca-step')
+  await benchMgcaStep({
+    ...common,
+    model: values.model,
+    rounds: Number(values.rounds),
+    batch: Number(values.batch || 16),
+  });
 if (what === 'train-step')
   await benchTrainStep({ ...common, batch: Number(values.batch || 128), profile: values.profile });
