@@ -11,7 +11,6 @@ import { createInterface } from 'node:readline';
 import { addon, packageRoot } from '#lib/binding/addon.js';
 import {
   backward,
-  memory,
   noGrad,
   resetPeakMemory,
   scope,
@@ -89,7 +88,6 @@ function report(name: string, sizes: Record<string, unknown>, timings: readonly 
     'cpu s': median(timings.flatMap(({ cpu }) => cpu)),
     runs: timings.length,
     'peak MB': Math.max(...timings.map(({ peak }) => peak)) / 1e6,
-    tensorsMB: (memory().cpu?.peakBytes ?? 0) / 1e6,
     stages: Object.fromEntries(names.map((stage) => [stage, median(timings.map(({ stages }) => stages[stage] ?? 0))])),
   });
 }
