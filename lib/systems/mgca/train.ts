@@ -25,9 +25,6 @@ import { type MgcaTrainModel, parseMgcaModel } from './train-options.js';
 
 type Encoder = Awaited<ReturnType<typeof openClipFolder>>;
 
-/** What `concat` takes. */
-const mostParts = 64;
-
 /** @throws E_OPTION, as opening the base */
 export async function trainMgca(request: TrainableRequest): Promise<Trainable> {
   const model = parseMgcaModel(request.model);
@@ -170,8 +167,7 @@ class MgcaTrainable implements Trainable {
 }
 
 /** [begin, end) of the parts of a batch. */
-function parts(size: number, most: number): [number, number][] {
-  const each = Math.max(most, Math.ceil(size / mostParts));
+function parts(size: number, each: number): [number, number][] {
   return Array.from({ length: Math.ceil(size / each) }, (_, i) => [i * each, Math.min(size, (i + 1) * each)]);
 }
 
