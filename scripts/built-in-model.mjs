@@ -47,11 +47,12 @@ const curve = records
 await writeFile(join(target, 'recipe.json'), `${JSON.stringify(state.recipe, null, 2)}\n`);
 await writeFile(join(target, 'curve.jsonl'), curve.map((record) => `${JSON.stringify(record)}\n`).join(''));
 
-const figures = promisify(execFile)(process.execPath, [
-  join(root, 'scripts', 'built-in-figures.mjs'),
-  checkpoint.folder,
-]);
-await writeFile(join(target, 'figures.json'), (await figures).stdout);
+const script = join(root, 'scripts', 'built-in-figures.mjs');
+const { stdout } = await promisify(execFile)(process.execPath, [script, checkpoint.folder]);
+await writeFile(join(target, 'figures.json'), stdout);
+// The model names the read-out that measured best.
+const measured = Object.entries(JSON.parse(stdout)).filter(([, value]) => value.mIoU !== undefined);
+const [system] = measured.reduce((best, entry) => (entry[1].mIoU > best[1].mIoU ? entry : best));
 
 const manifest = JSON.parse(await readFile(join(checkpoint.folder, 'wordmask.json'), 'utf8'));
 const files = {};
@@ -59,7 +60,7 @@ for (const file of (await readdir(target)).sort()) {
   const bytes = await readFile(join(target, file));
   files[file] = { sha256: createHash('sha256').update(bytes).digest('hex'), bytes: bytes.length };
 }
-const { format, system, templates, defaults } = manifest;
+const { format, templates, defaults } = manifest;
 const licence = { code: 'Apache-2.0', weights: 'Apache-2.0' };
 const wordmask = {
   recipe: 'recipe.json',
