@@ -85,10 +85,14 @@ class GemmRun {
   void multiply(const TilePlace &at, int rows, int cols, const uint32_t *a, const uint32_t *b, float *sums,
                 int64_t stride) const {
     if (in_place_) {
-      const int64_t row = at.tile * kernels_.tile_rows, k0 = at.block * kGemmBlockK;
-      const bf16 *from = static_cast<const bf16 *>(args_.a.data) + offset(args_.a.offsets, at.batch) +
-                         row * args_.a.row_stride + k0;
-      return kernels_.tile_pairs_in_place(rows, cols, at.kc / 2, from, args_.a.row_stride, b, sums, stride, at.ahead);
+      const int64_t row_stride = args_.a.row_stride, start = offset(args_.a.offsets, at.batch);
+      const int64_t first = start + at.tile * kernels_.tile_rows * row_stride + at.block * kGemmBlockK;
+      if (dot_pairs_) {
+        return kernels_.tile_pairs_in_place(rows, cols, at.kc / 2, static_cast<const bf16 *>(args_.a.data) + first,
+                                            row_stride, b, sums, stride, at.ahead);
+      }
+      return kernels_.tile_f32_in_place(rows, cols, at.kc, static_cast<const float *>(args_.a.data) + first, row_stride,
+                                        reinterpret_cast<const float *>(b), sums, stride, at.ahead);
     }
     if (dot_pairs_) return kernels_.tile_pairs(rows, cols, units(at.kc), a, b, sums, stride, at.ahead);
     kernels_.tile_f32(rows, cols, at.kc, reinterpret_cast<const float *>(a),
@@ -132,8 +136,7 @@ GemmRun::GemmRun(OpCall &call, const GemmArgs &args)
       args_(args),
       kernels_(gemm_kernels()),
       dot_pairs_(args.pairs && kernels_.tile_pairs != nullptr),
-      in_place_(dot_pairs_ && kernels_.tile_pairs_in_place != nullptr && args.a.dtype == DType::bf16 &&
-                args.a.k_stride == 1 && args.a.row_starts == nullptr && args.a.k_starts == nullptr && args.k % 2 == 0),
+      in_place_(gemm_reads_in_place(args, kernels_, dot_pairs_)),
       tiles_(ceil_div(args.m, kernels_.tile_rows)),
       panels_(ceil_div(args.n, kernels_.tile_cols)),
       k_blocks_(std::max<int64_t>(1, ceil_div(args.k, kGemmBlockK))),

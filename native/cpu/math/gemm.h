@@ -64,6 +64,8 @@ void gemm_pack_all(OpCall &call, const GemmOperand &b, int64_t n, int64_t k, boo
 // One panel of `width` rows (zero beyond `rows`) over k0 .. k0 + k - 1; `panel` has room for 8 elements more.
 void gemm_pack_panel(const GemmKernels &kernels, const GemmOperand &source, int64_t offset, int64_t row,
                      int rows, int width, int64_t k0, int64_t k, bool pairs, void *panel);
+// Whether the micro-kernel reads A as it lies: rows of consecutive k in the type of the product, where the tier can.
+bool gemm_reads_in_place(const GemmArgs &args, const GemmKernels &kernels, bool dot_pairs);
 // Pairs to f32, in the panel layout of f32.
 void gemm_expand_panel(const uint32_t *pairs, int width, int64_t k, float *panel);
 

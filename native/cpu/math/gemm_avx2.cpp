@@ -269,10 +269,11 @@ void pack(const typename Format::Source *src, int64_t stride, int rows, int widt
 const GemmKernels &gemm_kernels_avx2() {
   static const GemmKernels table = {kPanelRows,         kPanelCols,
                                     tile_f32_any,       nullptr,
-                                    nullptr,            accumulate,
-                                    finish,             false,
-                                    pack<F32FromF32>,   pack<F32FromBf16>,
-                                    pack<PairsFromF32>, pack<PairsFromBf16>};
+                                    nullptr,            nullptr,
+                                    accumulate,         finish,
+                                    false,              pack<F32FromF32>,
+                                    pack<F32FromBf16>,  pack<PairsFromF32>,
+                                    pack<PairsFromBf16>};
   return table;
 }
 

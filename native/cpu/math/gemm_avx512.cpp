@@ -11,8 +11,21 @@ namespace wm {
 
 namespace {
 
-template <int kRows, int kVectors>
-void tile_f32(int64_t k, const float *a, const float *b, float *sums, int64_t stride, Ahead ahead) {
+// Where the elements of A lie: in a panel, one k of all rows together, or in the rows of the matrix itself.
+struct PackedRows {
+  const float *a;
+  float at(int r) const { return a[r]; }
+  void next() { a += kPanelRows; }
+};
+struct RowsInPlace {
+  const float *a;
+  int64_t stride;
+  float at(int r) const { return a[r * stride]; }
+  void next() { ++a; }
+};
+
+template <int kRows, int kVectors, class Rows>
+void tile_f32(int64_t k, Rows a, const float *b, float *sums, int64_t stride, Ahead ahead) {
   __m512 sum[kRows][kVectors];
 #pragma GCC unroll 8
   for (int r = 0; r < kRows; ++r) {
@@ -30,11 +43,11 @@ void tile_f32(int64_t k, const float *a, const float *b, float *sums, int64_t st
     }
 #pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) {
-      const __m512 row = _mm512_set1_ps(a[r]);
+      const __m512 row = _mm512_set1_ps(a.at(r));
 #pragma GCC unroll 3
       for (int v = 0; v < kVectors; ++v) sum[r][v] = _mm512_fmadd_ps(row, columns[v], sum[r][v]);
     }
-    a += kPanelRows;
+    a.next();
     b += kPanelCols;
   }
 #pragma GCC unroll 8
@@ -44,15 +57,15 @@ void tile_f32(int64_t k, const float *a, const float *b, float *sums, int64_t st
   }
 }
 
-template <int kRows>
-void tile_f32_rows(int vectors, int64_t k, const float *a, const float *b, float *sums, int64_t stride, Ahead ahead) {
+template <int kRows, class Rows>
+void tile_f32_rows(int vectors, int64_t k, Rows a, const float *b, float *sums, int64_t stride, Ahead ahead) {
   if (vectors == 3) return tile_f32<kRows, 3>(k, a, b, sums, stride, ahead);
   if (vectors == 2) return tile_f32<kRows, 2>(k, a, b, sums, stride, ahead);
   tile_f32<kRows, 1>(k, a, b, sums, stride, ahead);
 }
 
-void tile_f32_any(int rows, int cols, int64_t k, const float *a, const float *b, float *sums,
-                  int64_t stride, Ahead ahead) {
+template <class Rows>
+void tile_f32_any(int rows, int cols, int64_t k, Rows a, const float *b, float *sums, int64_t stride, Ahead ahead) {
   const int vectors = (cols + 15) / 16;
   switch (rows) {
     case 1: return tile_f32_rows<1>(vectors, k, a, b, sums, stride, ahead);
@@ -64,6 +77,15 @@ void tile_f32_any(int rows, int cols, int64_t k, const float *a, const float *b,
     case 7: return tile_f32_rows<7>(vectors, k, a, b, sums, stride, ahead);
     default: return tile_f32_rows<8>(vectors, k, a, b, sums, stride, ahead);
   }
+}
+
+void tile_packed(int rows, int cols, int64_t k, const float *a, const float *b, float *sums, int64_t stride, Ahead ahead) {
+  tile_f32_any(rows, cols, k, PackedRows{a}, b, sums, stride, ahead);
+}
+
+void tile_in_place(int rows, int cols, int64_t k, const float *a, int64_t a_stride, const float *b, float *sums,
+                   int64_t stride, Ahead ahead) {
+  tile_f32_any(rows, cols, k, RowsInPlace{a, a_stride}, b, sums, stride, ahead);
 }
 
 void accumulate(const float *tile, int rows, int cols, float *partial, int64_t partial_stride) {
@@ -96,7 +118,8 @@ const GemmKernels &gemm_kernels_avx512() {
     GemmKernels t = gemm_kernels_avx2();
     t.tile_rows = kPanelRows;
     t.tile_cols = kPanelCols;
-    t.tile_f32 = tile_f32_any;
+    t.tile_f32 = tile_packed;
+    t.tile_f32_in_place = tile_in_place;
     t.accumulate = accumulate;
     t.finish = finish_any<NarrowByIntegers>;
     t.finish_slopes = true;

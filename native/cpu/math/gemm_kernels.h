@@ -52,7 +52,9 @@ struct GemmKernels {
                    int64_t stride, Ahead ahead);
   void (*tile_pairs)(int rows, int cols, int64_t pairs, const uint32_t *a, const uint32_t *b, float *sums,
                      int64_t stride, Ahead ahead);
-  // The same with A read in place: row r of bf16 at a + r * a_stride, k consecutive and even. Null: pack first.
+  // The same with A read in place: row r at a + r * a_stride, k consecutive (and even, of bf16). Null: pack first.
+  void (*tile_f32_in_place)(int rows, int cols, int64_t k, const float *a, int64_t a_stride, const float *b, float *sums,
+                            int64_t stride, Ahead ahead);
   void (*tile_pairs_in_place)(int rows, int cols, int64_t pairs, const bf16 *a, int64_t a_stride, const uint32_t *b,
                               float *sums, int64_t stride, Ahead ahead);
   // partial += tile, in whole sixteens of columns; the tile's rows are tile_cols apart, here and in finish.

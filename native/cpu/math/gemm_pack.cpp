@@ -188,6 +188,13 @@ void gemm_pack_panel(const GemmKernels &kernels, const GemmOperand &source, int6
   pack_plain(kernels, source, start, rows, width, k, pairs, panel);
 }
 
+bool gemm_reads_in_place(const GemmArgs &args, const GemmKernels &kernels, bool dot_pairs) {
+  const GemmOperand &a = args.a;
+  if (a.k_stride != 1 || a.row_starts != nullptr || a.k_starts != nullptr) return false;
+  if (dot_pairs) return a.dtype == DType::bf16 && args.k % 2 == 0 && kernels.tile_pairs_in_place != nullptr;
+  return a.dtype == DType::f32 && !args.pairs && kernels.tile_f32_in_place != nullptr;
+}
+
 void gemm_expand_panel(const uint32_t *pairs, int width, int64_t k, float *panel) {
   for (int64_t i = 0; i < k; ++i) {
     const uint32_t *from = pairs + i / 2 * width;

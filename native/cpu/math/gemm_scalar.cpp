@@ -68,7 +68,7 @@ void finish(const float *tile, const TileOutput &o) {
 }  // namespace
 
 const GemmKernels &gemm_kernels_scalar() {
-  static const GemmKernels table = {kPanelRows, kPanelCols, tile_f32, nullptr, nullptr, accumulate,
+  static const GemmKernels table = {kPanelRows, kPanelCols, tile_f32, nullptr, nullptr, nullptr, accumulate,
                                     finish,     false,      nullptr,  nullptr, nullptr, nullptr};
   return table;
 }
