@@ -191,7 +191,11 @@ t.test('described files and weights are a CLIP folder, from which training goes 
   t.equal(data.length, 24);
   t.ok(Math.abs(Math.hypot(...(data as Float32Array)) - 1) < 1e-5);
   backbone.dispose();
-  const again = await trainClip({ ...toyRequest(), base: folder });
+  await t.rejects(trainClip({ ...toyRequest(), base: folder }), {
+    code: 'E_OPTION',
+    message: /model\.vision.*beside base/,
+  });
+  const again = await trainClip({ ...toyRequest(), model: { patches: 0.7 }, base: folder });
   t.equal((await step(again, 5)).loss, (await step(model, 5)).loss);
   model.dispose();
   again.dispose();

@@ -89,6 +89,13 @@ async function fromNothing(request: TrainableRequest, model: ClipTrainModel): Pr
 }
 
 async function fromFolder(request: TrainableRequest, folder: string): Promise<Start> {
+  const sizes = ['vision', 'text', 'projection', 'activation'].filter((key) => key in request.model);
+  if (sizes.length > 0)
+    throw new WordmaskError(
+      'E_OPTION',
+      `clip: model.${sizes[0]} cannot be given beside base: the sizes are those of ${folder}`,
+      { details: { option: `model.${sizes[0]}` } },
+    );
   const start = await readClipFolder(folder, request.signal);
   const { imageSize, patch } = start.config.vision;
   if (imageSize % patch === 0) return start;
