@@ -13,7 +13,6 @@
 #include "native/core/cpu_info.h"
 #include "native/cpu/attention/attention_scratch.h"
 #include "native/cpu/attention/self_attention.h"
-#include "native/cpu/math/linear_bwd_weight.h"
 #include "native/cpu/shape/strided.h"
 
 namespace wm {
@@ -205,15 +204,15 @@ void plain(OpCall &call, const Heads &h, const T *qkv, const T *upstream, T *out
   });
 }
 
-// ---- bf16 by pairs
+// ---- f32 and bf16 by words
 
 #if defined(__x86_64__)
 
-class ByPairs {
+template <class T>
+class ByWords {
  public:
-  ByPairs(const Heads &h, const bf16 *qkv, const bf16 *upstream, bf16 *out)
-      : h_(h), qkv_(qkv), upstream_(upstream), out_(out), loops_(short_kernels_avx512bf16()),
-        pair_rows_(weight_grad_kernels_avx512bf16().pair_rows) {}
+  ByWords(const Heads &h, const ShortKernels &loops, const T *qkv, const T *upstream, T *out)
+      : h_(h), loops_(loops), qkv_(qkv), upstream_(upstream), out_(out) {}
 
   static bool fits(const Heads &h) { return h.d % 32 == 0 && h.length <= kLongest; }
 
@@ -230,100 +229,99 @@ class ByPairs {
   }
 
  private:
+  static constexpr int64_t kPerWord = 4 / sizeof(T);
+  static constexpr bool kNarrow = kPerWord > 1;
+
   struct Work {
-    int64_t length, keys, row_pairs;  // keys: length in whole vectors
+    int64_t length, keys, row_words;  // keys: length in whole vectors
     int32_t *visible;
-    uint32_t *across;         // [d / 2, keys]: K^T, V^T
-    uint32_t *along;          // [row pairs, d]: rows of V, K, Q or dO in pairs
-    float *p, *dp;            // [L, keys]
-    bf16 *narrow, *d_narrow;  // P and dS, the same in bf16
-    uint32_t *weights;        // [row pairs, keys]: P or dS with rows in pairs
-    float *sums;              // [L, d]
+    uint32_t *across;   // [d words, keys]: K^T, V^T
+    uint32_t *along;    // [row words, d]: rows of V, K, Q or dO
+    float *p, *dp;      // [L, keys]
+    T *weights, *d_weights;  // P and dS as elements; for f32 p and dp themselves
+    uint32_t *turned;   // [row words, keys]: P or dS with rows in words
+    float *sums;        // [L, d]
   };
 
   void run_head(const Sequence &s, int64_t column, Scratch &memory) const {
     if (s.length == 0) return;
     const Work w = carve(memory, s);
     for (int64_t i = 0; i < s.length; ++i) w.visible[i] = static_cast<int32_t>(s.visible(i));
-    const bf16 *q = qkv_ + s.first * row() + column;
-    probabilities(q, w);
+    const T *q = qkv_ + s.first * row() + column;
+    similarity(q, row(), q + h_.width(), w, w.p);
+    loops_.softmax(w.p, w.visible, w.length, w.keys, static_cast<float>(h_.scale), kNarrow ? w.weights : nullptr);
     if (upstream_ == nullptr) forward(q, s.first, column, w);
     else backward(q, s.first, column, w);
   }
 
   int64_t row() const { return 3 * h_.width(); }
+  static const uint32_t *words(const T *x) { return reinterpret_cast<const uint32_t *>(x); }
 
   Work carve(Scratch &memory, const Sequence &s) const {
     Work w{};
     w.length = s.length;
     w.keys = (s.length + 15) / 16 * 16;
-    w.row_pairs = (s.length + 1) / 2;
+    w.row_words = (s.length + kPerWord - 1) / kPerWord;
     w.visible = memory.take<int32_t>(w.length);
-    w.across = memory.take<uint32_t>(h_.d / 2 * w.keys);
-    w.along = memory.take<uint32_t>(w.row_pairs * h_.d);
+    w.across = memory.take<uint32_t>(h_.d / kPerWord * w.keys);
+    w.along = memory.take<uint32_t>(w.row_words * h_.d);
     w.p = memory.take<float>(w.length * w.keys);
-    w.narrow = memory.take<bf16>(w.length * w.keys);
+    w.weights = kNarrow ? memory.take<T>(w.length * w.keys) : reinterpret_cast<T *>(w.p);
     w.sums = memory.take<float>(w.length * h_.d);
     if (upstream_ == nullptr) return w;
     w.dp = memory.take<float>(w.length * w.keys);
-    w.d_narrow = memory.take<bf16>(w.length * w.keys);
-    w.weights = memory.take<uint32_t>(w.row_pairs * w.keys);
+    w.d_weights = kNarrow ? memory.take<T>(w.length * w.keys) : reinterpret_cast<T *>(w.dp);
+    if (kNarrow) w.turned = memory.take<uint32_t>(w.row_words * w.keys);
     return w;
   }
 
   // out[i][j] = a row i . row j of `other`
-  void similarity(const bf16 *a, int64_t a_stride, const bf16 *other, const Work &w, float *out) const {
-    loops_.transpose_pairs(other, row(), w.length, h_.d / 2, w.keys, w.across);
-    loops_.product({a, a_stride, 2, w.across, w.length, h_.d / 2, w.keys, out});
+  void similarity(const T *a, int64_t a_stride, const T *other, const Work &w, float *out) const {
+    const int64_t depth = h_.d / kPerWord;
+    loops_.transpose_words(words(other), row() / kPerWord, w.length, depth, w.keys, w.across);
+    loops_.product({words(a), a_stride / kPerWord, 1, w.across, w.length, depth, w.keys, out});
   }
 
-  void probabilities(const bf16 *q, const Work &w) const {
-    similarity(q, row(), q + h_.width(), w, w.p);
-    loops_.softmax(w.p, w.visible, w.length, w.keys, static_cast<float>(h_.scale), w.narrow);
-  }
-
-  // sums = M (rows of `other`), for M [L, keys] in bf16.
-  void mix(const bf16 *m, const bf16 *other, const Work &w) const {
-    pair_rows_(other, row(), w.length, h_.d, h_.d, w.along);
-    loops_.product({m, w.keys, 2, w.along, w.length, w.row_pairs, h_.d, w.sums});
+  // sums = M (rows of `other`), for M [L, keys].
+  void mix(const T *m, const T *other, const Work &w) const {
+    loops_.rows_to_words(other, row(), w.length, h_.d, w.along);
+    loops_.product({words(m), w.keys / kPerWord, 1, w.along, w.length, w.row_words, h_.d, w.sums});
   }
 
   // sums = M^T (rows of `other`)
-  void mix_transposed(const bf16 *m, const bf16 *other, int64_t stride, const Work &w) const {
-    pair_rows_(m, w.keys, w.length, w.keys, w.keys, w.weights);
-    pair_rows_(other, stride, w.length, h_.d, h_.d, w.along);
-    const bf16 *a = reinterpret_cast<const bf16 *>(w.weights);
-    loops_.product({a, 2, 2 * w.keys, w.along, w.length, w.row_pairs, h_.d, w.sums});
+  void mix_transposed(const T *m, const T *other, int64_t stride, const Work &w) const {
+    if (kNarrow) loops_.rows_to_words(m, w.keys, w.length, w.keys, w.turned);
+    loops_.rows_to_words(other, stride, w.length, h_.d, w.along);
+    loops_.product({kNarrow ? w.turned : words(m), 1, w.keys, w.along, w.length, w.row_words, h_.d, w.sums});
   }
 
-  void store(const Work &w, bf16 *to, int64_t stride) const {
-    loops_.narrow_rows(w.sums, w.length, h_.d, h_.d, to, stride);
+  void store(const Work &w, T *to, int64_t stride) const {
+    loops_.store_rows(w.sums, w.length, h_.d, h_.d, to, stride);
   }
 
-  void forward(const bf16 *q, int64_t first, int64_t column, const Work &w) const {
-    mix(w.narrow, q + 2 * h_.width(), w);
+  void forward(const T *q, int64_t first, int64_t column, const Work &w) const {
+    mix(w.weights, q + 2 * h_.width(), w);
     store(w, out_ + first * h_.width() + column, h_.width());
   }
 
-  void backward(const bf16 *q, int64_t first, int64_t column, const Work &w) const {
+  void backward(const T *q, int64_t first, int64_t column, const Work &w) const {
     const int64_t width = h_.width();
-    const bf16 *up = upstream_ + first * width + column;
-    bf16 *to = out_ + first * row() + column;
+    const T *up = upstream_ + first * width + column;
+    T *to = out_ + first * row() + column;
     similarity(up, width, q + 2 * width, w, w.dp);
-    loops_.jacobian(w.p, w.dp, w.length, w.keys, static_cast<float>(h_.scale), w.d_narrow);
-    mix_transposed(w.narrow, up, width, w);
+    loops_.jacobian(w.p, w.dp, w.length, w.keys, static_cast<float>(h_.scale), w.d_weights);
+    mix_transposed(w.weights, up, width, w);
     store(w, to + 2 * width, row());
-    mix(w.d_narrow, q + width, w);
+    mix(w.d_weights, q + width, w);
     store(w, to, row());
-    mix_transposed(w.d_narrow, q, row(), w);
+    mix_transposed(w.d_weights, q, row(), w);
     store(w, to + width, row());
   }
 
   const Heads h_;
-  const bf16 *qkv_, *upstream_;
-  bf16 *out_;
   const ShortKernels &loops_;
-  void (*pair_rows_)(const bf16 *, int64_t, int64_t, int64_t, int64_t, uint32_t *);
+  const T *qkv_, *upstream_;
+  T *out_;
 };
 
 #endif
@@ -334,10 +332,13 @@ void any_type(OpCall &call, const Heads &h, const TensorView *upstream) {
   if (out.dtype != qkv.dtype || out.numel() != (upstream ? 3 * rows : rows)) call.reject("the output does not fit qkv");
   if (upstream && (upstream->dtype != qkv.dtype || upstream->numel() != rows)) call.reject("dOut must be [B, L, D] in qkv's dtype");
 #if defined(__x86_64__)
-  if (qkv.dtype == DType::bf16 && cpu_isa() >= Isa::avx512bf16 && ByPairs::fits(h)) {
-    const bf16 *up = upstream ? upstream->as<bf16>() : nullptr;
-    return ByPairs(h, qkv.as<bf16>(), up, out.as<bf16>()).run(call);
-  }
+  const auto by_words = [&](const ShortKernels &loops, auto zero) {
+    using T = decltype(zero);
+    ByWords<T>(h, loops, qkv.as<T>(), upstream ? upstream->as<T>() : nullptr, out.as<T>()).run(call);
+  };
+  const bool fits = ByWords<float>::fits(h);
+  if (fits && qkv.dtype == DType::bf16 && cpu_isa() >= Isa::avx512bf16) return by_words(short_kernels_avx512bf16(), bf16{});
+  if (fits && qkv.dtype == DType::f32 && cpu_isa() >= Isa::avx512) return by_words(short_kernels_avx512(), float{});
 #endif
   dispatch_float(call, qkv.dtype, [&](auto zero) {
     using T = decltype(zero);

@@ -112,6 +112,7 @@ function backwardReference([qkv, lengths, starts, dOut]: Refs, a: SelfAttentionA
 
 const lengths = (...values: number[]) => ({ shape: [values.length], dtype: 'i32', fill: { values } }) as const;
 const all = ['f32', 'f64', 'bf16'] as const;
+const tuned = ['f32', 'bf16'] as const;
 const cases = [
   { name: 'ragged', shape: [2, 7, 3 * 2 * 5], attrs: { heads: 2, scale: 0.4 }, dtypes: all },
   { name: 'causal', shape: [2, 9, 3 * 3 * 4], attrs: { heads: 3, scale: 0.5, causal: true }, dtypes: all },
@@ -122,13 +123,13 @@ const cases = [
     attrs: { heads: 1, scale: 0.5 },
     dtypes: all,
   },
-  { name: 'heads of 64, 33 tokens', shape: [2, 33, 3 * 2 * 64], attrs: { heads: 2, scale: 0.125 }, dtypes: ['bf16'] },
+  { name: 'heads of 64, 33 tokens', shape: [2, 33, 3 * 2 * 64], attrs: { heads: 2, scale: 0.125 }, dtypes: tuned },
   {
     name: 'heads of 32, 100 tokens, causal, lengths',
     shape: [2, 100, 3 * 32],
     lengths: lengths(100, 41),
     attrs: { heads: 1, scale: 0.2, causal: true },
-    dtypes: ['bf16'],
+    dtypes: tuned,
   },
   {
     name: 'sequences behind one another, one of them empty',
@@ -142,9 +143,9 @@ const cases = [
     shape: [1, 60, 3 * 64],
     starts: lengths(0, 17, 18, 60),
     attrs: { heads: 2, scale: 0.2 },
-    dtypes: ['bf16'],
+    dtypes: tuned,
   },
-  { name: 'heads of 96, 17 tokens', shape: [1, 17, 3 * 96], attrs: { heads: 1, scale: 0.1 }, dtypes: ['bf16'] },
+  { name: 'heads of 96, 17 tokens', shape: [1, 17, 3 * 96], attrs: { heads: 1, scale: 0.1 }, dtypes: tuned },
   { name: 'no samples', shape: [0, 3, 6], attrs: { heads: 1, scale: 1 }, dtypes: all },
 ] as const;
 
@@ -227,5 +228,7 @@ export function selfAttention(qkv: Tensor, options: SelfAttentionOptions): Tenso
 
 /** Whether this machine has a tuned kernel for sequences of a length: where not, `attention` on views is the faster form. */
 export function prefersSelfAttention(dtype: DType, length: number, headSize: number): boolean {
-  return dtype === 'bf16' && headSize % 32 === 0 && length <= 256 && addon().cpuTier() === 'avx512bf16';
+  if (headSize % 32 !== 0 || length > 256) return false;
+  const tier = addon().cpuTier();
+  return dtype === 'bf16' ? tier === 'avx512bf16' : dtype === 'f32' && tier.startsWith('avx512');
 }
