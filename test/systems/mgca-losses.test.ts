@@ -7,10 +7,14 @@ import {
   gather,
   l2Normalise,
   losses,
+  memory,
   randomNormal,
   requireGrad,
+  resetPeakMemory,
   scope,
+  sync,
   Tensor,
+  trimMemory,
 } from '#lib/entry/train.js';
 import { decode, decoderTensors, initialDecoder } from '#lib/systems/mgca/decoder.js';
 import { data, type Loaded, loadAll, maxError, needsData } from '../helpers/data.js';
@@ -137,6 +141,22 @@ t.test('by tiles as stored', async (t) => {
       t.ok(error < 1e-5, `${name}: gradient ${error.toExponential(2)}`);
     });
   }
+});
+
+t.test('memory does not grow with images x texts x pixels', async (t) => {
+  const [b, n, d] = [160, 400, 24];
+  const { embeddings, text } = problem(b, n, d);
+  await sync();
+  trimMemory();
+  resetPeakMemory();
+  const before = memory().cpu?.liveBytes ?? 0;
+  await scope(async () => {
+    const grads = backward(mgca(embeddings, text).total, { wrt: [embeddings] });
+    await grads.get(embeddings)?.data();
+  });
+  const used = (memory().cpu?.peakBytes ?? 0) - before;
+  const stored = b * b * n * 4;
+  t.ok(used < stored / 4, `${used} bytes, the similarities alone would be ${stored}`);
 });
 
 t.test('parts of a batch give the whole', async (t) => {
