@@ -67,6 +67,9 @@ export function chooseText(
   return noun === undefined ? caption : fillTemplate(random.pick(plan.promptTemplates), noun);
 }
 
+/** Pictures on the device at once. */
+const queued = 64;
+
 async function pictures(samples: readonly PairSample[], plan: MgcaPlan, random: Random): Promise<Uint8Array> {
   const { side } = plan;
   const bytes = side * side * 3;
@@ -75,17 +78,18 @@ async function pictures(samples: readonly PairSample[], plan: MgcaPlan, random: 
     box: cropBox(image, plan.crop, random),
     flip: random.chance(plan.flip),
   }));
-  // All are queued before the first is read.
-  await scope(() =>
-    Promise.all(
-      samples.map(async ({ image }, i) => {
+  for (let begin = 0; begin < samples.length; begin += queued) {
+    // A group is queued before its first is read.
+    await Promise.all(
+      samples.slice(begin, begin + queued).map(async ({ image }, k) => {
+        const i = begin + k;
         const { box, flip } = places[i] as (typeof places)[number];
         const own = all.subarray(i * bytes, (i + 1) * bytes);
         own.set(await cropped(image, box, side));
         if (flip) mirror(own, side);
       }),
-    ),
-  );
+    );
+  }
   return all;
 }
 

@@ -138,13 +138,21 @@ export const conv2dCard = defineOp<typeof attrs>({
     () => cast(sumTo(dy!, [weight!.shape[0] as number]), x!.dtype),
   ],
   reference,
-  samples: samples.map(({ name, inputs, padding, stride, grad }) => ({
-    name,
-    inputs,
-    attrs: { padding, stride },
-    grad,
-    dtypes,
-  })),
+  samples: [
+    ...samples.map(({ name, inputs, padding, stride, grad }) => ({
+      name,
+      inputs,
+      attrs: { padding, stride },
+      grad,
+      dtypes,
+    })),
+    {
+      name: 'f32 from bf16',
+      inputs: [{ shape: [1, 4, 6, 10] }, { shape: [17, 10, 3, 3] }, { shape: [17] }],
+      attrs: { padding: 1, f32Out: true },
+      dtypes: ['bf16'],
+    },
+  ],
   bench: [
     { name: 'decoder, 4 images', inputs: [benchX, benchWeight], attrs: { padding: 1 }, dtypes: benchDtypes, flops },
   ],
@@ -175,17 +183,25 @@ export const conv2dBwdInputCard = defineOp({
     });
     return [{ data, shape }];
   },
-  samples: samples.map((sample) => ({
-    name: sample.name,
-    inputs: [dyOf(sample), sample.inputs[1]],
-    attrs: {
-      stride: sample.stride,
-      padding: sample.padding,
-      height: sample.inputs[0]!.shape[1] as number,
-      width: sample.inputs[0]!.shape[2] as number,
+  samples: [
+    ...samples.map((sample) => ({
+      name: sample.name,
+      inputs: [dyOf(sample), sample.inputs[1]],
+      attrs: {
+        stride: sample.stride,
+        padding: sample.padding,
+        height: sample.inputs[0]!.shape[1] as number,
+        width: sample.inputs[0]!.shape[2] as number,
+      },
+      dtypes,
+    })),
+    {
+      name: 'f32 gradient',
+      inputs: [{ shape: [1, 4, 6, 17], dtype: 'f32' as const }, { shape: [17, 10, 3, 3] }],
+      attrs: { padding: 1, height: 4, width: 6 },
+      dtypes: ['bf16'] as const,
     },
-    dtypes,
-  })),
+  ],
   bench: [
     {
       name: 'decoder, 4 images',
@@ -218,17 +234,25 @@ export const conv2dBwdWeightCard = defineOp({
     });
     return [{ data, shape }];
   },
-  samples: samples.map((sample) => ({
-    name: sample.name,
-    inputs: [sample.inputs[0], dyOf(sample)],
-    attrs: {
-      stride: sample.stride,
-      padding: sample.padding,
-      kernelHeight: sample.inputs[1]!.shape[2] as number,
-      kernelWidth: sample.inputs[1]!.shape[3] as number,
+  samples: [
+    ...samples.map((sample) => ({
+      name: sample.name,
+      inputs: [sample.inputs[0], dyOf(sample)],
+      attrs: {
+        stride: sample.stride,
+        padding: sample.padding,
+        kernelHeight: sample.inputs[1]!.shape[2] as number,
+        kernelWidth: sample.inputs[1]!.shape[3] as number,
+      },
+      dtypes,
+    })),
+    {
+      name: 'f32 gradient',
+      inputs: [{ shape: [1, 4, 6, 10] }, { shape: [1, 4, 6, 17], dtype: 'f32' as const }],
+      attrs: { padding: 1, kernelHeight: 3, kernelWidth: 3 },
+      dtypes: ['bf16'] as const,
     },
-    dtypes,
-  })),
+  ],
   bench: [
     {
       name: 'decoder, 4 images',
