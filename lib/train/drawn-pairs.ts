@@ -22,7 +22,7 @@ export async function drawnScenePairs(data: DrawnData, seed: number): Promise<Pa
   const first = (seed % 2 ** 16) * seedRange;
   const sceneOf = ({ index, epoch }: PairRequest): number =>
     first + ((Math.floor(epoch / reuse) * count + index) % seedRange);
-  const kept = new KeptScenes(Math.min(count, Math.floor(keptBytes / (width * height * 3))));
+  const kept = new KeptScenes(Math.min(count, Math.floor(keptBytes / (width * height * 4))));
   // Options are checked before the first step.
   await drawScenes([first], options);
   return {
@@ -50,6 +50,7 @@ export async function drawnScenePairs(data: DrawnData, seed: number): Promise<Pa
           image: { data: scene.pixels, width, height },
           captions: [text],
           nouns: nouns.map(({ word }) => word),
+          ...(data.labels && { labels: scene.labels }),
         };
       });
     },
@@ -61,13 +62,19 @@ interface Kept {
   readonly record: SceneRecord;
   /** RGB u8 `[H, W, 3]`, never written again. */
   readonly pixels: Uint8Array;
+  /** Class of each pixel, never written again. */
+  readonly labels: Uint8Array;
 }
 
 async function draw(seeds: readonly number[], options: SceneOptions, into: Map<number, Kept>): Promise<void> {
-  const { images, scenes } = await drawScenes(seeds, options);
+  const { images, labels, scenes } = await drawScenes(seeds, options);
   const bytes = images.length / seeds.length;
   seeds.forEach((seed, i) => {
-    into.set(seed, { record: scenes[i] as SceneRecord, pixels: images.slice(i * bytes, (i + 1) * bytes) });
+    into.set(seed, {
+      record: scenes[i] as SceneRecord,
+      pixels: images.slice(i * bytes, (i + 1) * bytes),
+      labels: labels.slice((i * bytes) / 3, ((i + 1) * bytes) / 3),
+    });
   });
 }
 

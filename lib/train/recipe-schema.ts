@@ -20,6 +20,8 @@ const data = z.discriminatedUnion('kind', [
     reuse: whole(1, 1_000_000).default(8),
     width: whole(16, 4096).default(64),
     height: whole(16, 4096).default(64),
+    /** Samples carry the class of every pixel too, for yardsticks that train on masks. */
+    labels: z.boolean().optional(),
     /** Further options of the drawing, checked there. */
     options: options.default({}),
   }),

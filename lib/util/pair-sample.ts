@@ -16,4 +16,6 @@ export interface PairSample {
   readonly captions: readonly string[];
   /** Nouns named by the captions, where the data set lists them. */
   readonly nouns?: readonly string[];
+  /** Class of each pixel of the image [H, W], where a yardstick trains on masks; captions need none. */
+  readonly labels?: Uint8Array;
 }

@@ -3,7 +3,8 @@ import { normaliseRows, trainPixels } from '../../backbones/clip/index.js';
 import type { PairSample, StepContext } from '../../nn/trainable.js';
 import { fillTemplate, type NounFinder, type Tokenizer } from '../../text/index.js';
 import type { Random } from '../../util/random.js';
-import type { ClipTrainLosses } from './train-options.js';
+import { labelsOfPatches } from './train-labels.js';
+import type { ClipTrainLosses, NounWords } from './train-options.js';
 
 /** Everything that `prepare` needs and that stays the same over a run. */
 export interface BatchPlan {
@@ -15,6 +16,7 @@ export interface BatchPlan {
   readonly tokenizer: Tokenizer;
   readonly nounPatch?: ClipTrainLosses['nounPatch'];
   readonly finder?: NounFinder;
+  readonly patchLabels?: ClipTrainLosses['patchLabels'];
 }
 
 /** Arrays of a batch: B pairs, K patches, L and M tokens, Q nouns. */
@@ -29,6 +31,10 @@ export type ClipBatch = {
   readonly nounEnds?: { data: Int32Array; shape: readonly number[] };
   /** 1 where the caption names the noun [B, Q]. */
   readonly named?: { data: Float32Array; shape: readonly number[] };
+  /** Words of the classes [C, M], and the class of each patch [B * K]. */
+  readonly classIds?: { data: Int32Array; shape: readonly number[] };
+  readonly classEnds?: { data: Int32Array; shape: readonly number[] };
+  readonly labels?: { data: Int32Array; shape: readonly number[] };
 };
 
 export async function prepareBatch(
@@ -40,10 +46,15 @@ export async function prepareBatch(
   const captions = samples.map(({ captions }) => captionRandom.pick(captions));
   const seen = context.step < plan.allPatchesFrom * context.steps ? plan.patches : 1;
   const { ids, ends } = encode(plan.tokenizer, captions, plan.context);
+  const pictures = await pictureRows(samples, plan, seen, context);
   return {
-    ...(await pictureRows(samples, plan, seen, context)),
+    ...pictures,
     ids,
     ends,
+    ...(plan.patchLabels && {
+      ...classArrays(plan.patchLabels, plan, context.random.fork('classes')),
+      labels: labelsOfPatches(samples, plan, pictures.places.data, plan.patchLabels.nouns.length),
+    }),
     ...(plan.nounPatch && nounArrays(captions, plan, context.random.fork('nouns'))),
   };
 }
@@ -93,16 +104,26 @@ function encode(tokenizer: Tokenizer, texts: readonly string[], context: number)
 }
 
 function nounArrays(captions: readonly string[], plan: BatchPlan, random: Random) {
-  const { nouns, templates, synonyms } = plan.nounPatch as NonNullable<BatchPlan['nounPatch']>;
-  const prompts = nouns.map(({ name, words }) => {
-    const others = words.filter((word) => word !== name);
-    const word = others.length > 0 && random.chance(synonyms) ? random.pick(others) : name;
-    return fillTemplate(random.pick(templates), word);
-  });
-  const { ids, ends } = encode(plan.tokenizer, prompts, plan.context);
+  const terms = plan.nounPatch as NonNullable<BatchPlan['nounPatch']>;
+  const { nouns } = terms;
+  const { ids, ends } = encode(plan.tokenizer, nounPrompts(terms, random), plan.context);
   const named = new Float32Array(captions.length * nouns.length);
   captions.forEach((caption, b) => {
     for (const noun of (plan.finder as NounFinder).find(caption)) named[b * nouns.length + noun] = 1;
   });
   return { nounIds: ids, nounEnds: ends, named: { data: named, shape: [captions.length, nouns.length] } };
+}
+
+function classArrays(terms: NounWords, plan: BatchPlan, random: Random) {
+  const { ids, ends } = encode(plan.tokenizer, nounPrompts(terms, random), plan.context);
+  return { classIds: ids, classEnds: ends };
+}
+
+/** Each noun, or another word for it, in one of the templates. */
+function nounPrompts({ nouns, templates, synonyms }: NounWords, random: Random): string[] {
+  return nouns.map(({ name, words }) => {
+    const others = words.filter((word) => word !== name);
+    const word = others.length > 0 && random.chance(synonyms) ? random.pick(others) : name;
+    return fillTemplate(random.pick(templates), word);
+  });
 }

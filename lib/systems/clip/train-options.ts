@@ -69,17 +69,35 @@ const nounPatch = z.strictObject({
   scale: z.number().gt(0).max(1000).default(10),
   bias: z.number().min(-1000).max(1000).default(-3),
 });
+/** Cross-entropy of each patch against the class that fills most of it: a yardstick, for it needs masks. */
+const patchLabels = z.strictObject({
+  weight: z.number().gt(0).max(100).default(1),
+  /** A class list by name: labels count its entries. */
+  nouns: z.string().max(64),
+  templates: templates.default(['a {}']),
+  synonyms: share.default(0.3),
+});
 const lossesSchema = z.strictObject({
+  /** Weight of the contrastive loss of captions; 0 leaves it out. */
+  contrastive: z.number().min(0).max(100).default(1),
   /** Largest factor on the cosines of the contrastive terms. */
   maxScale: z.number().gt(1).max(10_000).default(100),
   /** Weight of the contrastive loss on the mean of the patches; 0 leaves the term out. */
   valuePath: z.number().min(0).max(100).default(0),
   /** Left out, or null in a change of a recipe: without the term. */
   nounPatch: nounPatch.nullish(),
+  patchLabels: patchLabels.optional(),
 });
 
 export type ClipTrainModel = z.infer<typeof modelSchema>;
-export type ClipTrainLosses = Omit<z.infer<typeof lossesSchema>, 'nounPatch'> & {
+/** Words of classes, and the sentences they stand in. */
+export interface NounWords {
+  readonly nouns: readonly Noun[];
+  readonly templates: readonly string[];
+  readonly synonyms: number;
+}
+export type ClipTrainLosses = Omit<z.infer<typeof lossesSchema>, 'nounPatch' | 'patchLabels'> & {
+  readonly patchLabels?: NounWords & { readonly weight: number };
   readonly nounPatch?: Omit<z.infer<typeof nounPatch>, 'nouns' | 'templates'> & {
     readonly nouns: readonly Noun[];
     readonly templates: readonly string[];
@@ -100,15 +118,27 @@ export function parseTrainModel(given: unknown): ClipTrainModel {
 
 /** @throws E_OPTION as `parseTrainModel`, and for a class list or template set that is not known */
 export function parseTrainLosses(given: unknown): ClipTrainLosses {
-  const { nounPatch: nouns, ...rest } = parse('losses', lossesSchema, given);
+  const { nounPatch: nouns, patchLabels: labels, ...terms } = parse('losses', lossesSchema, given);
+  if (terms.contrastive === 0 && terms.valuePath === 0 && !nouns && !labels)
+    throw refuse('losses', 'leave nothing to learn: give a term a weight above 0');
+  const rest = {
+    ...terms,
+    ...(labels && {
+      patchLabels: { ...labels, nouns: nounsOfList(labels.nouns), templates: templateTexts(labels.templates) },
+    }),
+  };
   if (!nouns) return rest;
   const list =
     typeof nouns.nouns === 'string'
-      ? classList(nouns.nouns)
-          .filter((entry) => !entry.background)
-          .map(({ name, prompts }) => ({ name, words: prompts }))
+      ? nounsOfList(nouns.nouns)
       : nouns.nouns.map((words) => ({ name: words[0] as string, words }));
   return { ...rest, nounPatch: { ...nouns, nouns: list, templates: templateTexts(nouns.templates) } };
+}
+
+function nounsOfList(name: string): Noun[] {
+  return classList(name)
+    .filter((entry) => !entry.background)
+    .map(({ name, prompts }) => ({ name, words: prompts }));
 }
 
 function templateTexts(choice: string | readonly string[]): readonly string[] {
@@ -129,7 +159,9 @@ function parse<T>(what: string, schema: z.ZodType<T>, given: unknown): T {
   throw refuse(path, `${issue.message}, got ${show(value)}`);
 }
 
-const knownKeys = [modelSchema, vision, text, lossesSchema, nounPatch].flatMap((schema) => Object.keys(schema.shape));
+const knownKeys = [modelSchema, vision, text, lossesSchema, nounPatch, patchLabels].flatMap((schema) =>
+  Object.keys(schema.shape),
+);
 
 function refuse(option: string, text: string): WordmaskError {
   return new WordmaskError('E_OPTION', `clip: ${option} ${text}`, { details: { option } });

@@ -29,6 +29,7 @@ import type { HostBatch, Losses, Trainable, TrainableRequest } from '../../nn/tr
 import { bpeFiles, bpeTokenizer, learnBpe, NounFinder, type Tokenizer } from '../../text/index.js';
 import { WordmaskError } from '../../util/errors.js';
 import { type BatchPlan, type ClipBatch, prepareBatch } from './train-batch.js';
+import { patchLabelLoss } from './train-labels.js';
 import {
   type ClipTrainLosses,
   type ClipTrainModel,
@@ -66,6 +67,7 @@ export async function trainClip(request: TrainableRequest): Promise<Trainable> {
     tokenizer,
     nounPatch: losses.nounPatch,
     finder: losses.nounPatch && new NounFinder(losses.nounPatch.nouns),
+    patchLabels: losses.patchLabels,
   };
   return new ClipTrainable(clip, plan, losses, { ...files, 'wordmask.json': manifest(model.readOut) });
 }
@@ -130,21 +132,23 @@ class ClipTrainable implements Trainable {
 
   losses(batch: HostBatch): Losses {
     return scope(() => {
-      const { rows, places, ids, ends, nounIds, nounEnds, named } = batch as unknown as ClipBatch;
+      const { rows, places, ids, ends, nounIds, nounEnds, named, ...given } = batch as unknown as ClipBatch;
       const { clip, options } = this;
       const tensor = (array: { data: Int32Array | Float32Array; shape: readonly number[] }) =>
         Tensor.from(array.data, array.shape);
       const pixels = Tensor.from(rows.data, rows.shape, rows.data instanceof Uint16Array ? 'bf16' : 'f32');
-      const dense = options.valuePath > 0 || options.nounPatch !== undefined;
+      const dense = options.valuePath > 0 || options.nounPatch !== undefined || options.patchLabels !== undefined;
       const { image, patches } = clip.readVision(clip.embedSome(pixels, tensor(places)), dense); // [B, E], [B, K, E]
       const text = clip.readText(tensor(ids), ends.data); // [B, E]
       const temperature = { logitScale: this.parameters.get('logit_scale') as Tensor };
-      const found: Record<string, Tensor> = { contrastive: contrastive(image, text, temperature) };
-      let total = found.contrastive as Tensor;
+      const found: Record<string, Tensor> = {};
+      let total: Tensor | undefined;
       const addTerm = (name: string, term: Tensor, weight: number) => {
         found[name] = term;
-        total = add(total, scaleShift(term, weight, 0));
+        const part = weight === 1 ? term : scaleShift(term, weight, 0);
+        total = total ? add(total, part) : part;
       };
+      if (options.contrastive > 0) addTerm('contrastive', contrastive(image, text, temperature), options.contrastive);
       const unit = patches && l2Normalise(patches);
       if (unit && options.valuePath > 0) addTerm('valuePath', valuePath(unit, text, temperature), options.valuePath);
       if (unit && options.nounPatch && nounIds && nounEnds && named) {
@@ -158,7 +162,12 @@ class ClipTrainable implements Trainable {
         });
         addTerm('nounPatch', term, weight);
       }
-      return { ...found, total };
+      if (unit && options.patchLabels && given.classIds && given.classEnds && given.labels) {
+        const words = clip.readText(tensor(given.classIds), given.classEnds.data); // [C, E]
+        const term = patchLabelLoss(unit, words, tensor(given.labels), temperature.logitScale);
+        addTerm('patchLabels', term, options.patchLabels.weight);
+      }
+      return { ...found, total: total as unknown as Tensor };
     });
   }
 
