@@ -11,6 +11,7 @@ import {
   scenePhrases,
   synonyms,
 } from '#lib/data/drawn-scenes/index.js';
+import { Tensor } from '#lib/engine/index.js';
 import { gridOracle, majority } from '#lib/eval/drawn-scenes/grid.js';
 import { drawnScenesTable, tableRows } from '#lib/eval/drawn-scenes/index.js';
 import { isTrue, judgeChance } from '#lib/eval/drawn-scenes/judge.js';
@@ -24,6 +25,8 @@ import { ablationRun, mgcaRun } from '#lib/eval/drawn-scenes/training-rows.js';
 import { distractors, unseenAdjectives } from '#lib/eval/drawn-scenes/words.js';
 import { largestLoss } from '#lib/eval/drawn-scenes/yardsticks.js';
 import { Boundary } from '#lib/eval/metrics/index.js';
+import { labelsOfPatches, patchLabelLoss } from '#lib/systems/clip/train-labels.js';
+import { parseTrainLosses } from '#lib/systems/clip/train-options.js';
 import { miniFolder } from '../helpers/fixture.js';
 
 t.setTimeout(300_000);
@@ -199,6 +202,27 @@ t.test('names that no scene has', async (t) => {
   );
   t.equal(new Set(distractors).size, distractors.length);
   t.ok(distractors.length >= 136 - 34);
+});
+
+t.test('masks as targets of patches', async (t) => {
+  // 4 x 4 pixels in patches of 2: classes 1 1 | 5 5 / 1 2 | 7 7 above, below 9s, of which there are but 9 classes.
+  const labels = Uint8Array.of(1, 1, 5, 5, 1, 2, 7, 7, 9, 9, 9, 9, 9, 9, 9, 4);
+  const sample = { key: 'a', image: { data: new Uint8Array(48), width: 4, height: 4 }, captions: ['x'], labels };
+  const plan = { image: 4, patch: 2 };
+  const found = labelsOfPatches([sample, sample], plan, Int32Array.of(0, 1, 2, 3, 3, 0, 1, 2), 9);
+  t.same([...found.data], [1, 5, -100, 4, 4, 1, 5, -100]);
+  const bare = { ...sample, labels: undefined };
+  t.throws(() => labelsOfPatches([bare], plan, Int32Array.of(0), 9), { code: 'E_USAGE', message: /data.labels/ });
+  const loss = (words: number[]): number =>
+    patchLabelLoss(
+      Tensor.from(Float32Array.of(1, 0, 0, 1), [1, 2, 2]),
+      Tensor.from(Float32Array.from(words), [2, 2]),
+      Tensor.from(Int32Array.of(0, 1)),
+      Tensor.from(Float32Array.of(Math.log(10)), [1]),
+    ).dataSync()[0] as number;
+  t.ok(Math.abs(loss([3, 0, 0, 2]) - Math.log(1 + Math.exp(-10))) < 1e-6, 'right, whatever the lengths');
+  t.ok(Math.abs(loss([0, 1, 1, 0]) - Math.log(1 + Math.exp(10))) < 1e-5, 'the wrong way round');
+  t.throws(() => parseTrainLosses({ contrastive: 0 }), { code: 'E_OPTION', message: /nothing to learn/ });
 });
 
 t.test('runs that rows need', async (t) => {
