@@ -72,6 +72,14 @@ struct Vector512 {
   }
   static float max_lanes(F x) { return fold_lanes(x, [](F a, F b) { return max(a, b); }); }
   static float min_lanes(F x) { return fold_lanes(x, [](F a, F b) { return min(a, b); }); }
+  // To nearest, ties to even; NaN keeps a quiet bit.
+  static __m256i narrow_bf16(F v) {
+    const __m512i u = _mm512_castps_si512(v), high = _mm512_srli_epi32(u, 16);
+    const __m512i odd = _mm512_and_si512(high, _mm512_set1_epi32(1));
+    const __m512i rounded = _mm512_srli_epi32(_mm512_add_epi32(u, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff))), 16);
+    const __mmask16 nan = _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q);
+    return _mm512_cvtepi32_epi16(_mm512_mask_or_epi32(rounded, nan, high, _mm512_set1_epi32(0x40)));
+  }
 };
 
 }  // namespace

@@ -15,14 +15,6 @@ namespace {
 
 __m512 widen_bf16(__m256i half) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16)); }
 
-__m256i narrow_bf16(__m512 v) {
-  const __m512i u = _mm512_castps_si512(v), high = _mm512_srli_epi32(u, 16);
-  const __m512i odd = _mm512_and_si512(high, _mm512_set1_epi32(1));
-  const __m512i rounded = _mm512_srli_epi32(_mm512_add_epi32(u, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff))), 16);
-  const __mmask16 nan = _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q);
-  return _mm512_cvtepi32_epi16(_mm512_mask_or_epi32(rounded, nan, high, _mm512_set1_epi32(0x40)));
-}
-
 __m512 widen_f16(__m256i half) { return _mm512_cvtph_ps(half); }
 __m256i narrow_f16(__m512 v) { return _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 
@@ -50,7 +42,7 @@ void narrow_row(const float *x, uint16_t *y, int64_t n, Narrow narrow) {
 }
 
 void bf16_to_f32(const uint16_t *x, float *y, int64_t n) { widen_row(x, y, n, widen_bf16); }
-void f32_to_bf16(const float *x, uint16_t *y, int64_t n) { narrow_row(x, y, n, narrow_bf16); }
+void f32_to_bf16(const float *x, uint16_t *y, int64_t n) { narrow_row(x, y, n, Vector512::narrow_bf16); }
 void f16_to_f32(const uint16_t *x, float *y, int64_t n) { widen_row(x, y, n, widen_f16); }
 void f32_to_f16(const float *x, uint16_t *y, int64_t n) { narrow_row(x, y, n, narrow_f16); }
 
