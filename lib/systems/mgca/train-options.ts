@@ -13,6 +13,8 @@ const templates = z.union([z.string().max(64), z.array(template).min(1).max(128)
 const schema = z.strictObject({
   /** Side of the square that a picture becomes; 0: the encoder's own. */
   image: z.int().min(0).max(4096).default(0),
+  /** Statistics that pictures are normalised with: TCL's are ImageNet's; an encoder of one's own may want those it was trained with. */
+  normalisation: z.enum(['imagenet', 'clip']).default('imagenet'),
   /** Smallest and largest share of a picture's area that a random crop takes (TCL's; the paper names none). */
   crop: z
     .tuple([z.number().gt(0).max(1), z.number().gt(0).max(1)])

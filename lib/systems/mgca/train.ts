@@ -15,7 +15,7 @@ import {
 } from '../../engine/index.js';
 import { type MgcaLossOptions, mgcaFromStats, mgcaLossOptions, mgcaStats } from '../../nn/losses/index.js';
 import type { HostBatch, Losses, Trainable, TrainableRequest } from '../../nn/trainable.js';
-import { denseOptions, familyDefaults } from '../../post/dense-options.js';
+import { clipMean255, clipStd255, denseOptions, familyDefaults } from '../../post/dense-options.js';
 import { NounFinder } from '../../text/index.js';
 import { WordmaskError } from '../../util/errors.js';
 import { decode, initialDecoder } from './decoder.js';
@@ -65,6 +65,7 @@ export async function trainMgca(request: TrainableRequest): Promise<Trainable> {
 
 class MgcaTrainable implements Trainable {
   readonly #grid: readonly [number, number];
+  readonly #statistics: { readonly mean: readonly number[]; readonly std: readonly number[] };
 
   constructor(
     private readonly encoder: Encoder,
@@ -77,6 +78,7 @@ class MgcaTrainable implements Trainable {
     for (const tensor of parameters.values()) requireGrad(tensor);
     const cells = plan.side / encoder.sizes.patch;
     this.#grid = [cells, cells];
+    this.#statistics = model.normalisation === 'clip' ? { mean: clipMean255, std: clipStd255 } : encoderOptions;
   }
 
   prepare(...[samples, context]: Parameters<Trainable['prepare']>) {
@@ -121,8 +123,8 @@ class MgcaTrainable implements Trainable {
         const rows = windowPatches(
           canvas,
           Tensor.from(boxes, [end - begin, 4]),
-          Tensor.from(Float32Array.from(encoderOptions.mean)),
-          Tensor.from(Float32Array.from(encoderOptions.std)),
+          Tensor.from(Float32Array.from(this.#statistics.mean)),
+          Tensor.from(Float32Array.from(this.#statistics.std)),
           { height: side, width: side, patch: encoder.patch, pad: [0, 0, 0, 0], dtype: encoder.compute },
         );
         return encoder.encode(rows, this.#grid, { ...familyDefaults, ...encoderOptions }, false).features;
@@ -155,7 +157,10 @@ class MgcaTrainable implements Trainable {
         system: 'mgca',
         base: { model: this.base, sha256: this.encoder.hash },
         ...(readOut.templates && { templates: readOut.templates }),
-        defaults: readOut.defaults,
+        defaults: {
+          ...(this.model.normalisation === 'clip' && { mean: clipMean255, std: clipStd255 }),
+          ...readOut.defaults,
+        },
       }),
     };
   }
