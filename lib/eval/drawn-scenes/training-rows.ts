@@ -66,12 +66,12 @@ async function measureMgca(table: Table, alias: Alias): Promise<void> {
   const base = await table.model(alias, 'maskclip');
   if (!base) return;
   // The same sentences around the names for all.
-  const { templates } = base.options();
-  const read = { ...readAt(base, 2, 'windows'), templates };
-  // Gates of zero: MaskCLIP's first form, normalised as MGCA does.
+  const { templates, mean, std } = base.options();
+  const read = { ...readAt(base, 2, 'windows'), templates, mean, std };
+  // Gates of zero: MaskCLIP's first form.
   const start = {
     ...{ attention: 'v', residual: true, ffn: true, positions: 'exact' },
-    ...{ mean: [123.675, 116.28, 103.53], std: [58.395, 57.12, 57.375], averaging: 'mean-normalise' },
+    averaging: 'mean-normalise',
   };
   const called = { id: `maskclip:${table.options.models[alias]}`, called: alias };
   await measureFolder(table, 6, startCase(alias), called, { ...read, ...start }, {});
