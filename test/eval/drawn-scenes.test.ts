@@ -305,6 +305,8 @@ t.test('a limited table, end to end', async (t) => {
   const untimed = (lines: string): string => lines.replaceAll(/"seconds":[\d.]+/g, '');
   t.equal(untimed(await readFile(request.records, 'utf8')), untimed(before), 'the same figures again');
   await t.rejects(drawnScenesTable({ ...request, rows: [12] }), { code: 'E_OPTION' });
+  const lost = { tiny: join(folder, 'nothing'), 'tiny-cls': mini };
+  await t.rejects(drawnScenesTable({ ...request, rows: [1], models: lost }), { code: 'E_MODEL_NOT_FOUND' });
   const stopped = AbortSignal.abort(new Error('enough'));
   await t.rejects(drawnScenesTable({ ...request, rows: [1], signal: stopped }), { message: 'enough' });
 });

@@ -16,7 +16,8 @@ that every system can be trained, run and scored without a download. They are no
 parts of this package behave on drawings, and nothing about any published result.
 
 The test split has 1,000 scenes, 34 classes (10 stuff, 24 things). A model knows the classes by their names alone. mIoU counts over
-the whole split, classes that no label of it has left out; all figures are percent unless said otherwise.`;
+the whole split, classes that no label of it has left out; all figures are percent unless said otherwise. Where a row says how many scenes it
+used, those are the first of the split. The best read-out of row 4 is chosen on the same scenes that rows 5, 7 and 9 score.`;
 
 export function renderPage(rows: readonly TableRow[], view: RecordView, { picture, command }: PageOptions): string {
   const lines = ['# Drawn scenes: what the built-in models show', '', intro, '', `All rows: \`${command}\``, ''];

@@ -98,12 +98,13 @@ export class Table {
     return this.options.limit;
   }
 
-  /** A model of the table, read as a system does; undefined, with a note, where it is not there. */
+  /** A model of the table, read as a system does; undefined, with a note, where a built-in one is not there. */
   async model(alias: Alias, system: string, dtype?: 'bf16'): Promise<Model | undefined> {
     try {
       return await this.open(`${system}:${this.options.models[alias]}`, dtype);
     } catch (error) {
-      if (!isWordmaskError(error) || error.code !== 'E_MODEL_NOT_FOUND') throw error;
+      const missing = isWordmaskError(error) && error.code === 'E_MODEL_NOT_FOUND';
+      if (!missing || this.options.models[alias] !== alias) throw error;
       if (!this.#missing.has(alias)) this.options.onNote?.(`${alias}: ${error.message}`);
       this.#missing.add(alias);
       return undefined;
