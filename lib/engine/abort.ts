@@ -1,5 +1,6 @@
 /** Ties an AbortSignal to the work started inside a call. */
 import { addon } from '../binding/addon.js';
+import { onAbort } from '../util/on-abort.js';
 import { runInContext } from './context.js';
 
 /** Work that can be called off. */
@@ -25,15 +26,14 @@ export function withSignal<T>(signal: AbortSignal | undefined, fn: () => Promise
   if (signal.aborted) return Promise.reject(signal.reason);
   const work = cancellation();
   return new Promise<T>((resolve, reject) => {
-    const onAbort = () => {
+    const stopListening = onAbort(signal, () => {
       work.cancel();
       reject(signal.reason);
-    };
-    signal.addEventListener('abort', onAbort, { once: true });
+    });
     // Async, so that what `fn` throws before its first await ends in the same place.
     work
       .run(async () => fn())
-      .finally(() => signal.removeEventListener('abort', onAbort))
+      .finally(stopListening)
       .then(resolve, reject);
   });
 }

@@ -14,6 +14,7 @@ import {
   sync,
   type Tensor,
 } from '../engine/index.js';
+import { onAbort } from '../util/on-abort.js';
 import {
   type DenseEncoder,
   type DenseFeatures,
@@ -92,7 +93,7 @@ export class WindowQueue {
     if (signal?.aborted) return Promise.reject(signal.reason);
     return new Promise((resolve, reject) => {
       const [y1 = 0, x1 = 0, y2 = 0, x2 = 0] = plan.boxes;
-      const onAbort = () => this.#aborted(job);
+      const stopListening = signal && onAbort(signal, () => this.#aborted(job));
       const job: Job = {
         ...request,
         key: JSON.stringify([y2 - y1, x2 - x1, plan.pad, groupSize, options]),
@@ -101,14 +102,13 @@ export class WindowQueue {
         running: new Set(),
         parts: [],
         settle: () => {
-          signal?.removeEventListener('abort', onAbort);
+          stopListening?.();
           const failure = signal?.aborted ? { reason: signal.reason } : job.failure;
           if (!failure) return resolve(job.parts);
           for (const { features, keys } of job.parts) for (const tensor of [features, keys]) tensor?.dispose();
           reject(failure.reason);
         },
       };
-      signal?.addEventListener('abort', onAbort, { once: true });
       const behind = this.#waiting.findIndex((other) => (other.priority ?? 0) < priority);
       this.#waiting.splice(behind < 0 ? this.#waiting.length : behind, 0, job);
       if (!this.#pumping) void isolated(() => this.#pump());

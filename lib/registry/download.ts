@@ -4,6 +4,7 @@ import { type FileHandle, mkdir, open, rename, stat, unlink } from 'node:fs/prom
 import { dirname } from 'node:path';
 import { WordmaskError } from '../util/errors.js';
 import { guardDisk, syncFolder } from '../util/files.js';
+import { onAbort } from '../util/on-abort.js';
 
 export interface RemoteFile {
   readonly path: string;
@@ -173,14 +174,15 @@ async function pause(ms: number, signal?: AbortSignal): Promise<void> {
   await new Promise<void>((resolve, reject) => {
     const timer = setTimeout(done, ms);
     function done(): void {
-      signal?.removeEventListener('abort', stop);
+      stopListening?.();
       resolve();
     }
-    function stop(): void {
-      clearTimeout(timer);
-      reject(signal?.reason);
-    }
-    signal?.addEventListener('abort', stop, { once: true });
+    const stopListening =
+      signal &&
+      onAbort(signal, () => {
+        clearTimeout(timer);
+        reject(signal.reason);
+      });
   });
 }
 

@@ -2,6 +2,8 @@
  * Long host loops in slices: no call may hold the event loop for more than 50 ms, so a loop asks `due` now and
  * then and awaits `pause()`, which lets everything else run once and looks at the caller's signal.
  */
+import { onAbort } from './on-abort.js';
+
 export class Slices {
   constructor(
     private readonly signal?: AbortSignal,
@@ -69,13 +71,12 @@ export async function copyInSlices<T extends Int32Array | Float32Array | Uint8Ar
 export function abortable<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
   if (!signal) return work;
   return new Promise<T>((resolve, reject) => {
-    const onAbort = (): void => reject(signal.reason);
     if (signal.aborted) {
       work.catch(() => undefined);
-      onAbort();
+      reject(signal.reason);
       return;
     }
-    signal.addEventListener('abort', onAbort, { once: true });
-    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort));
+    const stopListening = onAbort(signal, () => reject(signal.reason));
+    work.then(resolve, reject).finally(stopListening);
   });
 }
