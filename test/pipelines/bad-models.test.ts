@@ -278,7 +278,7 @@ t.test('names of models', needsData, async (t) => {
   for (const [name, code] of [
     ['', 'E_MODEL_ID'],
     ['naclip:', 'E_MODEL_ID'],
-    ['naclip:../../etc', 'E_MODEL_NOT_FOUND'],
+    ['naclip:../../no-such-folder', 'E_MODEL_NOT_FOUND'],
     ['nacilp:./x', 'E_MODEL_ID'],
     ['./does/not/exist', 'E_MODEL_NOT_FOUND'],
     ['org/name@../../x', 'E_MODEL_ID'],
