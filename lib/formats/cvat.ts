@@ -7,6 +7,7 @@ import { packColour, vocColour, vocPalette } from '../image/palette.js';
 import { writePng } from '../image/png.js';
 import { show, WordmaskError } from '../util/errors.js';
 import { Slices } from '../util/slices.js';
+import { escapeXml, unescapeXml } from '../util/xml.js';
 import {
   checkResult,
   type FormatFile,
@@ -20,7 +21,6 @@ import {
 } from './format.js';
 import { readSingleChannel } from './label-png.js';
 import { finishSegments, labelsOfSegments, readSegment, segmentsOf } from './segments.js';
-import { escapeXml, unescapeXml } from './xml.js';
 import { readZip, writeZip } from './zip.js';
 
 export const cvat: LabelFormat = {

@@ -6,11 +6,11 @@ import { Mask, type Polygon } from '../image/mask.js';
 import { paletteFor } from '../image/palette.js';
 import { show, WordmaskError } from '../util/errors.js';
 import { Slices } from '../util/slices.js';
+import { escapeXml, unescapeXml } from '../util/xml.js';
 import { checkResult, fileBytes, type LabelFormat, type LabelSegment, parseLegend } from './format.js';
 import { integerField, isObject, parseJson, provenanceOf } from './json.js';
 import { polygonsOf } from './polygons.js';
 import { finishSegments, readSegment, segmentsOf } from './segments.js';
-import { escapeXml, unescapeXml } from './xml.js';
 
 export const svg: LabelFormat = {
   name: 'svg',

@@ -1,4 +1,5 @@
 /** Curves of a run as inline SVG. */
+import { escapeXml } from '../util/xml.js';
 
 export interface Curve {
   readonly title: string;
@@ -10,17 +11,6 @@ export interface Curve {
 const [width, height] = [520, 220];
 const margin = { left: 56, right: 12, top: 12, bottom: 28 };
 const mostPoints = 500;
-
-export function escapeHtml(text: string): string {
-  const entities: Readonly<Record<string, string>> = {
-    '&': '&amp;',
-    '<': '&lt;',
-    '>': '&gt;',
-    '"': '&quot;',
-    "'": '&#39;',
-  };
-  return text.replace(/[&<>"']/g, (character) => entities[character] as string);
-}
 
 /** A figure with its title; nothing where there is no value at all. */
 export function curveFigure({ title, points, logarithmic }: Curve): string {
@@ -43,7 +33,7 @@ export function curveFigure({ title, points, logarithmic }: Curve): string {
   const path = shown.map(
     ([step, value], i) => `${i === 0 ? 'M' : 'L'}${x(step).toFixed(1)} ${y(scale(value)).toFixed(1)}`,
   );
-  return `<figure><figcaption>${escapeHtml(title)}</figcaption><svg viewBox="0 0 ${width} ${height}" role="img" aria-label="${escapeHtml(title)}">${grid.join('')}${steps.join('')}<path d="${path.join('')}" class="curve"/></svg></figure>`;
+  return `<figure><figcaption>${escapeXml(title)}</figcaption><svg viewBox="0 0 ${width} ${height}" role="img" aria-label="${escapeXml(title)}">${grid.join('')}${steps.join('')}<path d="${path.join('')}" class="curve"/></svg></figure>`;
 }
 
 /** At most 500 points: means of neighbours. */

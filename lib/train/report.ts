@@ -5,7 +5,8 @@ import type { PairSource } from '../data/types.js';
 import { devices } from '../engine/index.js';
 import { writeFileAtomic } from '../util/files.js';
 import { packageVersion } from '../util/version.js';
-import { type Curve, curveFigure, escapeHtml } from './curves.js';
+import { escapeXml } from '../util/xml.js';
+import { type Curve, curveFigure } from './curves.js';
 import { type MetricsRecord, readMetrics } from './metrics.js';
 import type { Recipe } from './recipe.js';
 import type { Run } from './run.js';
@@ -47,18 +48,18 @@ function page(parts: ReportParts, records: readonly MetricsRecord[], pictures: r
   const title = `${parts.recipe.title ?? parts.recipe.system}: training report`;
   const images = pictures.map(
     ({ title, bytes }) =>
-      `<figure><img alt="masks of ${escapeHtml(title)}" src="data:image/png;base64,${Buffer.from(bytes).toString('base64')}"><figcaption>${escapeHtml(title)}</figcaption></figure>`,
+      `<figure><img alt="masks of ${escapeXml(title)}" src="data:image/png;base64,${Buffer.from(bytes).toString('base64')}"><figcaption>${escapeXml(title)}</figcaption></figure>`,
   );
   return `<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data:"><title>${escapeHtml(title)}</title><style>${style}</style></head><body>
-<h1>${escapeHtml(title)}</h1>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data:"><title>${escapeXml(title)}</title><style>${style}</style></head><body>
+<h1>${escapeXml(title)}</h1>
 ${table(summary(parts, records))}
 <h2>Curves</h2>
 <div class="curves">${curvesOf(records).map(curveFigure).join('\n')}</div>
 ${images.length > 0 ? `<h2>Masks of the finished model</h2>\n<div class="pictures">${images.join('\n')}</div>` : ''}
 ${unusable(parts)}
 <h2>Recipe</h2>
-<pre>${escapeHtml(withoutPaths(JSON.stringify(parts.recipe, null, 2)))}</pre>
+<pre>${escapeXml(withoutPaths(JSON.stringify(parts.recipe, null, 2)))}</pre>
 <h2>Environment</h2>
 ${table(environment())}
 </body></html>
@@ -132,5 +133,5 @@ function environment(): readonly (readonly [string, string])[] {
 }
 
 function table(rows: readonly (readonly [string, string])[]): string {
-  return `<table>${rows.map(([name, value]) => `<tr><th>${escapeHtml(name)}</th><td>${escapeHtml(value)}</td></tr>`).join('')}</table>`;
+  return `<table>${rows.map(([name, value]) => `<tr><th>${escapeXml(name)}</th><td>${escapeXml(value)}</td></tr>`).join('')}</table>`;
 }

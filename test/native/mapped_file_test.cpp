@@ -8,6 +8,7 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 #include <memory>
 #include <string>
 #include <thread>
@@ -23,7 +24,7 @@ namespace {
 constexpr size_t kBytes = 1 << 20;
 
 std::string temporary_file() {
-  std::string path = "/tmp/wordmask-mapped-XXXXXX";
+  std::string path = (std::filesystem::temp_directory_path() / "wordmask-mapped-XXXXXX").string();
   const int fd = mkstemp(path.data());
   const std::vector<char> bytes(kBytes, 7);
   if (fd < 0 || write(fd, bytes.data(), bytes.size()) != static_cast<ssize_t>(bytes.size())) std::abort();

@@ -3,19 +3,16 @@
  * last block, as MaskCLIP does at inference (arXiv 2112.01071, section 3.2), so what they teach is what a dense read-out sees.
  */
 import {
-  abs,
   add,
+  bceLogits,
   exp,
   l2Normalise,
   log,
   matmul,
   mean,
   mul,
-  neg,
-  relu,
   scaleShift,
   scope,
-  sub,
   sum,
   type Tensor,
 } from '../../engine/index.js';
@@ -57,9 +54,7 @@ export function nounPatch(patches: Tensor, nouns: Tensor, named: Tensor, options
     const sharp = exp(scaleShift(cosines, options.sharpness, 0));
     const pooled = scaleShift(log(mean(sharp, 1)), 1 / options.sharpness, 0); // [B, Q]
     const logits = add(mul(pooled, exp(options.logScale.reshape(1, 1))), options.bias.reshape(1, 1));
-    // log(1 + e^z) - y z, without overflow
-    const softplus = add(relu(logits), log(scaleShift(exp(neg(abs(logits))), 1, 1)));
-    const entropy = sub(softplus, mul(logits, named));
+    const entropy = bceLogits(logits, named);
     const { unnamedWeight } = options;
     const weights = scaleShift(named, 1 - unnamedWeight, unnamedWeight);
     return scaleShift(sum(mul(entropy, weights)), 1 / batch, 0);

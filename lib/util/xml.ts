@@ -1,4 +1,4 @@
-/** Text inside XML: escaped so that no label can add markup. */
+/** Text inside XML and HTML: escaped so that no label can add markup. */
 
 const entities: Readonly<Record<string, string>> = {
   '&': '&amp;',
@@ -8,7 +8,7 @@ const entities: Readonly<Record<string, string>> = {
   "'": '&#39;',
 };
 
-/** Text for XML content and attributes; characters that XML 1.0 forbids become U+FFFD. */
+/** Text for XML and HTML content and attributes; characters that XML 1.0 forbids become U+FFFD. */
 export function escapeXml(text: string): string {
   const wellFormed = Buffer.from(text, 'utf8').toString('utf8');
   return wellFormed
