@@ -1,73 +1,109 @@
-/** Curves of a run as inline SVG. */
+/** Curves of a run as inline SVG: colours come from the page, so that they follow its light or dark scheme. */
 import { escapeXml } from '../util/xml.js';
 
 export interface Curve {
   readonly title: string;
   /** Step and value; what is not finite leaves a gap. */
   readonly points: readonly (readonly [step: number, value: number])[];
+  /** Drawn over the logarithm where the values span more than a factor of 20. */
   readonly logarithmic?: boolean;
 }
 
-const [width, height] = [520, 220];
-const margin = { left: 56, right: 12, top: 12, bottom: 28 };
+const [width, height] = [400, 210];
+const plot = { left: 48, right: width - 14, top: 10, bottom: height - 36 };
 const mostPoints = 500;
+/** A narrower span of values reads better on plain axes, and has few round powers to label. */
+const leastLogarithmicSpan = 20;
 
-/** A figure with its title; nothing where there is no value at all. */
+/** A figure with its title and last value; nothing where there is no value at all. */
 export function curveFigure({ title, points, logarithmic }: Curve): string {
-  const shown = thin(points.filter(([, value]) => Number.isFinite(value) && (!logarithmic || value > 0)));
-  if (shown.length === 0) return '';
-  const scale = (value: number): number => (logarithmic ? Math.log10(value) : value);
-  const [x0, x1] = range(shown.map(([step]) => step));
-  const [y0, y1] = range(shown.map(([, value]) => scale(value)));
-  const x = (step: number): number => margin.left + ((step - x0) / (x1 - x0)) * (width - margin.left - margin.right);
-  const y = (value: number): number =>
-    height - margin.bottom - ((value - y0) / (y1 - y0)) * (height - margin.top - margin.bottom);
-  const grid = ticks(y0, y1).map((tick) => {
-    const at = y(tick).toFixed(1);
-    const label = numberText(logarithmic ? 10 ** tick : tick);
-    return `<line x1="${margin.left}" x2="${width - margin.right}" y1="${at}" y2="${at}" class="grid"/><text x="${margin.left - 6}" y="${at}" dy="0.32em" text-anchor="end">${label}</text>`;
-  });
-  const steps = ticks(x0, x1).map(
-    (tick) => `<text x="${x(tick).toFixed(1)}" y="${height - 8}" text-anchor="middle">${numberText(tick)}</text>`,
+  const pieces = unbroken(points);
+  const values = pieces.flat().map(([, value]) => value);
+  const last = pieces.at(-1)?.at(-1);
+  if (last === undefined) return '';
+  const [low, high] = range(values);
+  const log = logarithmic === true && low > 0 && high / low > leastLogarithmicSpan;
+  const scale = (value: number): number => (log ? Math.log10(value) : value);
+  const [x0, x1] = range(pieces.flat().map(([step]) => step));
+  const [y0, y1] = padded(scale(low), scale(high));
+  const x = (step: number): string => (plot.left + ((step - x0) / (x1 - x0)) * (plot.right - plot.left)).toFixed(1);
+  const y = (value: number): string =>
+    (plot.bottom - ((scale(value) - y0) / (y1 - y0)) * (plot.bottom - plot.top)).toFixed(1);
+  const rows = (log ? powers(low, high) : ticks(y0, y1)).map(
+    (tick) =>
+      `<line class="grid" x1="${plot.left}" x2="${plot.right}" y1="${y(tick)}" y2="${y(tick)}"/><text x="${plot.left - 6}" y="${y(tick)}" dy="0.35em" text-anchor="end">${numberText(tick)}</text>`,
   );
-  const path = shown.map(
-    ([step, value], i) => `${i === 0 ? 'M' : 'L'}${x(step).toFixed(1)} ${y(scale(value)).toFixed(1)}`,
+  const steps = ticks(x0, x1)
+    .filter(Number.isInteger)
+    .map(
+      (tick) =>
+        `<line class="axis" x1="${x(tick)}" x2="${x(tick)}" y1="${plot.bottom}" y2="${plot.bottom + 4}"/><text x="${x(tick)}" y="${plot.bottom + 17}" text-anchor="middle">${numberText(tick)}</text>`,
+    );
+  const lines = pieces.map(
+    (piece) => `<path class="curve" d="M${piece.map(([step, value]) => `${x(step)} ${y(value)}`).join('L')}"/>`,
   );
-  return `<figure><figcaption>${escapeXml(title)}</figcaption><svg viewBox="0 0 ${width} ${height}" role="img" aria-label="${escapeXml(title)}">${grid.join('')}${steps.join('')}<path d="${path.join('')}" class="curve"/></svg></figure>`;
+  const name = `${title}${log ? ' (logarithmic)' : ''}`;
+  return `<figure><figcaption><span>${escapeXml(name)}</span><b>${numberText(last[1])}</b></figcaption><svg viewBox="0 0 ${width} ${height}" role="img" aria-label="${escapeXml(`${name}, from ${numberText(values[0] as number)} to ${numberText(last[1])}`)}">${rows.join('')}<line class="axis" x1="${plot.left}" x2="${plot.right}" y1="${plot.bottom}" y2="${plot.bottom}"/>${steps.join('')}<text x="${(plot.left + plot.right) / 2}" y="${height - 4}" text-anchor="middle">step</text>${lines.join('')}<circle class="last" cx="${x(last[0])}" cy="${y(last[1])}" r="3"/></svg></figure>`;
 }
 
-/** At most 500 points: means of neighbours. */
-function thin(points: readonly (readonly [number, number])[]): (readonly [number, number])[] {
-  if (points.length <= mostPoints) return [...points];
+type Points = (readonly [step: number, value: number])[];
+
+/** Runs of finite values, thinned to 500 points in all by means of neighbours. */
+function unbroken(points: Curve['points']): Points[] {
   const size = Math.ceil(points.length / mostPoints);
-  const mean = (part: readonly (readonly [number, number])[], i: 0 | 1): number =>
-    part.reduce((sum, point) => sum + point[i], 0) / part.length;
-  return Array.from({ length: Math.ceil(points.length / size) }, (_, i) => {
-    const part = points.slice(i * size, (i + 1) * size);
-    return [mean(part, 0), mean(part, 1)] as const;
-  });
+  const pieces: Points[] = [];
+  let before = false;
+  for (const point of points) {
+    const finite = Number.isFinite(point[1]);
+    if (finite && !before) pieces.push([]);
+    if (finite) pieces.at(-1)?.push(point);
+    before = finite;
+  }
+  return pieces.map((piece) =>
+    Array.from({ length: Math.ceil(piece.length / size) }, (_, i) => {
+      const part = piece.slice(i * size, (i + 1) * size);
+      const mean = (axis: 0 | 1): number => part.reduce((sum, point) => sum + point[axis], 0) / part.length;
+      return [mean(0), mean(1)] as const;
+    }),
+  );
 }
 
 function range(values: readonly number[]): [number, number] {
   let [low, high] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY];
   for (const value of values) [low, high] = [Math.min(low, value), Math.max(high, value)];
-  const spread = high - low || Math.abs(high) || 1;
+  const spread = Math.abs(high) || 1;
   return high === low ? [low - spread / 2, high + spread / 2] : [low, high];
 }
 
-/** Three to six round numbers between two. */
-function ticks(low: number, high: number): number[] {
-  const raw = (high - low) / 4;
-  const power = 10 ** Math.floor(Math.log10(raw));
-  const step = power * ([1, 2, 5, 10].find((factor) => factor * power >= raw) ?? 10);
-  const found: number[] = [];
-  for (let tick = Math.ceil(low / step) * step; tick <= high + step * 1e-9; tick += step)
-    found.push(Math.abs(tick) < step * 1e-9 ? 0 : tick);
-  return found;
+/** A little air, so that no curve runs on the frame. */
+function padded(low: number, high: number): [number, number] {
+  return [low - 0.04 * (high - low), high + 0.04 * (high - low)];
 }
 
-function numberText(value: number): string {
-  if (value === 0) return '0';
+/** Two to seven round numbers between two. */
+function ticks(low: number, high: number): number[] {
+  const raw = (high - low) / 6;
+  const power = 10 ** Math.floor(Math.log10(raw));
+  const step = power * ([1, 2, 5].find((factor) => factor * power >= raw) ?? 10);
+  // Counted in steps: sums of a step would drift off the round numbers.
+  const first = Math.ceil(low / step - 1e-9);
+  const count = Math.floor(high / step + 1e-9) - first + 1;
+  return Array.from({ length: count }, (_, i) => Number(((first + i) * step).toPrecision(12)));
+}
+
+/** Powers of ten and, where these are few, their double and five times. */
+function powers(low: number, high: number): number[] {
+  const factors = Math.log10(high / low) > 3 ? [1] : [1, 2, 5];
+  const first = Math.floor(Math.log10(low));
+  const decades = Array.from({ length: Math.ceil(Math.log10(high)) - first + 1 }, (_, i) => first + i);
+  return decades
+    .flatMap((decade) => factors.map((factor) => Number(`${factor}e${decade}`)))
+    .filter((tick) => tick >= low && tick <= high);
+}
+
+/** Four to six digits, in as few characters as they need. */
+export function numberText(value: number): string {
   const size = Math.abs(value);
-  return size >= 1e5 || size < 1e-3 ? value.toExponential(1).replace('e+', 'e') : String(Number(value.toPrecision(4)));
+  if (size !== 0 && (size >= 1e6 || size < 1e-4)) return value.toExponential(2).replace(/\.?0*e\+?/, 'e');
+  return String(Number(value.toPrecision(size >= 1e4 ? 6 : 4)));
 }
