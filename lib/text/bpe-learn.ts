@@ -5,6 +5,7 @@
  * the highest id, which the published pooling by argmax needs.
  */
 import { show, WordmaskError } from '../util/errors.js';
+import { Slices } from '../util/slices.js';
 import { byteOrder, byteSymbols } from './bpe.js';
 import { cleanClip } from './clean.js';
 import { splitClip } from './split.js';
@@ -46,9 +47,13 @@ interface Word {
 /**
  * @param captions any text; it is cleaned and cut into words as at encoding
  * @param vocabulary most entries; fewer where all words are one symbol each before
- * @throws E_OPTION for a vocabulary that has no room for all bytes, or over 65536
+ * @throws E_OPTION for a vocabulary that has no room for all bytes, or over 65536; the signal's reason
  */
-export function learnBpe(captions: Iterable<string>, vocabulary: number): LearnedBpe {
+export async function learnBpe(
+  captions: Iterable<string>,
+  vocabulary: number,
+  signal?: AbortSignal,
+): Promise<LearnedBpe> {
   if (!Number.isInteger(vocabulary) || vocabulary < leastVocabulary || vocabulary > 65_536) {
     throw new WordmaskError(
       'E_OPTION',
@@ -56,25 +61,31 @@ export function learnBpe(captions: Iterable<string>, vocabulary: number): Learne
       { details: { option: 'vocabulary', value: vocabulary } },
     );
   }
-  const words = countWords(captions);
+  const slices = new Slices(signal);
+  const pairs = new Pairs();
+  for (const word of await countWords(captions, slices)) {
+    if (slices.due) await slices.pause();
+    pairs.add(word);
+  }
   const merges: string[] = [];
   // Two merges may make the same symbol ("a bc", "ab c"): it has one id.
   const symbols = new Set(alphabet);
   while (symbols.size < vocabulary - 2) {
-    const best = mostFrequent(words);
+    if (slices.due) await slices.pause();
+    const best = pairs.mostFrequent();
     if (best === undefined) break;
-    const [left = '', right = ''] = best.split(' ');
-    for (const word of words) join(word, left, right);
+    symbols.add(pairs.join(best));
     merges.push(best);
-    symbols.add(left + right);
   }
   return { symbols: [...symbols, start, end], merges };
 }
 
-function countWords(captions: Iterable<string>): Word[] {
+async function countWords(captions: Iterable<string>, slices: Slices): Promise<Word[]> {
   const counts = new Map<string, number>();
-  for (const caption of captions)
+  for (const caption of captions) {
+    if (slices.due) await slices.pause();
     for (const word of splitClip(cleanClip(caption))) counts.set(word, (counts.get(word) ?? 0) + 1);
+  }
   return [...counts].map(([text, count]) => {
     const symbols = Array.from(Buffer.from(text, 'utf8'), (byte) => byteSymbols[byte] as string);
     symbols[symbols.length - 1] += wordEnd;
@@ -82,32 +93,62 @@ function countWords(captions: Iterable<string>): Word[] {
   });
 }
 
-function mostFrequent(words: readonly Word[]): string | undefined {
-  const counts = new Map<string, number>();
-  for (const { count, symbols } of words) {
-    for (let i = 0; i + 1 < symbols.length; i++) {
-      const pair = `${symbols[i]} ${symbols[i + 1]}`;
-      counts.set(pair, (counts.get(pair) ?? 0) + count);
+/** Neighbouring symbols "left right" of all words: how often each pair occurs, and which words have it. */
+class Pairs {
+  readonly #counts = new Map<string, number>();
+  readonly #words = new Map<string, Set<Word>>();
+
+  add(word: Word): void {
+    for (const pair of pairsOf(word)) {
+      this.#counts.set(pair, (this.#counts.get(pair) ?? 0) + word.count);
+      const words = this.#words.get(pair);
+      if (words) words.add(word);
+      else this.#words.set(pair, new Set([word]));
     }
   }
-  let best: string | undefined;
-  for (const [pair, count] of counts) {
-    const leader = best === undefined ? 0 : (counts.get(best) as number);
-    if (count > leader || (count === leader && pair < (best as string))) best = pair;
+
+  #remove(word: Word): void {
+    for (const pair of pairsOf(word)) {
+      const left = (this.#counts.get(pair) as number) - word.count;
+      if (left > 0) this.#counts.set(pair, left);
+      else this.#counts.delete(pair);
+      this.#words.get(pair)?.delete(word);
+    }
   }
-  return best;
+
+  /** The smaller one in code order among equals. */
+  mostFrequent(): string | undefined {
+    let [best, most]: [string | undefined, number] = [undefined, 0];
+    for (const [pair, count] of this.#counts)
+      if (count > most || (count === most && pair < (best as string))) [best, most] = [pair, count];
+    return best;
+  }
+
+  /** Makes one symbol of the pair wherever it occurs; returns that symbol. */
+  join(pair: string): string {
+    const [left = '', right = ''] = pair.split(' ');
+    for (const word of [...(this.#words.get(pair) ?? [])]) {
+      this.#remove(word);
+      word.symbols = joined(word.symbols, left, right);
+      this.add(word);
+    }
+    return left + right;
+  }
 }
 
-function join(word: Word, left: string, right: string): void {
-  const { symbols } = word;
-  if (!symbols.includes(left)) return;
-  const joined: string[] = [];
+function pairsOf({ symbols }: Word): string[] {
+  return symbols.slice(1).map((right, i) => `${symbols[i]} ${right}`);
+}
+
+/** From left to right, so that "a a" in "a a a" joins the first two. */
+function joined(symbols: readonly string[], left: string, right: string): string[] {
+  const out: string[] = [];
   for (let i = 0; i < symbols.length; i++) {
     const hit = symbols[i] === left && symbols[i + 1] === right;
-    joined.push(hit ? left + right : (symbols[i] as string));
+    out.push(hit ? left + right : (symbols[i] as string));
     if (hit) i++;
   }
-  word.symbols = joined;
+  return out;
 }
 
 /**

@@ -5,6 +5,7 @@
  */
 import { caption, drawScenes, type SceneOptions, type SceneRecord } from '../data/drawn-scenes/index.js';
 import type { PairRequest, PairSample, PairSource } from '../data/types.js';
+import { Slices } from '../util/slices.js';
 import type { DataRecipe } from './recipe.js';
 
 type DrawnData = Extract<DataRecipe, { kind: 'drawn-scenes' }>;
@@ -41,18 +42,22 @@ export async function drawnScenePairs(data: DrawnData, seed: number): Promise<Pa
         signal?.throwIfAborted();
         await draw(missing.slice(at, at + drawnAtOnce), options, found);
       }
-      return requests.map(({ index, epoch }, i): PairSample => {
+      const slices = new Slices(signal);
+      const samples: PairSample[] = [];
+      for (const [i, { index, epoch }] of requests.entries()) {
+        if (slices.due) await slices.pause();
         const scene = found.get(scenes[i] as number) as Kept;
         kept.put(index, scene);
         const { text, nouns } = caption(scene.record, epoch);
-        return {
+        samples.push({
           key: `scene ${scene.record.seed}`,
           image: { data: scene.pixels, width, height },
           captions: [text],
           nouns: nouns.map(({ word }) => word),
           ...(data.labels && { labels: scene.labels }),
-        };
-      });
+        });
+      }
+      return samples;
     },
     close: async () => kept.clear(),
   };

@@ -7,6 +7,7 @@ import { isProblem, type PairProblem, type PairRequest, type PairSource } from '
 import type { HostBatch, PairSample, StepContext } from '../nn/trainable.js';
 import { WordmaskError } from '../util/errors.js';
 import { Random } from '../util/random.js';
+import { Slices } from '../util/slices.js';
 import { EpochOrder } from './order.js';
 
 /** Replacements tried for one sample before the data count as unusable. */
@@ -77,6 +78,9 @@ export class Loader {
     signal?.throwIfAborted();
     const [step, part] = [Math.floor(number / parts), number % parts];
     const { samples, problems } = await this.#read(number);
+    // Samples that were in memory are here in the turn that asked for them.
+    const slices = new Slices(signal);
+    if (slices.due) await slices.pause();
     const batch = await this.options.prepare(samples, stepContext(this.options, step, part));
     return { batch, context: stepContext(this.options, step, part), problems };
   }

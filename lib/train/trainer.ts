@@ -6,6 +6,7 @@ import { backward, noGrad, scope, type Tensor } from '../engine/index.js';
 import { clipGradNorm, Ema, GradientSum, type Gradients, type Optimiser } from '../nn/optim/index.js';
 import type { Losses, Trainable } from '../nn/trainable.js';
 import { WordmaskError } from '../util/errors.js';
+import { Slices } from '../util/slices.js';
 import type { LoadedBatch } from './loader.js';
 
 /** Steps in a row without a finite loss after which a run ends. */
@@ -90,10 +91,14 @@ export class Trainer {
   ): Promise<{ gradients: Gradients; parts: ReadonlyMap<string, Tensor>[] }> {
     const wrt = [...this.optimiser.parameters.values()];
     const parts: ReadonlyMap<string, Tensor>[] = [];
+    const slices = new Slices();
     for (;;) {
       const { batch, context } = await next();
-      const { grads, losses } = scope(() => {
+      // Whoever made the batch may have used up this turn of the event loop, and so may the first forward pass.
+      if (slices.due) await slices.pause();
+      const { grads, losses } = await scope(async () => {
         const all = this.model.losses(batch, context);
+        if (slices.due) await slices.pause();
         return { grads: backward(all.total, { wrt }), losses: detached(all) };
       });
       parts.push(losses);

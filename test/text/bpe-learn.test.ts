@@ -10,31 +10,43 @@ import { captionOf } from '../helpers/caption-pairs.js';
 const captions = Array.from({ length: 300 }, (_, i) => captionOf(i));
 
 t.test('ids: bytes, bytes with word end, merges, start, end', async (t) => {
-  const learned = learnBpe(captions, 400);
-  t.same(learned, learnBpe([...captions].reverse(), 400), 'order of captions does not matter');
+  const learned = await learnBpe(captions, 400);
+  t.same(learned, await learnBpe([...captions].reverse(), 400), 'order of captions does not matter');
   t.equal(learned.symbols.length, 400);
   t.equal(new Set(learned.symbols).size, 400);
   t.same(learned.symbols.slice(-2), ['<|startoftext|>', '<|endoftext|>'], 'the end token has the highest id');
-  const all = learnBpe(captions, 65_536);
+  const all = await learnBpe(captions, 65_536);
   const tokenizer = bpeTokenizer(all);
   const longest = Math.max(...captions.map((text) => tokenizer.encode(text).length));
   t.ok(all.symbols.length < 1024, 'learning ends when every word is one symbol');
   t.equal(longest, 2 + 7, 'then each word is one token');
-  const least = learnBpe([], 1024).symbols.length;
+  const least = (await learnBpe([], 1024)).symbols.length;
   t.ok(least < 400, 'no captions: bytes alone');
   for (const bad of [least - 1, 65_537, 600.5, Number.NaN])
-    t.throws(() => learnBpe(captions, bad), { code: 'E_OPTION' });
+    await t.rejects(learnBpe(captions, bad), { code: 'E_OPTION' });
 });
 
 t.test('most frequent pair first, smaller pair among equals', async (t) => {
-  const { merges } = learnBpe(['ab ab ab cd cd', 'xy xy xy'], 1024);
+  const { merges } = await learnBpe(['ab ab ab cd cd', 'xy xy xy'], 1024);
   t.same(merges, ['a b</w>', 'x y</w>', 'c d</w>']);
 });
 
 t.test('a symbol that two merges make has one id', async (t) => {
-  const learned = learnBpe(['abc abc abc abc zab zab zab zab zab zab bcx bcx bcx bcx bcx', 'qabcq abc'], 65_536);
+  const learned = await learnBpe(['abc abc abc abc zab zab zab zab zab zab bcx bcx bcx bcx bcx', 'qabcq abc'], 65_536);
   t.equal(new Set(learned.symbols).size, learned.symbols.length);
   t.ok(bpeTokenizer(learned).encode('abc zab bcx qabcq').length >= 6);
+});
+
+t.test('learning leaves turns to others and can be stopped', async (t) => {
+  const many = Array.from({ length: 4000 }, (_, i) => `${(i * 2654435761).toString(36)} ${captionOf(i)}`);
+  let turns = 0;
+  const timer = setInterval(() => turns++, 1);
+  await learnBpe(many, 3000);
+  clearInterval(timer);
+  t.ok(turns > 3, `${turns} turns`);
+  const stop = new AbortController();
+  setTimeout(() => stop.abort(new Error('enough')), 15);
+  await t.rejects(learnBpe(many, 3000, stop.signal), { message: 'enough' });
 });
 
 t.test(
@@ -42,7 +54,7 @@ t.test(
   async (t) => {
     const root = await mkdtemp(join(tmpdir(), 'wordmask-bpe-'));
     t.teardown(() => rm(root, { recursive: true }));
-    const learned = learnBpe(captions, 410);
+    const learned = await learnBpe(captions, 410);
     const files = bpeFiles(learned, 32);
     for (const form of ['json', 'merges']) {
       await mkdir(join(root, form));

@@ -3,6 +3,7 @@ import { normaliseRows, trainPixels } from '../../backbones/clip/index.js';
 import type { PairSample, StepContext } from '../../nn/trainable.js';
 import { fillTemplate, type NounFinder, type Tokenizer } from '../../text/index.js';
 import type { Random } from '../../util/random.js';
+import { Slices } from '../../util/slices.js';
 import { labelsOfPatches } from './train-labels.js';
 import type { ClipTrainLosses, NounWords } from './train-options.js';
 
@@ -70,7 +71,9 @@ async function pictureRows(samples: readonly PairSample[], plan: BatchPlan, seen
     context.compute === 'bf16' ? new Uint16Array(size * kept * length) : new Float32Array(size * kept * length);
   const crop = context.random.fork('crop');
   const choice = context.random.fork('patches');
+  const slices = new Slices();
   for (const [b, { image }] of samples.entries()) {
+    if (slices.due) await slices.pause();
     const pixels = await trainPixels(image, side, crop);
     const own = places.subarray(b * kept, (b + 1) * kept);
     choose(own, grid * grid, choice);

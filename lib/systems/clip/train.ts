@@ -28,6 +28,7 @@ import { contrastive, nounPatch, valuePath } from '../../nn/losses/index.js';
 import type { HostBatch, Losses, Trainable, TrainableRequest } from '../../nn/trainable.js';
 import { bpeFiles, bpeTokenizer, learnBpe, NounFinder, type Tokenizer } from '../../text/index.js';
 import { WordmaskError } from '../../util/errors.js';
+import { Slices } from '../../util/slices.js';
 import { type BatchPlan, type ClipBatch, prepareBatch } from './train-batch.js';
 import { patchLabelLoss } from './train-labels.js';
 import {
@@ -80,14 +81,15 @@ interface Start {
 }
 
 async function fromNothing(request: TrainableRequest, model: ClipTrainModel): Promise<Start> {
-  const learned = learnBpe(await request.captions(captionsForVocabulary), model.text.vocabulary);
+  const { signal } = request;
+  const captions = await request.captions(captionsForVocabulary);
+  const learned = await learnBpe(captions, model.text.vocabulary, signal);
   const config = trainConfig(model, learned.symbols.length);
-  return {
-    config,
-    tensors: randomClip(config, request.random.fork('weights').bits()),
-    tokenizer: bpeTokenizer(learned),
-    files: { ...clipFiles(config), ...bpeFiles(learned, config.text.positions) },
-  };
+  const slices = new Slices(signal);
+  const files = { ...clipFiles(config), ...bpeFiles(learned, config.text.positions) };
+  const tokenizer = bpeTokenizer(learned);
+  if (slices.due) await slices.pause();
+  return { config, tensors: randomClip(config, request.random.fork('weights').bits()), tokenizer, files };
 }
 
 async function fromFolder(request: TrainableRequest, folder: string): Promise<Start> {
