@@ -14,13 +14,6 @@ constexpr int kLowestMajor = 8;
 // Blocks beyond this go back to the device at the next synchronisation.
 constexpr uint64_t kKeptBytes = uint64_t{2} << 30;
 
-// Calls of one table come from several threads, and the current device belongs to the thread.
-wm_status enter(const wm_context *context) {
-  if (device_lost()) return fail(WM_ERR_DEVICE_LOST, "the device was lost by an earlier failure; restart the process");
-  WM_TRY(cudaSetDevice(context->device));
-  return WM_OK;
-}
-
 #define WM_ENTER(context)                                  \
   do {                                                     \
     const wm_status wm_entered = enter(context);           \
@@ -52,6 +45,13 @@ wm_status fill_info(int32_t device, wm_device_info *info) {
 
 }  // namespace
 
+// Calls of one table come from several threads, and the current device belongs to the thread.
+wm_status enter(const wm_context *context) {
+  if (device_lost()) return fail(WM_ERR_DEVICE_LOST, "the device was lost by an earlier failure; restart the process");
+  WM_TRY(cudaSetDevice(context->device));
+  return WM_OK;
+}
+
 wm_status device_count(int32_t *count) {
   *count = 0;
   const cudaError_t error = cudaGetDeviceCount(count);
@@ -78,6 +78,9 @@ wm_status context_create(int32_t device, wm_context **out) {
   const wm_status status = device_info(device, &info);
   if (status != WM_OK) return status;
   if (!info.usable) return fail(WM_ERR_DEVICE, "cuda:%d cannot be used: %s", device, info.reason);
+  cudaDeviceProp device_properties;
+  WM_TRY(cudaGetDeviceProperties(&device_properties, device));
+  const int shared_bytes = static_cast<int>(device_properties.sharedMemPerBlockOptin);
   WM_TRY(cudaSetDevice(device));
   cudaMemPoolProps properties{};
   properties.allocType = cudaMemAllocationTypePinned;
@@ -87,7 +90,8 @@ wm_status context_create(int32_t device, wm_context **out) {
   WM_TRY(cudaMemPoolCreate(&pool, &properties));
   uint64_t kept = kKeptBytes;
   const cudaError_t set = cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &kept);
-  wm_context *context = set == cudaSuccess ? new (std::nothrow) wm_context{device, pool} : nullptr;
+  const DeviceLimits limits{info.multiprocessors, info.capability_major * 10 + info.capability_minor, shared_bytes};
+  wm_context *context = set == cudaSuccess ? new (std::nothrow) wm_context{device, pool, limits} : nullptr;
   if (context == nullptr) {
     cudaMemPoolDestroy(pool);
     WM_TRY(set);

@@ -4,11 +4,13 @@
 
 #include <cuda_runtime_api.h>
 
+#include "cuda/core/op.h"
 #include "cuda/core/status.h"
 
 struct wm_context {
   int device;
   cudaMemPool_t pool;
+  wm::cuda::DeviceLimits limits;
 };
 
 struct wm_stream {
@@ -22,6 +24,9 @@ struct wm_event {
 };
 
 namespace wm::cuda {
+
+// Makes the context's device current for the calling thread; WM_ERR_DEVICE_LOST once it was lost.
+wm_status enter(const wm_context *context);
 
 wm_status device_count(int32_t *count);
 wm_status device_info(int32_t device, wm_device_info *info);
@@ -50,6 +55,11 @@ void host_free(wm_context *context, void *data);
 wm_status copy_in(wm_stream *stream, void *device, const void *host, uint64_t bytes);
 wm_status copy_out(wm_stream *stream, void *host, const void *device, uint64_t bytes);
 wm_status copy_within(wm_stream *stream, void *destination, const void *source, uint64_t bytes);
+
+const wm_backend_op *op_find(const char *name, uint32_t *flags);
+wm_status op_launch(wm_context *context, const wm_backend_op *op, wm_stream *stream, const wm_tensor_view *inputs,
+                    int32_t num_inputs, const wm_tensor_view *outputs, int32_t num_outputs, const double *attrs,
+                    int32_t num_attrs);
 
 // cuda/core/self_test.cu
 wm_status self_test(wm_context *context);

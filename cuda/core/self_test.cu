@@ -1,6 +1,5 @@
 // Self-test of a device: y[i] = 3 i + 1 over a ragged count, compared on the host. It fails where the module carries no
-// code that the device can run, or where the driver does not answer; `wordmask doctor` shows the text. It only makes
-// sense on a device, hence the plain launch.
+// code that the device can run, or where the driver does not answer; `wordmask doctor` shows the text.
 #include "cuda/core/context.h"
 
 namespace wm::cuda {
@@ -17,8 +16,11 @@ __global__ void self_test_kernel(int *y, int n) {
 }
 
 wm_status run_test(wm_stream *stream, int *device, int *host) {
-  self_test_kernel<<<(kCount + kThreads - 1) / kThreads, kThreads, 0, stream->handle>>>(device, kCount);
-  WM_TRY(cudaGetLastError());
+  try {
+    WM_LAUNCH(self_test_kernel, dim3(blocks_for(kCount, kThreads)), dim3(kThreads), 0, stream->handle, device, kCount);
+  } catch (const Error &error) {
+    return fail(static_cast<wm_status>(error.status()), "%s", error.what());
+  }
   wm_status status = copy_out(stream, host, device, kCount * sizeof(int));
   if (status == WM_OK) status = stream_synchronise(stream);
   if (status != WM_OK) return status;

@@ -5,6 +5,13 @@
 #include <cstdint>
 #include <cstring>
 
+// Kernels of a device use the same conversions.
+#if defined(__CUDACC__)
+#define WM_HOST_DEVICE __host__ __device__
+#else
+#define WM_HOST_DEVICE
+#endif
+
 namespace wm {
 
 struct bf16 {
@@ -14,27 +21,27 @@ struct f16 {
   uint16_t bits;
 };
 
-inline uint32_t float_bits(float x) {
+WM_HOST_DEVICE inline uint32_t float_bits(float x) {
   uint32_t u;
   std::memcpy(&u, &x, 4);
   return u;
 }
 
-inline float float_from_bits(uint32_t u) {
+WM_HOST_DEVICE inline float float_from_bits(uint32_t u) {
   float x;
   std::memcpy(&x, &u, 4);
   return x;
 }
 
-inline float to_float(bf16 x) { return float_from_bits(static_cast<uint32_t>(x.bits) << 16); }
+WM_HOST_DEVICE inline float to_float(bf16 x) { return float_from_bits(static_cast<uint32_t>(x.bits) << 16); }
 
-inline bf16 to_bf16(float x) {
+WM_HOST_DEVICE inline bf16 to_bf16(float x) {
   const uint32_t u = float_bits(x);
   if ((u & 0x7fffffffu) > 0x7f800000u) return {static_cast<uint16_t>((u >> 16) | 0x40u)};
   return {static_cast<uint16_t>((u + 0x7fffu + ((u >> 16) & 1u)) >> 16)};
 }
 
-inline float to_float(f16 x) {
+WM_HOST_DEVICE inline float to_float(f16 x) {
   const uint32_t sign = static_cast<uint32_t>(x.bits & 0x8000u) << 16;
   const uint32_t exponent = (x.bits >> 10) & 0x1fu;
   const uint32_t mantissa = x.bits & 0x3ffu;
@@ -45,7 +52,7 @@ inline float to_float(f16 x) {
   return sign ? -magnitude : magnitude;
 }
 
-inline f16 to_f16(float x) {
+WM_HOST_DEVICE inline f16 to_f16(float x) {
   const uint32_t u = float_bits(x);
   const uint16_t sign = static_cast<uint16_t>((u >> 16) & 0x8000u);
   const uint32_t magnitude = u & 0x7fffffffu;
@@ -60,24 +67,24 @@ inline f16 to_f16(float x) {
   return {static_cast<uint16_t>(sign | ((rounded - 0x38000000u) >> 13))};
 }
 
-inline float to_float(float x) { return x; }
-inline double to_float(double x) { return x; }
+WM_HOST_DEVICE inline float to_float(float x) { return x; }
+WM_HOST_DEVICE inline double to_float(double x) { return x; }
 
 template <class T>
-inline T from_float(float x);
+WM_HOST_DEVICE inline T from_float(float x);
 template <>
-inline float from_float<float>(float x) { return x; }
+WM_HOST_DEVICE inline float from_float<float>(float x) { return x; }
 template <>
-inline double from_float<double>(float x) { return static_cast<double>(x); }
+WM_HOST_DEVICE inline double from_float<double>(float x) { return static_cast<double>(x); }
 template <>
-inline bf16 from_float<bf16>(float x) { return to_bf16(x); }
+WM_HOST_DEVICE inline bf16 from_float<bf16>(float x) { return to_bf16(x); }
 template <>
-inline f16 from_float<f16>(float x) { return to_f16(x); }
+WM_HOST_DEVICE inline f16 from_float<f16>(float x) { return to_f16(x); }
 
 // For kernels whose arithmetic type is that of to_float: double stays double.
 template <class T>
-inline T from_float(double x) { return from_float<T>(static_cast<float>(x)); }
+WM_HOST_DEVICE inline T from_float(double x) { return from_float<T>(static_cast<float>(x)); }
 template <>
-inline double from_float<double>(double x) { return x; }
+WM_HOST_DEVICE inline double from_float<double>(double x) { return x; }
 
 }  // namespace wm

@@ -5,13 +5,15 @@
 
 #include <cstdint>
 
+#include "native/core/half.h"
+
 namespace wm {
 
 struct PhiloxBlock {
   uint32_t word[4];
 };
 
-inline PhiloxBlock philox_4x32(uint32_t key_low, uint32_t key_high, uint64_t counter) {
+WM_HOST_DEVICE inline PhiloxBlock philox_4x32(uint32_t key_low, uint32_t key_high, uint64_t counter) {
   uint32_t a = static_cast<uint32_t>(counter), b = static_cast<uint32_t>(counter >> 32), c = 0, d = 0;
   for (int round = 0; round < 10; ++round) {
     const uint64_t p = uint64_t{0xD2511F53u} * a, q = uint64_t{0xCD9E8D57u} * c;

@@ -1,0 +1,151 @@
+#include "cuda/core/op.h"
+
+#include <cmath>
+#include <cstdarg>
+#include <cstdlib>
+#include <string>
+#include <unordered_map>
+
+#include "cuda/core/context.h"
+
+namespace wm::cuda {
+
+namespace {
+
+std::unordered_map<std::string, const CudaOpEntry *> &table() {
+  static std::unordered_map<std::string, const CudaOpEntry *> ops;
+  return ops;
+}
+
+void check(wm_status status) {
+  if (status != WM_OK) throw Error(static_cast<Status>(status), last_error());
+}
+
+// A test may hold a device to a lower tier.
+int tier_limit() {
+  const char *text = std::getenv("WORDMASK_CUDA_TIER");
+  const int limit = text == nullptr ? 3 : std::atoi(text);
+  return limit >= 1 && limit <= 3 ? limit : 3;
+}
+
+int tier_of(int capability) {
+  if (capability == 90) return 3;
+  return capability >= 80 ? 2 : 1;
+}
+
+}  // namespace
+
+void throw_error(cudaError_t error, const char *what) {
+  const wm_status status = fail_call(error, what, "launch", 0);
+  throw Error(static_cast<Status>(status), last_error());
+}
+
+LaunchCall::~LaunchCall() {
+  for (void *block : blocks_) memory_release(stream_, block);
+}
+
+const TensorView &LaunchCall::in(int i) const {
+  if (i < 0 || i >= num_inputs_) reject("input %d of %d asked for", i, num_inputs_);
+  return inputs_[i];
+}
+
+const TensorView &LaunchCall::out(int i) const {
+  if (i < 0 || i >= num_outputs_) reject("output %d of %d asked for", i, num_outputs_);
+  return outputs_[i];
+}
+
+double LaunchCall::attr(int i) const {
+  if (i < 0 || i >= num_attrs_) reject("attribute %d of %d asked for", i, num_attrs_);
+  return attrs_[i];
+}
+
+int64_t LaunchCall::attr_int(int i) const {
+  const double value = attr(i);
+  if (!(std::fabs(value) <= 9007199254740992.0)) reject("attribute %d must be a whole number, got %g", i, value);
+  return static_cast<int64_t>(value);
+}
+
+cudaStream_t LaunchCall::stream() const { return stream_->handle; }
+
+int LaunchCall::tier() const {
+  const int device = tier_of(limits_.capability), limit = tier_limit();
+  return device < limit ? device : limit;
+}
+
+void *LaunchCall::workspace_bytes(uint64_t bytes) {
+  blocks_.reserve(blocks_.size() + 1);
+  void *data = nullptr;
+  check(memory_alloc(stream_, bytes, &data));
+  if (data != nullptr) blocks_.push_back(data);
+  return data;
+}
+
+void LaunchCall::zero(void *data, uint64_t bytes) {
+  if (bytes == 0) return;
+  const cudaError_t error = cudaMemsetAsync(data, 0, bytes, stream());
+  if (error != cudaSuccess) throw_error(error, "cudaMemsetAsync");
+}
+
+void LaunchCall::reject(const char *format, ...) const {
+  char text[768];
+  va_list args;
+  va_start(args, format);
+  std::vsnprintf(text, sizeof text, format, args);
+  va_end(args);
+  throw Error(Status::option, std::string(name_) + ": " + text);
+}
+
+void register_cuda_op(const CudaOpEntry *entry) { table()[entry->name] = entry; }
+
+const CudaOpEntry *find_cuda_op(const char *name) {
+  const auto found = table().find(name);
+  return found == table().end() ? nullptr : found->second;
+}
+
+}  // namespace wm::cuda
+
+const wm_backend_op *wm::cuda::op_find(const char *name, uint32_t *flags) {
+  const CudaOpEntry *entry = find_cuda_op(name);
+  if (entry != nullptr && flags != nullptr) *flags = entry->flags;
+  return reinterpret_cast<const wm_backend_op *>(entry);
+}
+
+namespace {
+
+// The two views have one layout (backend.h); copied field by field, since neither may depend on the other's padding.
+std::vector<wm::TensorView> make_views(const wm_tensor_view *views, int32_t count) {
+  std::vector<wm::TensorView> result(static_cast<size_t>(count));
+  for (int32_t i = 0; i < count; ++i) {
+    wm::TensorView &view = result[static_cast<size_t>(i)];
+    view.data = views[i].data;
+    view.dtype = static_cast<wm::DType>(views[i].dtype);
+    view.ndim = views[i].ndim;
+    for (int d = 0; d < WM_MAX_DIMS; ++d) {
+      view.shape[d] = views[i].shape[d];
+      view.stride[d] = views[i].stride[d];
+    }
+  }
+  return result;
+}
+
+}  // namespace
+
+wm_status wm::cuda::op_launch(wm_context *context, const wm_backend_op *op, wm_stream *stream, const wm_tensor_view *inputs,
+                              int32_t num_inputs, const wm_tensor_view *outputs, int32_t num_outputs, const double *attrs,
+                              int32_t num_attrs) {
+  const wm_status entered = enter(context);
+  if (entered != WM_OK) return entered;
+  const CudaOpEntry *entry = reinterpret_cast<const CudaOpEntry *>(op);
+  try {
+    const std::vector<TensorView> in = make_views(inputs, num_inputs), out = make_views(outputs, num_outputs);
+    LaunchCall call(entry->name, stream, context->limits, in.data(), num_inputs, out.data(), num_outputs, attrs, num_attrs);
+    entry->function(call);
+    return WM_OK;
+  } catch (const Error &error) {
+    return cuda::fail(static_cast<wm_status>(error.status()), "%s", error.what());
+  } catch (const std::bad_alloc &) {
+    return cuda::fail(WM_ERR_MEMORY, "%s: out of host memory", entry->name);
+  } catch (const std::exception &error) {
+    return cuda::fail(WM_ERR_INTERNAL, "%s: %s", entry->name, error.what());
+  }
+}
