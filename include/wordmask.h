@@ -84,6 +84,21 @@ typedef struct wm_backend_report {
   const char *remedy;
 } wm_backend_report;
 
+/* What a device says of itself, without being opened. Texts are borrowed until the next call on this thread. */
+typedef struct wm_device_report {
+  int32_t usable;     /* 0: `reason` says why, `remedy` what to do */
+  const char *title;  /* as the device calls itself, "NVIDIA H200" */
+  const char *reason;
+  const char *remedy;
+  int32_t capability_major;
+  int32_t capability_minor;
+  int32_t multiprocessors;
+  int32_t driver_version; /* 1000 * major + 10 * minor */
+  int32_t runtime_version;
+  uint64_t total_bytes;
+  uint64_t free_bytes; /* 0 where asking would open it */
+} wm_device_report;
+
 /* Called once, on a thread of the library; `text` is valid during the call only. Must not throw or block. */
 typedef void (*wm_done)(void *user, wm_status status, const char *text);
 
@@ -96,8 +111,9 @@ typedef struct wm_api {
   /* Borrowed name of the instruction tier: "scalar", "avx2", "avx512", "avx512bf16". */
   const char *(*cpu_tier)(void);
 
-  /* An executor owns a thread that runs its commands in call order. Free skips what is still queued, calls every
-   * pending completion with WM_ERR_ABORTED and joins the thread. */
+  /* An executor owns a thread that runs its commands in call order. `device` is "cpu" or that of a module beside this
+   * library, "cuda:0". Free skips what is still queued, calls every pending completion with WM_ERR_ABORTED and joins the
+   * thread. */
   wm_status (*executor_create)(const char *device, wm_executor **out);
   void (*executor_free)(wm_executor *executor);
 
@@ -153,6 +169,20 @@ typedef struct wm_api {
 
   /* Opens the module of a device kind ("cuda") in a folder, the first time, and says what came of it. */
   wm_status (*backend_report)(const char *name, const char *directory, wm_backend_report *out);
+
+  /* Queues a copy of a view, made contiguous, on another device. The work queued on `from` before is part of it, and what
+   * is queued on `to` afterwards waits for it. */
+  wm_status (*transfer)(wm_executor *from, const wm_view *view, wm_executor *to, wm_storage **out);
+  wm_status (*device_report)(const char *device, wm_device_report *out);
+  /* Opens a device and runs its self-test, the first time. */
+  wm_status (*device_open)(const char *device);
+  /* Of a device that was opened; zeros before. `peak_bytes` counts from the last reset. */
+  wm_status (*device_memory)(const char *device, wm_memory *out);
+  /* Gives cached blocks back to the device. */
+  wm_status (*device_trim)(const char *device);
+  wm_status (*device_reset_peak)(const char *device);
+  /* Whether an opened device has a kernel for an op. */
+  int32_t (*device_has_op)(const char *device, const char *op);
 } wm_api;
 
 /* Type tag of the External through which `capi()` of `wordmask/native` hands the table to other add-ons. */

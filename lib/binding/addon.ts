@@ -19,7 +19,7 @@ export interface NativeMemory {
   readonly peakBytes: number;
 }
 
-/** The add-on's functions; views travel as numbers (native/napi/addon.cpp says how). */
+/** The add-on's functions; views travel as numbers (native/napi/addon.cpp says how), devices as those of `openDevice`, default the CPU's. */
 export interface Addon {
   run(
     op: string,
@@ -28,23 +28,31 @@ export interface Addon {
     attrs: Float64Array,
     numOutputs: number,
     token: NativeToken | null,
+    device?: number,
   ): NativeStorage[];
-  fromHost(array: ArrayBufferView): NativeStorage;
-  lend(array: ArrayBufferView): NativeStorage;
+  fromHost(array: ArrayBufferView, device?: number): NativeStorage;
+  lend(array: ArrayBufferView, device?: number): NativeStorage;
   mapFile(path: string): NativeMapped;
   mappedSize(mapped: NativeMapped): number;
   /** Copies where the offset is no multiple of `elementBytes`. */
-  fromMapped(mapped: NativeMapped, offset: number, bytes: number, elementBytes: number): NativeStorage;
+  fromMapped(mapped: NativeMapped, offset: number, bytes: number, elementBytes: number, device?: number): NativeStorage;
+  /** A contiguous copy of a view on another device. */
+  transfer(storage: NativeStorage, meta: Float64Array, from: number, to: number): NativeStorage;
   /** Fills the buffer, which nobody may look at before the promise settles. */
-  read(storage: NativeStorage, meta: Float64Array, buffer: ArrayBuffer): Promise<ArrayBuffer>;
-  readSync(storage: NativeStorage, meta: Float64Array, buffer: ArrayBuffer): ArrayBuffer;
-  fence(): Promise<unknown>;
-  synchronise(): void;
+  read(storage: NativeStorage, meta: Float64Array, buffer: ArrayBuffer, device?: number): Promise<ArrayBuffer>;
+  readSync(storage: NativeStorage, meta: Float64Array, buffer: ArrayBuffer, device?: number): ArrayBuffer;
+  fence(device?: number): Promise<unknown>;
+  synchronise(device?: number): void;
   tokenCreate(): NativeToken;
   tokenCancel(token: NativeToken): void;
-  memory(): NativeMemory;
-  memoryTrim(): void;
-  memoryResetPeak(): void;
+  memory(device?: number): NativeMemory;
+  memoryTrim(device?: number): void;
+  memoryResetPeak(device?: number): void;
+  /** Number of a device, opened the first time. Devices are numbered from the CPU's 0 on. */
+  openDevice(name: string): number;
+  /** With `selfTest` a usable device is opened and tested. */
+  deviceReport(name: string, selfTest: boolean): DeviceReport;
+  deviceHasOp(device: number, op: string): boolean;
   threads(count?: number): number;
   ops(): string[];
   cpuTier(): string;
@@ -59,6 +67,23 @@ export interface BackendReport {
   readonly usable: boolean;
   readonly devices: number;
   readonly step: string;
+  readonly reason: string;
+  readonly remedy: string;
+}
+
+/** What a device of a module says of itself. */
+export interface DeviceReport {
+  readonly usable: boolean;
+  readonly title: string;
+  /** Compute capability, '9.0'. */
+  readonly capability: string;
+  readonly multiprocessors: number;
+  /** 1000 * major + 10 * minor. */
+  readonly driverVersion: number;
+  readonly runtimeVersion: number;
+  readonly totalBytes: number;
+  /** 0 where asking would open it. */
+  readonly freeBytes: number;
   readonly reason: string;
   readonly remedy: string;
 }
@@ -93,8 +118,10 @@ const statusCodes: readonly ErrorCode[] = [
   'E_INTERNAL',
 ];
 
-function errorFromStatus(status: number, text: string): WordmaskError {
-  return new WordmaskError(statusCodes[status] ?? 'E_INTERNAL', text, { details: { backend: 'cpu' } });
+function errorFromStatus(status: number, text: string, device: string): WordmaskError {
+  return new WordmaskError(statusCodes[status] ?? 'E_INTERNAL', text, {
+    details: { backend: device.split(':', 1)[0], device },
+  });
 }
 
 let loaded: Addon | undefined;

@@ -1,9 +1,10 @@
 /**
- * What surrounds a call: the open scope, whether a tape records, and the abort token. Travels across `await` through
+ * What surrounds a call: the open scope, whether a tape records, the abort token, and the device of new tensors. Travels across `await` through
  * AsyncLocalStorage, so concurrent requests do not see each other's.
  */
 import { AsyncLocalStorage } from 'node:async_hooks';
 import type { NativeToken } from '../binding/addon.js';
+import { deviceNumber } from './device-table.js';
 import type { GradNode } from './grad/node.js';
 import type { Tensor } from './tensor.js';
 
@@ -19,10 +20,12 @@ export interface EngineContext {
   readonly scope: ScopeFrame | undefined;
   readonly grad: boolean;
   readonly token: NativeToken | null;
+  /** Number of the device on which tensors are made from host arrays and formulas; undefined is the CPU, by nobody's choice. */
+  readonly device: number | undefined;
 }
 
 const storage = new AsyncLocalStorage<EngineContext>();
-const root: EngineContext = { scope: undefined, grad: true, token: null };
+const root: EngineContext = { scope: undefined, grad: true, token: null, device: undefined };
 
 export function currentContext(): EngineContext {
   return storage.getStore() ?? root;
@@ -35,6 +38,16 @@ export function runInContext<T>(changes: Partial<EngineContext>, fn: () => T): T
 /** Runs `fn` in no scope and without recording: what it makes belongs to the objects it returns, not to the caller's scope. */
 export function isolated<T>(fn: () => T): T {
   return runInContext({ scope: undefined, grad: false }, fn);
+}
+
+/**
+ * Runs `fn` so that tensors made in it from host arrays, files and formulas (`Tensor.from`, `fill`, `randomNormal` ...) lie on a
+ * device; what is computed from tensors stays where they are. Works with async functions.
+ * @param device as `Tensor.device` names it: 'cpu', 'cuda:0'
+ * @throws E_DEVICE when it cannot be opened
+ */
+export function onDevice<T>(device: string, fn: () => T): T {
+  return runInContext({ device: deviceNumber(device) }, fn);
 }
 
 /** Runs `fn` without recording: nothing it computes can be differentiated. Works with async functions. */

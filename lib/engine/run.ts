@@ -7,7 +7,7 @@ import { currentContext } from './context.js';
 import { dtypeCode, isFloat } from './dtype.js';
 import { recordOp } from './grad/tape.js';
 import { specText } from './shapes.js';
-import { Tensor } from './tensor.js';
+import { type StorageRef, Tensor } from './tensor.js';
 
 const synchronous = process.env.WORDMASK_SYNC === '1';
 
@@ -26,6 +26,7 @@ export function run<A extends Attrs>(
     inputs.map((tensor) => tensor && { shape: tensor.shape, dtype: tensor.dtype }),
     merged,
   );
+  const device = deviceOf(card.name, inputs);
   const taped = currentContext().grad && inputs.some((tensor) => tensor?.gradValue);
   if (taped && !card.grad && (card.inPlace || specs.some((spec) => isFloat(spec.dtype)))) {
     throw new WordmaskError(
@@ -42,9 +43,10 @@ export function run<A extends Attrs>(
     packAttrs(merged),
     specs.length,
     currentContext().token,
+    device,
   );
   const outputs = specs.map((spec, i) =>
-    outputTensor(card as unknown as OpCard, inputs, i, made[i] as NativeStorage, spec),
+    outputTensor(card as unknown as OpCard, inputs, i, { native: made[i] as NativeStorage, handles: 0, device }, spec),
   );
   if (synchronous) reportNow(outputs);
   if (taped && card.grad) recordOp(card as unknown as OpCard, inputs, outputs, merged);
@@ -56,7 +58,12 @@ function reportNow(outputs: readonly Tensor[]): void {
   try {
     const [first] = outputs;
     if (first)
-      addon().readSync(first.storage.native, Float64Array.of(1, dtypeCode(first.dtype), 0, 0, 1), new ArrayBuffer(0));
+      addon().readSync(
+        first.storage.native,
+        Float64Array.of(1, dtypeCode(first.dtype), 0, 0, 1),
+        new ArrayBuffer(0),
+        first.storage.device,
+      );
   } catch (error) {
     for (const tensor of outputs) tensor.dispose();
     throw error;
@@ -67,16 +74,35 @@ function outputTensor(
   card: OpCard,
   inputs: readonly (Tensor | undefined)[],
   index: number,
-  native: NativeStorage,
+  made: StorageRef,
   spec: TensorSpec,
 ): Tensor {
   if (card.inPlace === 'all' || (card.inPlace && index === 0)) {
     // Another handle on the same memory: views of the input must keep counting on one reference.
-    native.dispose();
+    made.native.dispose();
     const input = inputs[index] as Tensor;
     return new Tensor(input.storage, spec.dtype, spec.shape, undefined, input.offset);
   }
-  return new Tensor({ native, handles: 0 }, spec.dtype, spec.shape);
+  return new Tensor(made, spec.dtype, spec.shape);
+}
+
+/** The device on which all inputs lie; that of the context where there are none. @throws E_OPTION for several */
+function deviceOf(name: string, inputs: readonly (Tensor | undefined)[]): number {
+  let device: number | undefined;
+  for (const tensor of inputs) {
+    if (!tensor) continue;
+    device ??= tensor.storage.device;
+    if (tensor.storage.device === device) continue;
+    const found = inputs.map((input) => (input ? `${specText(input)} on ${input.device}` : 'none'));
+    throw new WordmaskError(
+      'E_OPTION',
+      `${name}: inputs must lie on one device, got ${found.join(', ')}: move one with to()`,
+      {
+        details: { op: name, devices: inputs.map((input) => input?.device) },
+      },
+    );
+  }
+  return device ?? currentContext().device ?? 0;
 }
 
 function mergeAttrs<A extends Attrs>(card: OpCard<A>, given: Partial<A> | undefined): A {

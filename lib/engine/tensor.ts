@@ -5,9 +5,10 @@
 import { addon, type NativeMapped, type NativeStorage } from '../binding/addon.js';
 import { show, WordmaskError } from '../util/errors.js';
 import { currentContext, isolated, type ScopeFrame } from './context.js';
+import { deviceName, deviceNumber } from './device-table.js';
 import { type DType, dtypeBytes, dtypeCode, dtypeOfArray, type TypedArray, viewAs } from './dtype.js';
 import type { GradValue } from './grad/node.js';
-import { recordExpand, recordPermute, recordReshape, recordSlice } from './grad/views.js';
+import { recordExpand, recordMove, recordPermute, recordReshape, recordSlice } from './grad/views.js';
 import { cast } from './ops/math/cast.js';
 import { assign, copy } from './ops/shape/copy.js';
 import { checkShape, contiguousStrides, normaliseAxis, numel, sameShape, viewStrides } from './shapes.js';
@@ -16,6 +17,8 @@ import { checkShape, contiguousStrides, normaliseAxis, numel, sameShape, viewStr
 export interface StorageRef {
   readonly native: NativeStorage;
   handles: number;
+  /** Number of the device that holds it. */
+  readonly device: number;
 }
 
 export interface HostArray {
@@ -30,7 +33,7 @@ export class Tensor {
   readonly strides: readonly number[];
   readonly offset: number;
   readonly dtype: DType;
-  readonly device = 'cpu';
+  readonly #device: number;
   /** Identity on the tape; undefined where no gradient is needed. */
   gradValue: GradValue | undefined;
   /** The open scope that frees it; set by the engine alone. */
@@ -44,24 +47,33 @@ export class Tensor {
     this.offset = offset;
     this.dtype = dtype;
     this.#ref = ref;
+    this.#device = ref.device;
     ref.handles++;
     this.owner = currentContext().scope;
     this.owner?.tensors.add(this);
   }
 
-  /** Copies a host array (typed array with shape, or an ndarray of any stride) to the device. */
-  static from(data: TypedArray | readonly number[], shape?: readonly number[], dtype?: DType): Tensor {
+  /** Copies a host array (typed array with shape, or an ndarray of any stride) to a device; default that of `onDevice`, else the CPU. */
+  static from(data: TypedArray | readonly number[], shape?: readonly number[], dtype?: DType, device?: string): Tensor {
     const array = Array.isArray(data) ? viewAsNumbers(data as readonly number[], dtype ?? 'f32') : (data as TypedArray);
     const type = dtype ?? dtypeOfArray(array);
     const dims = shape ?? [array.length];
     checkLength('Tensor.from', array, dims, type);
-    return new Tensor({ native: addon().fromHost(array), handles: 0 }, type, dims);
+    return new Tensor(
+      made(device, (at) => addon().fromHost(array, at)),
+      type,
+      dims,
+    );
   }
 
   /** Like `from` without the copy, for arrays that nobody else holds or will ever change. */
   static lend(array: TypedArray, shape: readonly number[], dtype: DType = dtypeOfArray(array)): Tensor {
     checkLength('Tensor.lend', array, shape, dtype);
-    return new Tensor({ native: addon().lend(array), handles: 0 }, dtype, shape);
+    return new Tensor(
+      made(undefined, (at) => addon().lend(array, at)),
+      dtype,
+      shape,
+    );
   }
 
   /** A tensor over bytes of a mapped file, read on use. The offset must be a multiple of the element size. */
@@ -72,14 +84,22 @@ export class Tensor {
         'E_USAGE',
         `a mapped tensor: the byte offset must be a whole number from 0 on, got ${show(byteOffset)}`,
       );
-    const native = addon().fromMapped(mapped, byteOffset, numel(shape) * dtypeBytes(dtype), dtypeBytes(dtype));
-    return new Tensor({ native, handles: 0 }, dtype, shape);
+    const bytes = dtypeBytes(dtype);
+    return new Tensor(
+      made(undefined, (at) => addon().fromMapped(mapped, byteOffset, numel(shape) * bytes, bytes, at)),
+      dtype,
+      shape,
+    );
   }
 
   static scalar(value: number, dtype: DType = 'f32'): Tensor {
     return Tensor.from([value], [], dtype);
   }
 
+  /** Full name of the device that holds it: 'cpu', 'cuda:0'. */
+  get device(): string {
+    return deviceName(this.#device);
+  }
   get size(): number {
     return numel(this.shape);
   }
@@ -233,17 +253,30 @@ export class Tensor {
     return this.isContiguous ? this : copy(this);
   }
 
+  /**
+   * The same values on another device, contiguous; the tensor itself where it lies there already. Gradients come back the way.
+   * @throws E_DEVICE when the device cannot be opened
+   */
+  to(device: string): Tensor {
+    if (device === this.device) return this;
+    const target = deviceNumber(device);
+    const native = addon().transfer(this.storage.native, this.describe(), this.storage.device, target);
+    const moved = new Tensor({ native, handles: 0, device: target }, this.dtype, this.shape);
+    recordMove(this, moved);
+    return moved;
+  }
+
   /** Values as a fresh typed array in row-major order. bf16 and f16 come as 16-bit patterns: `cast` to f32 first for numbers. */
   async data(): Promise<TypedArray> {
     const buffer = this.hostBuffer();
-    await addon().read(this.storage.native, this.describe(), buffer);
+    await addon().read(this.storage.native, this.describe(), buffer, this.#device);
     return viewAs(this.dtype, buffer);
   }
 
   /** Like `data`, waiting on this thread: for scripts, never in a service. */
   dataSync(): TypedArray {
     const buffer = this.hostBuffer();
-    addon().readSync(this.storage.native, this.describe(), buffer);
+    addon().readSync(this.storage.native, this.describe(), buffer, this.#device);
     return viewAs(this.dtype, buffer);
   }
 
@@ -295,6 +328,12 @@ export class Tensor {
 /** A tensor that training changes: the leaves of the tape, named by their path in the model. */
 export class Parameter extends Tensor {
   name = '';
+}
+
+/** Storage that the add-on makes on a device. */
+function made(device: string | undefined, make: (device: number) => NativeStorage): StorageRef {
+  const at = device === undefined ? (currentContext().device ?? 0) : deviceNumber(device);
+  return { native: make(at), handles: 0, device: at };
 }
 
 function viewAsNumbers(values: readonly number[], dtype: DType): TypedArray {

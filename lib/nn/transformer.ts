@@ -158,7 +158,7 @@ function attend(x: Tensor, weights: BlockWeights, options: BlockOptions): Tensor
   const [batch = 0, length = 0, width = 0] = x.shape;
   const { heads, causal, keyLengths, compute, starts } = options;
   const plain = kind === 'qk' && !options.onAttention ? weights.joint : undefined;
-  if (plain && (starts || prefersSelfAttention(compute, length, width / heads)))
+  if (plain && (starts || prefersSelfAttention(compute, length, width / heads, x.device)))
     return selfAttention(plain.forward(x), { heads, causal, keyLengths, starts });
   const [q, k, v] = projections(x, weights, kind).map((t) =>
     t?.reshape(batch, length, options.heads, width / options.heads).permute(0, 2, 1, 3),

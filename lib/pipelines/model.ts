@@ -1,5 +1,5 @@
 /** An opened model: the face of `open`. Calls queue on the device; several may run at once. */
-import { isolated, memory, sync, type Tensor, trimMemory, withSignal } from '../engine/index.js';
+import { isolated, memory, onDevice, sync, type Tensor, trimMemory, withSignal } from '../engine/index.js';
 import { type DecodedImage, decodeImage, type ImageInput } from '../image/decode.js';
 import type { DenseOptions } from '../post/dense-options.js';
 import type { DenseSystem } from '../post/dense-system.js';
@@ -202,7 +202,7 @@ export class Model {
     this.#disposed = true;
     if (this.#running > 0) await new Promise<void>((resolve) => this.#idle.push(resolve));
     this.parts.dispose();
-    await sync();
+    await onDevice(this.info.device, () => sync());
     trimMemory();
   }
 
@@ -294,7 +294,7 @@ export class Model {
         if (--this.#running === 0) for (const resolve of this.#idle.splice(0)) resolve();
       }
     };
-    return withSignal(signal, () => isolated(work));
+    return withSignal(signal, () => onDevice(this.info.device, () => isolated(work)));
   }
 }
 

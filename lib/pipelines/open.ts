@@ -1,6 +1,15 @@
 /** Opening a model: name or folder -> weights on the device, ready to be asked. */
 import { freemem } from 'node:os';
-import { isolated, parseDevice, parseDType, requireCpu, setThreads, withSignal } from '../engine/index.js';
+import {
+  defaultCompute,
+  freeBytes,
+  isolated,
+  onDevice,
+  parseDType,
+  resolveDevice,
+  setThreads,
+  withSignal,
+} from '../engine/index.js';
 import type { TrainedPart } from '../post/dense-system.js';
 import { openDenseBackbone } from '../registry/backbones.js';
 import type { ModelFolder } from '../registry/folder.js';
@@ -66,44 +75,46 @@ export async function open(idOrFolder: string, options: OpenOptions = {}): Promi
   const checked = checkOptions(options);
   options.signal?.throwIfAborted();
   return withSignal(options.signal, () =>
-    isolated(async () => {
-      if (options.threads !== undefined) setThreads(options.threads);
-      const resolved = await resolveModel(idOrFolder, { ...options, systems: systemNames() });
-      const { folder } = resolved;
-      const module = findSystem(resolved.system ?? 'naclip');
-      const built = await openParts(module, resolved, {
-        compute: checked.compute,
-        checkWeights: options.checkWeights ?? true,
-        signal: options.signal,
-      });
-      if (options.signal?.aborted) {
-        // Nobody will see this model.
-        built.dispose();
-        throw options.signal.reason;
-      }
-      const system = module.build(built.encoder, built.part);
-      return new Model({
-        ...built,
-        module,
-        system,
-        fileOptions: fileOptions(folder.manifest),
-        budget: checked.budget,
-        info: {
-          system: module.info.name,
-          title: module.info.title,
-          encoders: [(resolved.base ?? folder).modelType],
-          sizes: built.sizes,
-          tasks: module.info.tasks,
-          separable: module.info.separable,
-          licence: module.info.licence,
-          hash: built.hash,
-          device: 'cpu',
-          dtype: checked.compute === 'f32' ? 'fp32' : 'bf16',
-          presets: Object.keys(module.presets),
-          traces: [...traceNames, ...(system.inspection?.names ?? []), ...built.probeNames],
-        },
-      });
-    }),
+    onDevice(checked.device, () =>
+      isolated(async () => {
+        if (options.threads !== undefined) setThreads(options.threads);
+        const resolved = await resolveModel(idOrFolder, { ...options, systems: systemNames() });
+        const { folder } = resolved;
+        const module = findSystem(resolved.system ?? 'naclip');
+        const built = await openParts(module, resolved, {
+          compute: checked.compute,
+          checkWeights: options.checkWeights ?? true,
+          signal: options.signal,
+        });
+        if (options.signal?.aborted) {
+          // Nobody will see this model.
+          built.dispose();
+          throw options.signal.reason;
+        }
+        const system = module.build(built.encoder, built.part);
+        return new Model({
+          ...built,
+          module,
+          system,
+          fileOptions: fileOptions(folder.manifest),
+          budget: checked.budget,
+          info: {
+            system: module.info.name,
+            title: module.info.title,
+            encoders: [(resolved.base ?? folder).modelType],
+            sizes: built.sizes,
+            tasks: module.info.tasks,
+            separable: module.info.separable,
+            licence: module.info.licence,
+            hash: built.hash,
+            device: checked.device,
+            dtype: checked.compute === 'f32' ? 'fp32' : 'bf16',
+            presets: Object.keys(module.presets),
+            traces: [...traceNames, ...(system.inspection?.names ?? []), ...built.probeNames],
+          },
+        });
+      }),
+    ),
   );
 }
 
@@ -171,12 +182,12 @@ function fileOptions({
   return { ...preprocessing, ...(templates !== undefined && { templates }), ...defaults, ...tuning };
 }
 
-/** What is free here: inside a container less than on the machine. */
-function availableBytes(): number {
-  return process.availableMemory?.() ?? freemem();
+/** What is free there; of the CPU inside a container less than on the machine. */
+function availableBytes(device: string): number {
+  return device === 'cpu' ? (process.availableMemory?.() ?? freemem()) : freeBytes(device);
 }
 
-function checkOptions(options: OpenOptions): { compute: 'f32' | 'bf16'; budget: number } {
+function checkOptions(options: OpenOptions): { device: string; compute: 'f32' | 'bf16'; budget: number } {
   if (typeof options !== 'object' || options === null)
     throw new WordmaskError('E_USAGE', `open: options must be an object, got ${show(options)}`);
   for (const key of Object.keys(options)) {
@@ -188,23 +199,26 @@ function checkOptions(options: OpenOptions): { compute: 'f32' | 'bf16'; budget: 
       { details: { option: key } },
     );
   }
-  requireCpu(parseDevice(options.device ?? 'auto'));
   if (options.deterministic === false)
-    throw new WordmaskError('E_OPTION', 'deterministic: false has no faster kernels on the CPU; leave it out');
-  const dtype = options.dtype === undefined || options.dtype === 'auto' ? 'f32' : parseDType(options.dtype);
-  if (dtype !== 'f32' && dtype !== 'bf16')
-    throw new WordmaskError('E_OPTION', `dtype must be auto, fp32 or bf16 on the CPU, got ${show(options.dtype)}`, {
+    throw new WordmaskError('E_OPTION', 'deterministic: false has no faster kernels; leave it out');
+  const given = options.dtype === undefined || options.dtype === 'auto' ? undefined : parseDType(options.dtype);
+  if (given !== undefined && given !== 'f32' && given !== 'bf16')
+    throw new WordmaskError('E_OPTION', `dtype must be auto, fp32 or bf16, got ${show(options.dtype)}`, {
       details: { option: 'dtype', value: options.dtype },
     });
-  const budget =
-    options.memory === undefined
-      ? Math.max(leastBudget, Math.floor(availableBytes() * 0.8))
-      : parseBytes('memory', options.memory);
-  if (budget < leastBudget)
+  const wanted = options.memory === undefined ? undefined : parseBytes('memory', options.memory);
+  if (wanted !== undefined && wanted < leastBudget)
     throw new WordmaskError(
       'E_MEMORY_PLAN',
-      `memory must be at least ${leastBudget} bytes to run anything, got ${show(options.memory ?? budget)}`,
-      { details: { value: budget, limit: leastBudget } },
+      `memory must be at least ${leastBudget} bytes to run anything, got ${show(options.memory)}`,
+      { details: { value: wanted, limit: leastBudget } },
     );
-  return { compute: dtype, budget };
+  // Last: everything else is right when a device is opened for it.
+  const { onLog } = options;
+  const device = resolveDevice(options.device ?? 'auto', onLog && ((message) => onLog(message, 'warning')));
+  return {
+    device,
+    compute: given ?? defaultCompute(device),
+    budget: wanted ?? Math.max(leastBudget, Math.floor(availableBytes(device) * 0.8)),
+  };
 }

@@ -11,9 +11,9 @@ import {
   type DType,
   noGrad,
   numel,
-  parseDevice,
-  requireCpu,
+  onDevice,
   resize as resizeOp,
+  resolveDevice,
   scope,
   Tensor,
   type TypedArray,
@@ -105,7 +105,7 @@ function compute(fn: () => Tensor): Promise<ArrayResult> {
 
 export interface DenseCrfOptions extends CrfTerms {
   readonly iterations?: number;
-  /** cpu (default) or auto. @throws E_DEVICE for one that cannot be used */
+  /** cpu (default), cuda, cuda:N or auto. @throws E_DEVICE for one that cannot be used */
   readonly device?: string;
 }
 
@@ -119,13 +119,15 @@ export async function denseCrf(
   options: DenseCrfOptions = {},
 ): Promise<ArrayResult> {
   const { device = 'cpu', iterations = 10, ...terms } = options;
-  requireCpu(parseDevice(device));
+  const place = resolveDevice(device);
   const picture = image && ('width' in image ? { data: image.data, shape: [image.height, image.width, 3] } : image);
-  return compute(() =>
-    crfOp(picture ? tensorOf('image', picture, 'u8', [3]) : undefined, tensorOf('unary', unary, 'f32', [3]), {
-      ...terms,
-      iterations,
-    }),
+  return onDevice(place, () =>
+    compute(() =>
+      crfOp(picture ? tensorOf('image', picture, 'u8', [3]) : undefined, tensorOf('unary', unary, 'f32', [3]), {
+        ...terms,
+        iterations,
+      }),
+    ),
   );
 }
 

@@ -1,6 +1,6 @@
 /** Encoder families by the `model_type` of config.json. */
 import { type Backbone, clipTypes, loadClipBackbone, openDenseClip, parseClipConfig } from '../backbones/clip/index.js';
-import { parseDevice, parseDType, requireCpu } from '../engine/index.js';
+import { defaultCompute, onDevice, parseDType, resolveDevice } from '../engine/index.js';
 import { show, WordmaskError } from '../util/errors.js';
 import { type ModelFolder, readModelFolder } from './folder.js';
 
@@ -20,10 +20,11 @@ export interface LoadBackboneOptions {
  * @throws E_MODEL_FORMAT for an unknown model_type, E_WEIGHTS, E_WEIGHTS_VALUE, E_DEVICE, E_OPTION
  */
 export async function loadBackbone(folder: string, options: LoadBackboneOptions = {}): Promise<Backbone> {
-  requireCpu(parseDevice(options.device ?? 'cpu'));
-  const dtype = options.dtype === undefined || options.dtype === 'auto' ? 'f32' : parseDType(options.dtype);
+  const device = resolveDevice(options.device ?? 'cpu');
+  const dtype =
+    options.dtype === undefined ? 'f32' : options.dtype === 'auto' ? defaultCompute(device) : parseDType(options.dtype);
   if (dtype !== 'f32' && dtype !== 'bf16') {
-    throw new WordmaskError('E_OPTION', `dtype must be fp32 or bf16 on the CPU, got ${show(options.dtype)}`, {
+    throw new WordmaskError('E_OPTION', `dtype must be auto, fp32 or bf16, got ${show(options.dtype)}`, {
       details: { option: 'dtype' },
     });
   }
@@ -35,11 +36,21 @@ export async function loadBackbone(folder: string, options: LoadBackboneOptions 
       { details: { folder } },
     );
   }
-  return loadClipBackbone(files.tokenizer, parseClipConfig(files.configFile, files.config), files.weights, {
-    compute: dtype,
-    trainable: dtype === 'f32',
-    checkWeights: options.checkWeights,
-  });
+  const config = parseClipConfig(files.configFile, files.config);
+  const backbone = await onDevice(device, () =>
+    loadClipBackbone(files.tokenizer, config, files.weights, {
+      compute: dtype,
+      trainable: dtype === 'f32',
+      checkWeights: options.checkWeights,
+    }),
+  );
+  return {
+    ...backbone,
+    forward: (...inputs) => onDevice(device, () => backbone.forward(...inputs)),
+    inspect: (...inputs) => onDevice(device, () => backbone.inspect(...inputs)),
+    encodeImage: (...inputs) => onDevice(device, () => backbone.encodeImage(...inputs)),
+    encodeText: (...inputs) => onDevice(device, () => backbone.encodeText(...inputs)),
+  };
 }
 
 /**

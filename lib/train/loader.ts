@@ -4,6 +4,7 @@
  * that the same rule names.
  */
 import { isProblem, type PairProblem, type PairRequest, type PairSource } from '../data/types.js';
+import { onDevice } from '../engine/index.js';
 import type { HostBatch, PairSample, StepContext } from '../nn/trainable.js';
 import { WordmaskError } from '../util/errors.js';
 import { Random } from '../util/random.js';
@@ -81,7 +82,8 @@ export class Loader {
     // Samples that were in memory are here in the turn that asked for them.
     const slices = new Slices(signal);
     if (slices.due) await slices.pause();
-    const batch = await this.options.prepare(samples, stepContext(this.options, step, part));
+    // Pictures are prepared on the CPU beside a device that trains.
+    const batch = await onDevice('cpu', () => this.options.prepare(samples, stepContext(this.options, step, part)));
     return { batch, context: stepContext(this.options, step, part), problems };
   }
 

@@ -36,6 +36,8 @@ export interface RunParts {
   readonly source: PairSource;
   readonly model: Trainable;
   readonly trainer: Trainer;
+  /** Full name of the device that trains. */
+  readonly device: string;
   /** State of the checkpoint that the run goes on from. */
   readonly state: RunState | undefined;
   readonly checkpoint: Checkpoint | undefined;
@@ -154,7 +156,7 @@ export class Run {
       unusable: this.#unusableCount,
       imagesPerSecond: round((count * recipe.batch * recipe.accumulation) / seconds),
       seconds: round(this.seconds),
-      memory: { tensors: memory().cpu?.peakBytes ?? 0, process: process.memoryUsage.rss() },
+      memory: { tensors: memory()[this.parts.device]?.peakBytes ?? 0, process: process.memoryUsage.rss() },
       ...(values && { values }),
       ...(evaluated && { eval: evaluated }),
     });

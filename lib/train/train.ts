@@ -2,7 +2,7 @@
 import { setMaxListeners } from 'node:events';
 import { dirname, resolve } from 'node:path';
 import type { PairProblem, PairSource } from '../data/types.js';
-import { freeze, parseDevice, requireCpu, setThreads, withSignal } from '../engine/index.js';
+import { freeze, onDevice, parseDevice, resolveDevice, setThreads, withSignal } from '../engine/index.js';
 import type { Trainable } from '../nn/trainable.js';
 import { resolveModel } from '../registry/resolve.js';
 import { systemNames } from '../registry/systems.js';
@@ -33,6 +33,7 @@ export interface TrainOptions {
   readonly steps?: number;
   /** Values set in the recipe by path: `{ 'optimiser.rate': 1e-3 }`; file paths among them start from the working folder. */
   readonly set?: Readonly<Record<string, unknown>>;
+  /** cpu, cuda, cuda:N or auto (default). */
   readonly device?: string;
   /** Threads of the CPU back end, process-wide. */
   readonly threads?: number;
@@ -93,7 +94,10 @@ export async function train(recipe: RecipeInput | string, options: TrainOptions)
   const signal = options.signal && AbortSignal.any([options.signal]);
   // Each picture that is being decoded listens to it.
   if (signal) setMaxListeners(0, signal);
-  return withSignal(signal, () => trainChecked(checked, folder, { ...options, signal }));
+  const device = resolveDevice(options.device ?? 'auto', options.onWarn);
+  return withSignal(signal, () =>
+    onDevice(device, () => trainChecked(checked, folder, { ...options, device, signal })),
+  );
 }
 
 /** Paths that a caller sets start from the working folder, those of a recipe from the recipe's. */
@@ -107,7 +111,11 @@ function fromHere(set: Readonly<Record<string, unknown>>): Record<string, unknow
   return changed;
 }
 
-async function trainChecked(recipe: Recipe, folder: string, options: TrainOptions): Promise<TrainResult> {
+async function trainChecked(
+  recipe: Recipe,
+  folder: string,
+  options: TrainOptions & { device: string },
+): Promise<TrainResult> {
   const { out, signal } = options;
   const onWarn = options.onWarn ?? (() => undefined);
   const system = await findTrainable(recipe.system);
@@ -235,6 +243,6 @@ function checkOptions(options: TrainOptions): void {
   }
   if (options.resume && options.overwrite)
     throw new WordmaskError('E_USAGE', 'train: resume goes on with a run, overwrite replaces it: give one of the two');
-  requireCpu(parseDevice(options.device ?? 'auto'));
+  parseDevice(options.device ?? 'auto');
   if (options.threads !== undefined) setThreads(options.threads);
 }

@@ -4,8 +4,10 @@
 #include <cstring>
 
 #include "native/core/arena.h"
+#include "native/api/devices.h"
 #include "native/core/backend_loader.h"
 #include "native/core/cpu_info.h"
+#include "native/core/device_executor.h"
 
 namespace wm {
 
@@ -54,11 +56,15 @@ void check_bounds(const wm_view &view, size_t storage_bytes) {
   }
 }
 
-StorageView to_internal(const wm_view &view) {
+StorageView to_internal(const wm_executor *executor, const wm_view &view) {
   StorageView result;
   if (view.ndim < 0) return result;
   if (view.storage == nullptr || view.ndim > WM_MAX_DIMS || !valid_dtype(view.dtype)) {
     fail(Status::usage, "malformed view (ndim %d, dtype %d)", view.ndim, view.dtype);
+  }
+  if (!executor->queue->owns(*view.storage->storage)) {
+    fail(Status::usage, "a tensor on %s meets work on %s: move one of them", view.storage->queue->device().c_str(),
+         executor->queue->device().c_str());
   }
   check_bounds(view, view.storage->storage->bytes());
   result.storage = view.storage->storage;
@@ -100,8 +106,8 @@ wm_storage *new_handle(const wm_executor *executor, std::shared_ptr<Storage> sto
 
 wm_status executor_create(const char *device, wm_executor **out) {
   return guarded([&] {
-    if (std::string(device) != "cpu") fail(Status::device, "no executor for device '%s'", device);
-    *out = new wm_executor{std::make_shared<Executor>()};
+    if (std::strcmp(device, "cpu") == 0) *out = new wm_executor{std::make_shared<CpuExecutor>()};
+    else *out = new wm_executor{std::make_shared<DeviceExecutor>(DeviceContext::open(device))};
   });
 }
 
@@ -112,12 +118,12 @@ void executor_free(wm_executor *executor) {
 }
 
 // How many outputs are the memory of the input of the same number.
-int32_t in_place_count(const OpEntry &op, int32_t num_outputs) {
+int32_t in_place_count(const OpHandle &op, int32_t num_outputs) {
   if ((op.flags & kInPlaceAll) != 0) return num_outputs;
   return (op.flags & kInPlace) != 0 ? 1 : 0;
 }
 
-void check_in_place(const OpEntry &op, const std::vector<StorageView> &inputs, int32_t count, int32_t num_outputs) {
+void check_in_place(const OpHandle &op, const std::vector<StorageView> &inputs, int32_t count, int32_t num_outputs) {
   if (count > num_outputs || static_cast<size_t>(count) > inputs.size()) {
     fail(Status::usage, "%s: works in place and needs %d inputs", op.name, count);
   }
@@ -132,17 +138,16 @@ void check_in_place(const OpEntry &op, const std::vector<StorageView> &inputs, i
 wm_status run(wm_executor *executor, const char *op_name, const wm_view *inputs, int32_t num_inputs, const double *attrs,
               int32_t num_attrs, const wm_spec *outputs, int32_t num_outputs, wm_token *token, wm_storage **out) {
   return guarded([&] {
-    const OpEntry *op = find_cpu_op(op_name);
-    if (op == nullptr) fail(Status::usage, "the CPU back end has no op '%s'", op_name);
+    const OpHandle op = executor->queue->find_op(op_name);
     std::vector<StorageView> in, result;
-    for (int32_t i = 0; i < num_inputs; ++i) in.push_back(to_internal(inputs[i]));
-    const int32_t in_place = in_place_count(*op, num_outputs);
-    check_in_place(*op, in, in_place, num_outputs);
+    for (int32_t i = 0; i < num_inputs; ++i) in.push_back(to_internal(executor, inputs[i]));
+    const int32_t in_place = in_place_count(op, num_outputs);
+    check_in_place(op, in, in_place, num_outputs);
     for (int32_t i = 0; i < num_outputs; ++i) {
       StorageView output;
       output.view = contiguous_view(outputs[i]);
       if (i < in_place) output = in[i];
-      else output.storage = std::make_shared<Storage>(output.view.bytes());
+      else output.storage = executor->queue->make_storage(output.view.bytes());
       result.push_back(output);
     }
     std::vector<wm_storage *> handles;
@@ -153,21 +158,30 @@ wm_status run(wm_executor *executor, const char *op_name, const wm_view *inputs,
   });
 }
 
+// Hands host memory to the executor's device: as it is on the CPU, by a queued copy elsewhere.
+wm_storage *host_handle(wm_executor *executor, std::shared_ptr<Storage> host) {
+  if (executor->queue->owns(*host)) return new_handle(executor, std::move(host));
+  wm_storage *handle = new_handle(executor, executor->queue->make_storage(host->bytes()));
+  executor->queue->push_upload(std::move(host), handle->storage, nullptr);
+  return handle;
+}
+
+std::shared_ptr<Storage> host_copy(const void *data, size_t bytes) {
+  auto storage = std::make_shared<Storage>(bytes);
+  storage->allocate();
+  if (bytes > 0) std::memcpy(storage->data(), data, bytes);
+  return storage;
+}
+
 wm_status storage_from_host(wm_executor *executor, const void *data, size_t bytes, wm_storage **out) {
-  return guarded([&] {
-    auto storage = std::make_shared<Storage>(bytes);
-    storage->allocate();
-    if (bytes > 0) std::memcpy(storage->data(), data, bytes);
-    *out = new_handle(executor, std::move(storage));
-  });
+  return guarded([&] { *out = host_handle(executor, host_copy(data, bytes)); });
 }
 
 wm_status storage_from_external(wm_executor *executor, void *data, size_t bytes, wm_done released, void *user, wm_storage **out) {
   return guarded([&] {
-    auto storage = std::make_shared<Storage>(data, bytes, [released, user] {
+    *out = host_handle(executor, std::make_shared<Storage>(data, bytes, [released, user] {
       if (released != nullptr) released(user, WM_OK, nullptr);
-    });
-    *out = new_handle(executor, std::move(storage));
+    }));
   });
 }
 
@@ -177,14 +191,12 @@ wm_status storage_from_mapped(wm_executor *executor, wm_mapped *mapped, uint64_t
     auto part = std::make_shared<Storage>(mapped->file, offset, bytes);
     // A mapping begins at a page, so the offset alone decides.
     if (alignment <= 1 || offset % alignment == 0) {
-      *out = new_handle(executor, std::move(part));
+      *out = host_handle(executor, std::move(part));
       return;
     }
-    auto copied = std::make_shared<Storage>(bytes);
-    copied->allocate();
-    if (bytes > 0) std::memcpy(copied->data(), part->data(), bytes);
+    auto copied = host_copy(part->data(), bytes);
     part->check_intact();
-    *out = new_handle(executor, std::move(copied));
+    *out = host_handle(executor, std::move(copied));
   });
 }
 
@@ -207,11 +219,28 @@ Completion to_completion(wm_done done, void *user) {
 
 wm_status read(wm_executor *executor, const wm_view *view, void *destination, size_t bytes, wm_done done, void *user) {
   return guarded([&] {
-    StorageView source = to_internal(*view);
+    StorageView source = to_internal(executor, *view);
     if (!source.storage || source.view.bytes() != bytes) {
       fail(Status::usage, "read: the destination has %zu bytes, the view %zu", bytes, source.view.bytes());
     }
     executor->queue->push_read(std::move(source), destination, to_completion(done, user));
+  });
+}
+
+// Both queues take part: the first reads to host memory, the second goes on from there.
+wm_status transfer(wm_executor *from, const wm_view *view, wm_executor *to, wm_storage **out) {
+  return guarded([&] {
+    StorageView source = to_internal(from, *view);
+    if (!source.storage) fail(Status::usage, "transfer: the view is missing");
+    const size_t bytes = source.view.bytes();
+    auto host = std::make_shared<Storage>(bytes);
+    host->allocate();
+    auto gate = std::make_shared<Gate>();
+    const bool to_host = to->queue->owns(*host);
+    *out = new_handle(to, to_host ? host : to->queue->make_storage(bytes));
+    // The storage is kept until its bytes are there, whatever becomes of the other queue.
+    from->queue->push_read(std::move(source), host->data(), [gate, host](const Failure *failure) { gate->open(failure); });
+    to->queue->push_upload(to_host ? nullptr : host, (*out)->storage, gate);
   });
 }
 
@@ -286,7 +315,7 @@ const wm_api table = {
     storage_from_external, storage_from_mapped, storage_retain, storage_release, storage_bytes, read, fence, synchronise,
     token_create, token_cancel, token_free, mapped_open, mapped_size, mapped_free, memory, memory_trim, memory_reset_peak,
     threads, set_threads, op_count, op_name, host_call, host_result_count, host_result_bytes, host_result_free,
-    backend_report,
+    backend_report, transfer, device_report, device_open, device_memory, device_trim, device_reset_peak, device_has_op,
 };
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "include/wordmask.h"
+#include "native/core/cpu_executor.h"
 #include "native/core/executor.h"
 #include "native/core/host_op.h"
 

@@ -95,6 +95,9 @@ typedef struct wm_backend {
   wm_status (*op_launch)(wm_context *context, const wm_backend_op *op, wm_stream *stream, const wm_tensor_view *inputs,
                          int32_t num_inputs, const wm_tensor_view *outputs, int32_t num_outputs, const double *attrs,
                          int32_t num_attrs);
+
+  /* peak_bytes of memory_stats counts from here on. */
+  wm_status (*memory_reset_peak)(wm_context *context);
 } wm_backend;
 
 /* The table for the ABI asked for, or NULL. Borrowed, valid for the life of the process. */

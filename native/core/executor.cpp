@@ -1,16 +1,15 @@
 #include "native/core/executor.h"
 
-#include <cstring>
 #include <future>
 #include <new>
 
-#include "native/core/arena.h"
-
 namespace wm {
 
-Executor::Executor() : thread_([this] { main(); }) {}
+Executor::~Executor() = default;
 
-Executor::~Executor() { close(); }
+void Executor::start() {
+  thread_ = std::thread([this] { main(); });
+}
 
 void Executor::close() {
   closing_.store(true);
@@ -38,9 +37,10 @@ void Executor::push(Command command) {
   }
 }
 
-void Executor::push_op(const OpEntry *op, std::vector<StorageView> inputs, std::vector<double> attrs,
+void Executor::push_op(const OpHandle &op, std::vector<StorageView> inputs, std::vector<double> attrs,
                        std::vector<StorageView> outputs, std::shared_ptr<CancelToken> token) {
   Command command;
+  command.kind = Command::Kind::op;
   command.op = op;
   command.inputs = std::move(inputs);
   command.outputs = std::move(outputs);
@@ -49,8 +49,21 @@ void Executor::push_op(const OpEntry *op, std::vector<StorageView> inputs, std::
   push(std::move(command));
 }
 
+void Executor::push_upload(std::shared_ptr<Storage> host, std::shared_ptr<Storage> destination,
+                           std::shared_ptr<Gate> gate) {
+  Command command;
+  command.kind = Command::Kind::upload;
+  command.inputs.resize(1);
+  command.inputs[0].storage = std::move(host);
+  command.outputs.resize(1);
+  command.outputs[0].storage = std::move(destination);
+  command.gate = std::move(gate);
+  push(std::move(command));
+}
+
 void Executor::push_read(StorageView source, void *destination, Completion done) {
   Command command;
+  command.kind = Command::Kind::read;
   command.inputs.push_back(std::move(source));
   command.destination = destination;
   command.done = std::move(done);
@@ -65,6 +78,7 @@ void Executor::push_fence(Completion done) {
 
 void Executor::push_release(std::shared_ptr<Storage> storage) {
   Command command;
+  command.kind = Command::Kind::release;
   command.released = std::move(storage);
   push(std::move(command));
 }
@@ -100,28 +114,40 @@ std::shared_ptr<const Failure> Executor::input_failure(const Command &command) c
   for (const StorageView &input : command.inputs) {
     if (input.storage && input.storage->failure()) return input.storage->failure();
   }
-  return nullptr;
+  return standing_failure();
 }
 
-static std::string with_op_name(const OpEntry *op, const std::string &text) {
-  if (op == nullptr || text.rfind(op->name, 0) == 0) return text;
-  return std::string(op->name) + ": " + text;
+static std::string with_op_name(const OpHandle &op, const std::string &text) {
+  if (op.name == nullptr || text.rfind(op.name, 0) == 0) return text;
+  return std::string(op.name) + ": " + text;
+}
+
+void Executor::run_command(Command &command) {
+  switch (command.kind) {
+    case Command::Kind::op: execute_op(command); break;
+    case Command::Kind::upload:
+      if (command.gate) command.gate->wait();
+      execute_upload(command);
+      break;
+    case Command::Kind::read: execute_read(command); break;
+    case Command::Kind::fence:
+    case Command::Kind::release: break;
+  }
+  // A lost page of a mapped file read as zeros: what was made of it is no value.
+  for (const StorageView &input : command.inputs) {
+    if (input.storage) input.storage->check_intact();
+  }
 }
 
 void Executor::execute(Command &command) {
-  if (command.released) {
+  if (command.kind == Command::Kind::release) {
     command.released.reset();
     return;
   }
   std::shared_ptr<const Failure> failure = input_failure(command);
   if (!failure) {
     try {
-      if (command.op != nullptr) execute_op(command);
-      else if (command.destination != nullptr) execute_read(command);
-      // A lost page of a mapped file read as zeros: what was made of it is no value.
-      for (const StorageView &input : command.inputs) {
-        if (input.storage) input.storage->check_intact();
-      }
+      run_command(command);
     } catch (const Error &error) {
       failure = std::make_shared<Failure>(Failure{error.status(), with_op_name(command.op, error.what())});
     } catch (const std::bad_alloc &) {
@@ -131,6 +157,7 @@ void Executor::execute(Command &command) {
     }
   }
   if (failure) {
+    note(*failure);
     // Of an op that works in place this is its input too: half an update, or one that was left out, is no value.
     for (StorageView &output : command.outputs) output.storage->set_failure(failure);
   }
@@ -138,34 +165,8 @@ void Executor::execute(Command &command) {
   Completion done = std::move(command.done);
   command.inputs.clear();
   command.outputs.clear();
-  if (done) done(failure.get());
+  if (done) complete(std::move(done), std::move(failure));
 }
-
-namespace {
-
-// Where a kernel wants contiguous inputs, strided ones are gathered into scratch memory first.
-class ContiguousInputs {
- public:
-  ~ContiguousInputs() {
-    for (const auto &block : blocks_) Arena::instance().release(block.first, block.second);
-  }
-  void fix(TensorView &view) {
-    if (!view.present() || view.contiguous()) return;
-    const size_t bytes = view.bytes();
-    void *data = Arena::instance().allocate(bytes);
-    blocks_.emplace_back(data, bytes);
-    copy_contiguous(view, data);
-    view.data = data;
-    int64_t step = 1;
-    for (int i = view.ndim - 1; i >= 0; --i) {
-      view.stride[i] = step;
-      step *= view.shape[i];
-    }
-  }
-
- private:
-  std::vector<std::pair<void *, size_t>> blocks_;
-};
 
 TensorView resolve(const StorageView &operand) {
   TensorView view = operand.view;
@@ -175,65 +176,11 @@ TensorView resolve(const StorageView &operand) {
   return view;
 }
 
-}  // namespace
-
-void Executor::execute_op(Command &command) {
-  std::vector<TensorView> inputs, outputs;
-  ContiguousInputs gathered;
-  for (StorageView &input : command.inputs) {
-    TensorView view = resolve(input);
-    if ((command.op->flags & kStrided) == 0) gathered.fix(view);
-    inputs.push_back(view);
-  }
-  for (StorageView &output : command.outputs) {
-    output.storage->allocate();
-    outputs.push_back(resolve(output));
-  }
-  OpCall call(command.op->name, inputs.data(), static_cast<int>(inputs.size()), outputs.data(),
-              static_cast<int>(outputs.size()), command.attrs.data(), static_cast<int>(command.attrs.size()),
-              command.token.get());
-  command.op->function(call);
-}
-
-void Executor::execute_read(Command &command) { copy_contiguous(resolve(command.inputs[0]), command.destination); }
-
-namespace {
-
-template <class T>
-void copy_rows(const TensorView &source, T *destination) {
-  const T *base = source.as<const T>();
-  const int last = source.ndim - 1;
-  const int64_t width = source.shape[last];
-  const int64_t step = source.stride[last];
-  int64_t index[kMaxDims] = {};
-  const int64_t rows = width == 0 ? 0 : source.numel() / width;
-  for (int64_t row = 0; row < rows; ++row) {
-    int64_t offset = 0;
-    for (int i = 0; i < last; ++i) offset += index[i] * source.stride[i];
-    const T *from = base + offset;
-    if (step == 1) {
-      std::memcpy(destination, from, static_cast<size_t>(width) * sizeof(T));
-    } else {
-      for (int64_t x = 0; x < width; ++x) destination[x] = from[x * step];
-    }
-    destination += width;
-    for (int i = last - 1; i >= 0 && ++index[i] == source.shape[i]; --i) index[i] = 0;
-  }
-}
-
-}  // namespace
-
-void copy_contiguous(const TensorView &source, void *destination) {
-  if (source.numel() == 0) return;
-  if (source.contiguous()) {
-    std::memcpy(destination, source.data, source.bytes());
-    return;
-  }
-  switch (dtype_size(source.dtype)) {
-    case 1: copy_rows(source, static_cast<uint8_t *>(destination)); break;
-    case 2: copy_rows(source, static_cast<uint16_t *>(destination)); break;
-    case 4: copy_rows(source, static_cast<uint32_t *>(destination)); break;
-    default: copy_rows(source, static_cast<uint64_t *>(destination)); break;
+void make_contiguous(TensorView &view) {
+  int64_t step = 1;
+  for (int i = view.ndim - 1; i >= 0; --i) {
+    view.stride[i] = step;
+    step *= view.shape[i];
   }
 }
 

@@ -1,5 +1,7 @@
-// One queue, one thread: commands run in the order in which they were pushed. Ops of one executor never overlap, so no
-// dependency is tracked; each op spreads over the shared thread pool.
+// One queue, one thread: commands run in the order in which they were pushed, so no dependency is tracked. This is the
+// part that all devices share: the queue, failures that travel with the data, aborts, leases and the end of a queue. What a
+// command does is the back end's: cpu_executor.h computes on the executor's thread, device_executor.h queues the work on a
+// device and goes on.
 #pragma once
 
 #include <atomic>
@@ -12,6 +14,8 @@
 #include <thread>
 #include <vector>
 
+#include "native/core/backend.h"
+#include "native/core/gate.h"
 #include "native/core/op.h"
 #include "native/core/storage.h"
 
@@ -24,17 +28,38 @@ struct StorageView {
   TensorView view;     // data is filled in when the command runs
 };
 
+// An op as one back end knows it; the name lives as long as the executor.
+struct OpHandle {
+  const char *name = nullptr;
+  uint32_t flags = 0;
+  OpFunction function = nullptr;           // of the CPU
+  const wm_backend_op *device = nullptr;   // of a module
+};
+
 using Completion = std::function<void(const Failure *)>;
 
 class Executor {
  public:
-  Executor();
-  ~Executor();  // drains and joins
+  virtual ~Executor();
+  Executor(const Executor &) = delete;
+  Executor &operator=(const Executor &) = delete;
+
+  // "cpu", "cuda:0"
+  const std::string &device() const { return device_; }
+  // Throws Status::usage for a name that no card has, Status::device where this device has no kernel for it.
+  virtual OpHandle find_op(const char *name) = 0;
+  // A storage of this device, its memory following in queue order.
+  virtual std::shared_ptr<Storage> make_storage(size_t bytes) = 0;
+  // Whether commands of this queue may read the storage.
+  virtual bool owns(const Storage &storage) const = 0;
 
   // Output storages must have the bytes of `outputs`. The token may be null.
-  void push_op(const OpEntry *op, std::vector<StorageView> inputs, std::vector<double> attrs, std::vector<StorageView> outputs,
-               std::shared_ptr<CancelToken> token);
-  // Copies the view, made contiguous, to `destination`; then calls `done` on this executor's thread.
+  void push_op(const OpHandle &op, std::vector<StorageView> inputs, std::vector<double> attrs,
+               std::vector<StorageView> outputs, std::shared_ptr<CancelToken> token);
+  // Fills `destination` from host memory once the gate opens (null: at once). Without a host storage the gate's opener
+  // fills it, and later commands wait for that.
+  void push_upload(std::shared_ptr<Storage> host, std::shared_ptr<Storage> destination, std::shared_ptr<Gate> gate);
+  // Copies the view, made contiguous, to `destination` on the host; then calls `done` on a thread of this executor.
   void push_read(StorageView source, void *destination, Completion done);
   void push_fence(Completion done);
   // Drops the reference once everything before it has run. After close() it is dropped at once.
@@ -42,28 +67,47 @@ class Executor {
   // Waits on the calling thread until the queue is empty.
   void synchronise();
   // Marks the queue as ending: pending ops are skipped, their leases dropped, completions called with Status::aborted. The
-  // op that runs ends at its next chunk.
-  void close();
+  // op that runs ends at its next chunk. Returns once all of that has happened.
+  virtual void close();
 
- private:
+ protected:
   struct Command {
-    const OpEntry *op = nullptr;
+    enum class Kind { op, upload, read, fence, release };
+    Kind kind = Kind::fence;
+    OpHandle op;
     std::vector<StorageView> inputs;
     std::vector<StorageView> outputs;
     std::vector<double> attrs;
     std::shared_ptr<CancelToken> token;
+    std::shared_ptr<Gate> gate;
     void *destination = nullptr;
     Completion done;
     std::shared_ptr<Storage> released;
   };
 
+  explicit Executor(std::string device) : device_(std::move(device)) {}
+  // For the end of a constructor: from here on the functions below are called.
+  void start();
+
+  // On the executor's thread. What they throw becomes the failure of the command's outputs.
+  virtual void execute_op(Command &command) = 0;
+  virtual void execute_upload(Command &command) = 0;
+  virtual void execute_read(Command &command) = 0;
+  // Calls `done` when the work queued so far is over; `failure` may be null.
+  virtual void complete(Completion done, std::shared_ptr<const Failure> failure) = 0;
+  // Hears of every failure.
+  virtual void note(const Failure &) {}
+  // Why nothing can run any more, or null.
+  virtual std::shared_ptr<const Failure> standing_failure() const { return nullptr; }
+
+ private:
   void push(Command command);
   void main();
   void execute(Command &command);
-  void execute_op(Command &command);
-  void execute_read(Command &command);
+  void run_command(Command &command);
   std::shared_ptr<const Failure> input_failure(const Command &command) const;
 
+  const std::string device_;
   std::mutex mutex_;
   std::condition_variable wake_;
   std::deque<Command> queue_;
@@ -75,7 +119,9 @@ class Executor {
   std::thread thread_;
 };
 
-// Copies a strided view into contiguous memory (any dtype).
-void copy_contiguous(const TensorView &source, void *destination);
+// The view with its data pointer.
+TensorView resolve(const StorageView &operand);
+// Strides of a contiguous tensor.
+void make_contiguous(TensorView &view);
 
 }  // namespace wm

@@ -16,7 +16,10 @@ Storage::Storage(std::shared_ptr<MappedFile> file, uint64_t offset, size_t bytes
 
 Storage::~Storage() {
   switch (kind_) {
-    case Kind::arena: Arena::instance().release(data_, bytes_); break;
+    case Kind::arena:
+      if (!source_) Arena::instance().release(data_, bytes_);
+      else if (data_ != nullptr) source_->release(data_, read_aside_);
+      break;
     case Kind::external:
       if (released_) released_();
       break;
@@ -25,7 +28,7 @@ Storage::~Storage() {
 }
 
 void Storage::allocate() {
-  if (data_ == nullptr) data_ = Arena::instance().allocate(bytes_);
+  if (data_ == nullptr) data_ = source_ ? source_->allocate(bytes_) : Arena::instance().allocate(bytes_);
 }
 
 }  // namespace wm

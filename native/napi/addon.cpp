@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "native/napi/devices.h"
 #include "native/napi/environment.h"
 #include "native/napi/host_calls.h"
 #include "native/napi/storage_object.h"
@@ -85,7 +86,8 @@ wm_token *token_of(Napi::Value value) {
   return value.IsExternal() ? value.As<Napi::External<wm_token>>().Data() : nullptr;
 }
 
-// run(op, storages, meta, attrs, numOutputs, token | null) -> Storage[]
+// run(op, storages, meta, attrs, numOutputs, token | null, device) -> Storage[]. Here and below, `device` is a number of
+// openDevice, 0 the CPU.
 Napi::Value run(const Napi::CallbackInfo &info) {
   Napi::Env env = info.Env();
   Environment &environment = Environment::of(env);
@@ -99,38 +101,42 @@ Napi::Value run(const Napi::CallbackInfo &info) {
   std::vector<wm_spec> outputs;
   for (size_t i = 0; i < num_outputs; ++i) outputs.push_back(meta.spec());
   std::vector<wm_storage *> made(num_outputs, nullptr);
-  environment.check(env, environment.api().run(environment.executor(), op.c_str(), inputs.data(),
-                                               static_cast<int32_t>(inputs.size()), attrs.Data(),
-                                               static_cast<int32_t>(attrs.ElementLength()), outputs.data(),
-                                               static_cast<int32_t>(num_outputs), token_of(info[5]), made.data()));
+  const Environment::Device &device = environment.device(env, info[6]);
+  environment.check(env,
+                    environment.api().run(device.executor, op.c_str(), inputs.data(), static_cast<int32_t>(inputs.size()),
+                                          attrs.Data(), static_cast<int32_t>(attrs.ElementLength()), outputs.data(),
+                                          static_cast<int32_t>(num_outputs), token_of(info[5]), made.data()),
+                    device.name);
   return StorageObject::wrap_all(env, made);
 }
 
-// fromHost(typedArray) -> Storage; copies now.
+// fromHost(typedArray, device) -> Storage; copies now.
 Napi::Value from_host(const Napi::CallbackInfo &info) {
   Napi::Env env = info.Env();
   Environment &environment = Environment::of(env);
   const wm_bytes bytes = bytes_of(env, info[0]);
   wm_storage *storage = nullptr;
-  environment.check(env, environment.api().storage_from_host(environment.executor(), bytes.data, bytes.size, &storage));
+  const Environment::Device &device = environment.device(env, info[1]);
+  environment.check(env, environment.api().storage_from_host(device.executor, bytes.data, bytes.size, &storage), device.name);
   return StorageObject::wrap(env, storage);
 }
 
-// lend(typedArray) -> Storage over the array's own bytes; nobody may change or transfer it any more.
+// lend(typedArray, device) -> Storage over the array's own bytes; nobody may change or transfer it any more.
 Napi::Value lend(const Napi::CallbackInfo &info) {
   Napi::Env env = info.Env();
   Environment &environment = Environment::of(env);
   const wm_bytes bytes = bytes_of(env, info[0]);
+  const Environment::Device &device = environment.device(env, info[1]);
   auto *loan = new LoanSettlement(environment, info[0].As<Napi::Object>());
   wm_storage *storage = nullptr;
-  const wm_status status = environment.api().storage_from_external(environment.executor(), const_cast<void *>(bytes.data),
-                                                                   bytes.size, LoanSettlement::released, loan, &storage);
+  const wm_status status = environment.api().storage_from_external(device.executor, const_cast<void *>(bytes.data), bytes.size,
+                                                                   LoanSettlement::released, loan, &storage);
   if (status != WM_OK) delete loan;
-  environment.check(env, status);
+  environment.check(env, status, device.name);
   return StorageObject::wrap(env, storage);
 }
 
-// mapFile(path) -> External; fromMapped(external, offset, bytes, elementBytes) -> Storage; mappedSize(external)
+// mapFile(path) -> External; fromMapped(external, offset, bytes, elementBytes, device) -> Storage; mappedSize(external)
 Napi::Value map_file(const Napi::CallbackInfo &info) {
   Napi::Env env = info.Env();
   Environment &environment = Environment::of(env);
@@ -149,14 +155,26 @@ Napi::Value from_mapped(const Napi::CallbackInfo &info) {
   Napi::Env env = info.Env();
   Environment &environment = Environment::of(env);
   wm_storage *storage = nullptr;
+  const Environment::Device &device = environment.device(env, info[4]);
   environment.check(env, environment.api().storage_from_mapped(
-                             environment.executor(), info[0].As<Napi::External<wm_mapped>>().Data(),
+                             device.executor, info[0].As<Napi::External<wm_mapped>>().Data(),
                              byte_count(env, "fromMapped: the offset", info[1]), byte_count(env, "fromMapped: the size", info[2]),
                              static_cast<uint32_t>(byte_count(env, "fromMapped: the element size", info[3])), &storage));
   return StorageObject::wrap(env, storage);
 }
 
-// read(storage, meta, buffer) -> Promise<ArrayBuffer>. The buffer comes from JS: allocating one here aborts the process when
+// transfer(storage, meta, from, to) -> Storage: a contiguous copy on another device.
+Napi::Value transfer(const Napi::CallbackInfo &info) {
+  Napi::Env env = info.Env();
+  Environment &environment = Environment::of(env);
+  const wm_view view = MetaReader(env, info[1]).view(info[0]);
+  const Environment::Device &from = environment.device(env, info[2]), &to = environment.device(env, info[3]);
+  wm_storage *storage = nullptr;
+  environment.check(env, environment.api().transfer(from.executor, &view, to.executor, &storage), to.name);
+  return StorageObject::wrap(env, storage);
+}
+
+// read(storage, meta, buffer, device) -> Promise<ArrayBuffer>. The buffer comes from JS: allocating one here aborts the process when
 // memory is short, there it throws.
 Napi::Value read(const Napi::CallbackInfo &info) {
   Napi::Env env = info.Env();
@@ -164,15 +182,16 @@ Napi::Value read(const Napi::CallbackInfo &info) {
   const wm_view view = MetaReader(env, info[1]).view(info[0]);
   Napi::ArrayBuffer buffer = info[2].As<Napi::ArrayBuffer>();
   const size_t bytes = buffer.ByteLength();
-  auto *settlement = new PromiseSettlement(environment, env, buffer);
+  const Environment::Device &device = environment.device(env, info[3]);
+  auto *settlement = new PromiseSettlement(environment, env, buffer, device.name);
   Napi::Promise promise = settlement->promise();
   environment.expect(env);
   settlement->started(
-      environment.api().read(environment.executor(), &view, buffer.Data(), bytes, PromiseSettlement::done, settlement));
+      environment.api().read(device.executor, &view, buffer.Data(), bytes, PromiseSettlement::done, settlement));
   return promise;
 }
 
-// readSync(storage, meta, buffer) -> ArrayBuffer; waits on this thread.
+// readSync(storage, meta, buffer, device) -> ArrayBuffer; waits on this thread.
 Napi::Value read_sync(const Napi::CallbackInfo &info) {
   Napi::Env env = info.Env();
   Environment &environment = Environment::of(env);
@@ -188,26 +207,29 @@ Napi::Value read_sync(const Napi::CallbackInfo &info) {
     result->status = status;
     if (text != nullptr) result->text = text;
   };
-  environment.check(env, environment.api().read(environment.executor(), &view, buffer.Data(), bytes, done, &outcome));
-  environment.check(env, environment.api().synchronise(environment.executor()));
-  if (outcome.status != WM_OK) environment.throw_error(env, outcome.status, outcome.text);
+  const Environment::Device &device = environment.device(env, info[3]);
+  environment.check(env, environment.api().read(device.executor, &view, buffer.Data(), bytes, done, &outcome), device.name);
+  environment.check(env, environment.api().synchronise(device.executor), device.name);
+  if (outcome.status != WM_OK) environment.throw_error(env, outcome.status, outcome.text, device.name);
   return buffer;
 }
 
-// fence() -> Promise<undefined>
+// fence(device) -> Promise<undefined>
 Napi::Value fence(const Napi::CallbackInfo &info) {
   Napi::Env env = info.Env();
   Environment &environment = Environment::of(env);
-  auto *settlement = new PromiseSettlement(environment, env, Napi::Object::New(env));
+  const Environment::Device &device = environment.device(env, info[0]);
+  auto *settlement = new PromiseSettlement(environment, env, Napi::Object::New(env), device.name);
   Napi::Promise promise = settlement->promise();
   environment.expect(env);
-  settlement->started(environment.api().fence(environment.executor(), PromiseSettlement::done, settlement));
+  settlement->started(environment.api().fence(device.executor, PromiseSettlement::done, settlement));
   return promise;
 }
 
 void synchronise(const Napi::CallbackInfo &info) {
   Environment &environment = Environment::of(info.Env());
-  environment.check(info.Env(), environment.api().synchronise(environment.executor()));
+  const Environment::Device &device = environment.device(info.Env(), info[0]);
+  environment.check(info.Env(), environment.api().synchronise(device.executor), device.name);
 }
 
 Napi::Value token_create(const Napi::CallbackInfo &info) {
@@ -219,19 +241,6 @@ Napi::Value token_create(const Napi::CallbackInfo &info) {
 void token_cancel(const Napi::CallbackInfo &info) {
   Environment::of(info.Env()).api().token_cancel(info[0].As<Napi::External<wm_token>>().Data());
 }
-
-Napi::Value memory(const Napi::CallbackInfo &info) {
-  wm_memory stats;
-  Environment::of(info.Env()).api().memory(&stats);
-  Napi::Object object = Napi::Object::New(info.Env());
-  object.Set("liveBytes", static_cast<double>(stats.live_bytes));
-  object.Set("cachedBytes", static_cast<double>(stats.cached_bytes));
-  object.Set("peakBytes", static_cast<double>(stats.peak_bytes));
-  return object;
-}
-
-void memory_trim(const Napi::CallbackInfo &info) { Environment::of(info.Env()).api().memory_trim(); }
-void memory_reset_peak(const Napi::CallbackInfo &info) { Environment::of(info.Env()).api().memory_reset_peak(); }
 
 Napi::Value threads(const Napi::CallbackInfo &info) {
   Environment &environment = Environment::of(info.Env());
@@ -248,22 +257,6 @@ Napi::Value ops(const Napi::CallbackInfo &info) {
 
 Napi::Value cpu_tier(const Napi::CallbackInfo &info) {
   return Napi::String::New(info.Env(), Environment::of(info.Env()).api().cpu_tier());
-}
-
-// backendReport(name, folder) -> { usable, devices, step, reason, remedy }
-Napi::Value backend_report(const Napi::CallbackInfo &info) {
-  Napi::Env env = info.Env();
-  Environment &environment = Environment::of(env);
-  wm_backend_report report{};
-  environment.check(env, environment.api().backend_report(info[0].As<Napi::String>().Utf8Value().c_str(),
-                                                          info[1].As<Napi::String>().Utf8Value().c_str(), &report));
-  Napi::Object object = Napi::Object::New(env);
-  object.Set("usable", report.usable != 0);
-  object.Set("devices", report.devices);
-  object.Set("step", report.step);
-  object.Set("reason", report.reason);
-  object.Set("remedy", report.remedy);
-  return object;
 }
 
 // capi() -> type-tagged External with the function table, for other add-ons.
@@ -288,6 +281,7 @@ Napi::Value init(const Napi::CallbackInfo &info) {
   add("mapFile", map_file);
   add("mappedSize", mapped_size);
   add("fromMapped", from_mapped);
+  add("transfer", transfer);
   add("read", read);
   add("readSync", read_sync);
   add("fence", fence);
@@ -297,6 +291,9 @@ Napi::Value init(const Napi::CallbackInfo &info) {
   add("memory", memory);
   add("memoryTrim", memory_trim);
   add("memoryResetPeak", memory_reset_peak);
+  add("openDevice", open_device);
+  add("deviceReport", device_report);
+  add("deviceHasOp", device_has_op);
   add("threads", threads);
   add("ops", ops);
   add("cpuTier", cpu_tier);

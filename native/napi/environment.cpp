@@ -35,7 +35,9 @@ void Gate::call_js(Napi::Env env, Napi::Function, Environment *environment, Sett
 }
 
 Environment::Environment(Napi::Env env, Napi::Function error_factory) : api_(wm_get_api(WM_ABI)), env_(env) {
-  if (api_->executor_create("cpu", &executor_) != WM_OK) throw Napi::Error::New(env, api_->last_error());
+  wm_executor *cpu = nullptr;
+  if (api_->executor_create("cpu", &cpu) != WM_OK) throw Napi::Error::New(env, api_->last_error());
+  devices_.push_back({"cpu", cpu});
   error_factory_ = Napi::Persistent(error_factory);
   gate_ = std::make_shared<Gate>(env, this);
   // Hooks run in reverse order: after the thread-safe function's own, so that this one comes first.
@@ -45,9 +47,28 @@ Environment::Environment(Napi::Env env, Napi::Function error_factory) : api_(wm_
 void Environment::close(void *data) {
   auto *self = static_cast<Environment *>(data);
   // Commands in flight end here; their completions still pass the gate and reach call_js without an environment.
-  self->api_->executor_free(self->executor_);
-  self->executor_ = nullptr;
+  for (Device &device : self->devices_) {
+    self->api_->executor_free(device.executor);
+    device.executor = nullptr;
+  }
   self->gate_->shut();
+}
+
+const Environment::Device &Environment::device(Napi::Env env, Napi::Value number) {
+  if (number.IsUndefined()) return devices_[0];
+  const uint32_t index = number.IsNumber() ? number.As<Napi::Number>().Uint32Value() : UINT32_MAX;
+  if (index >= devices_.size()) throw_error(env, WM_ERR_USAGE, "no device of that number was opened");
+  return devices_[index];
+}
+
+uint32_t Environment::open_device(Napi::Env env, const std::string &name) {
+  for (uint32_t i = 0; i < devices_.size(); ++i) {
+    if (devices_[i].name == name) return i;
+  }
+  wm_executor *executor = nullptr;
+  check(env, api_->executor_create(name.c_str(), &executor), name);
+  devices_.push_back({name, executor});
+  return static_cast<uint32_t>(devices_.size() - 1);
 }
 
 Environment::~Environment() {
@@ -82,12 +103,12 @@ void HeldBytes::report(Napi::BasicEnv env, int64_t bytes) {
   reported_ = bytes;
 }
 
-Napi::Value Environment::make_error(Napi::Env env, wm_status status, const std::string &text) {
-  return error_factory_.Call({Napi::Number::New(env, status), Napi::String::New(env, text)});
+Napi::Value Environment::make_error(Napi::Env env, wm_status status, const std::string &text, const std::string &device) {
+  return error_factory_.Call({Napi::Number::New(env, status), Napi::String::New(env, text), Napi::String::New(env, device)});
 }
 
-void Environment::throw_error(Napi::Env env, wm_status status, const std::string &text) {
-  throw Napi::Error(env, make_error(env, status, text));
+void Environment::throw_error(Napi::Env env, wm_status status, const std::string &text, const std::string &device) {
+  throw Napi::Error(env, make_error(env, status, text, device));
 }
 
 void PromiseSettlement::done(void *user, wm_status status, const char *text) noexcept {
@@ -104,7 +125,7 @@ void PromiseSettlement::started(wm_status status) {
 
 void PromiseSettlement::finish(Napi::Env env) {
   if (status_ == WM_OK) deferred_.Resolve(value_.Value());
-  else deferred_.Reject(environment_.make_error(env, status_, text_));
+  else deferred_.Reject(environment_.make_error(env, status_, text_, device_));
 }
 
 wm_bytes bytes_of(Napi::Env env, Napi::Value value) {

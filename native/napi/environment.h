@@ -12,6 +12,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <vector>
 
 #include "include/wordmask.h"
 
@@ -77,7 +78,15 @@ class Environment {
   static Environment &of(Napi::Env env) { return *env.GetInstanceData<Environment>(); }
 
   const wm_api &api() const { return *api_; }
-  wm_executor *executor() const { return executor_; }
+  // A device of this environment: its number in openDevice's order, from the CPU's 0 on.
+  struct Device {
+    std::string name;
+    wm_executor *executor;
+  };
+  // The device whose number an argument holds; the CPU where there is none.
+  const Device &device(Napi::Env env, Napi::Value number);
+  // Opens a device the first time; returns its number.
+  uint32_t open_device(Napi::Env env, const std::string &name);
   const std::shared_ptr<Gate> &gate() const { return gate_; }
 
   // JS thread: one settlement will come; keeps the event loop alive until then.
@@ -87,10 +96,10 @@ class Environment {
   const std::shared_ptr<HeldBytes> &held_bytes() const { return held_bytes_; }
 
   // Builds a WordmaskError through the constructor that lib/binding handed over.
-  Napi::Value make_error(Napi::Env env, wm_status status, const std::string &text);
-  [[noreturn]] void throw_error(Napi::Env env, wm_status status, const std::string &text);
-  void check(Napi::Env env, wm_status status) {
-    if (status != WM_OK) throw_error(env, status, api_->last_error());
+  Napi::Value make_error(Napi::Env env, wm_status status, const std::string &text, const std::string &device = "cpu");
+  [[noreturn]] void throw_error(Napi::Env env, wm_status status, const std::string &text, const std::string &device = "cpu");
+  void check(Napi::Env env, wm_status status, const std::string &device = "cpu") {
+    if (status != WM_OK) throw_error(env, status, api_->last_error(), device);
   }
 
   Napi::FunctionReference storage_class;
@@ -100,7 +109,7 @@ class Environment {
 
   const wm_api *api_;
   napi_env env_;
-  wm_executor *executor_ = nullptr;
+  std::vector<Device> devices_;
   Napi::FunctionReference error_factory_;
   std::shared_ptr<Gate> gate_;
   int64_t pending_ = 0;
@@ -110,8 +119,9 @@ class Environment {
 // A promise settled with a value (usually the ArrayBuffer the executor filled) or with a WordmaskError.
 class PromiseSettlement : public Settlement {
  public:
-  PromiseSettlement(Environment &environment, Napi::Env env, Napi::Value value)
-      : environment_(environment), gate_(environment.gate()), deferred_(env), value_(Napi::Reference<Napi::Value>::New(value, 1)) {}
+  PromiseSettlement(Environment &environment, Napi::Env env, Napi::Value value, const std::string &device)
+      : environment_(environment), gate_(environment.gate()), deferred_(env),
+        value_(Napi::Reference<Napi::Value>::New(value, 1)), device_(device) {}
   Napi::Promise promise() const { return deferred_.Promise(); }
   // Takes the status of the call that was given done(): where it failed, nobody else will settle the promise.
   void started(wm_status status);
@@ -125,6 +135,7 @@ class PromiseSettlement : public Settlement {
   std::shared_ptr<Gate> gate_;
   Napi::Promise::Deferred deferred_;
   Napi::Reference<Napi::Value> value_;
+  const std::string device_;  // for the error
   wm_status status_ = WM_OK;
   std::string text_;
 };

@@ -155,7 +155,7 @@ export class ClipModel {
     const { text } = this.config;
     const last = this.text.blocks.at(-1) as BlockWeights;
     const norm = this.norm('text_model.final_layer_norm');
-    const packs = last.joint && prefersSelfAttention(this.compute, length, text.width / text.heads);
+    const packs = last.joint && prefersSelfAttention(this.compute, length, text.width / text.heads, ids.device);
     return scope(() => {
       const token = packs ? this.readPacked(ids, ends, last) : this.readPadded(ids, ends, last);
       return this.projectText(layerNorm(token, norm.gain, norm.bias, text.eps));

@@ -132,7 +132,7 @@ async function measure({ model, vocab, images, given, runs, warmup, context }: M
     stages: Object.fromEntries([...stages].map(([stage, list]) => [stage, percentile(list, 50)])),
     // The kernel counts resident pages in KiB over the whole life of the process.
     peakHostBytes: process.resourceUsage().maxRSS * 1024,
-    peakDeviceBytes: model.memory().cpu?.peakBytes ?? 0,
+    peakDeviceBytes: model.memory()[model.info.device]?.peakBytes ?? 0,
   };
 }
 

@@ -144,7 +144,7 @@ export function backward(loss: Tensor, options: BackwardOptions = {}): Grads {
     );
   }
   const wanted = options.wrt && new Set(options.wrt.map(wantedValue));
-  return noGrad(() => {
+  return runInContext({ grad: false, device: loss.storage.device }, () => {
     const seed = options.grad?.detach() ?? fill(loss.shape, 1, loss.dtype);
     return new Grads(walk([[value, seed]], wanted, -1));
   });

@@ -1,4 +1,4 @@
-/** Gradients of views: reshape, permute, slice, expand. */
+/** Gradients of views: reshape, permute, slice, expand; and of moves between devices. */
 import { currentContext } from '../context.js';
 import { sumTo } from '../ops/math/sum_to.js';
 import { sliceBwd } from '../ops/shape/slice_bwd.js';
@@ -31,6 +31,11 @@ function record(source: Tensor, view: Tensor, back: (grad: Tensor) => Tensor): v
 export function recordReshape(source: Tensor, view: Tensor): void {
   const { shape } = source;
   record(source, view, (grad) => grad.reshape(shape));
+}
+
+export function recordMove(source: Tensor, moved: Tensor): void {
+  const { device } = source;
+  record(source, moved, (grad) => grad.to(device));
 }
 
 export function recordPermute(source: Tensor, view: Tensor, order: readonly number[]): void {

@@ -15,7 +15,12 @@ export interface ContrastiveOptions {
 export function contrastive(image: Tensor, text: Tensor, options: ContrastiveOptions): Tensor {
   return scope(() => {
     const batch = image.shape[0] as number;
-    const targets = Tensor.from(Int32Array.from({ length: batch }, (_, i) => i));
+    const targets = Tensor.from(
+      Int32Array.from({ length: batch }, (_, i) => i),
+      [batch],
+      'i32',
+      image.device,
+    );
     const scale = exp(options.logitScale.reshape(1, 1));
     const logits = mul(matmul(l2Normalise(image), l2Normalise(text), { transposeB: true }), scale); // [B, B]
     const forImages = mean(crossEntropy(logits, targets));

@@ -11,6 +11,7 @@ import {
   mean,
   minimum,
   mul,
+  onDevice,
   relu,
   scaleShift,
   scope,
@@ -115,7 +116,7 @@ export function infoNce(queries: Tensor, keys: Tensor, { temperature, symmetric 
   return scope(() => {
     const cosines = matmul(l2Normalise(wide(queries)), l2Normalise(wide(keys)), { transposeB: true }); // [B, K]
     const logits = scaleShift(cosines, 1 / temperature, 0);
-    const targets = iota([logits.shape[0] as number]);
+    const targets = onDevice(logits.device, () => iota([logits.shape[0] as number]));
     const forQueries = mean(crossEntropy(logits, targets));
     if (!symmetric) return forQueries;
     const forKeys = mean(crossEntropy(logits.permute(1, 0).contiguous(), targets));

@@ -189,7 +189,13 @@ export function mgca(embeddings: Tensor, text: Tensor, given: Partial<MgcaLossOp
 
 /** Mean of the cross-entropies over rows and over columns, the diagonal being right. */
 function symmetric(logits: Tensor): Tensor {
-  const targets = Tensor.from(Int32Array.from({ length: logits.shape[0] as number }, (_, i) => i));
+  const count = logits.shape[0] as number;
+  const targets = Tensor.from(
+    Int32Array.from({ length: count }, (_, i) => i),
+    [count],
+    'i32',
+    logits.device,
+  );
   const rows = mean(crossEntropy(logits, targets));
   const columns = mean(crossEntropy(logits.permute(1, 0).contiguous(), targets));
   return mul(add(rows, columns), 0.5);

@@ -1,5 +1,5 @@
 /** Parameters of one group in one buffer, so that an update is one call. */
-import { assign, isolated, noGrad, Tensor } from '../../engine/index.js';
+import { assign, fill, isolated, noGrad, scope, Tensor } from '../../engine/index.js';
 import { show, WordmaskError } from '../../util/errors.js';
 import type { Entry } from './groups.js';
 import type { Gradients } from './optimiser.js';
@@ -20,19 +20,22 @@ export class FlatLayout {
       return size - tensor.size;
     });
     this.size = size;
-    this.sizes = isolated(() => Tensor.from(Int32Array.from(entries, ([, tensor]) => tensor.size)));
+    const sizes = Int32Array.from(entries, ([, tensor]) => tensor.size);
+    this.sizes = isolated(() => Tensor.from(sizes, [sizes.length], 'i32', this.device));
+  }
+
+  private get device(): string | undefined {
+    return this.entries[0]?.[1].device;
   }
 
   /** A buffer of zeros with `rows` values an element: [N], or [rows, N]. */
   zeros(rows = 1): Tensor {
-    return isolated(() =>
-      Tensor.from(new Float32Array(rows * this.size), rows === 1 ? [this.size] : [rows, this.size]),
-    );
+    return isolated(() => fill(rows === 1 ? [this.size] : [rows, this.size], 0, 'f32', this.device));
   }
 
   /** A buffer [N] that holds the parameters from now on: they become views of it. */
   adoptParameters(): Tensor {
-    const flat = isolated(() => Tensor.from(new Float32Array(this.size)));
+    const flat = this.zeros();
     this.entries.forEach(([, tensor], i) => {
       tensor.moveInto(flat, this.begins[i] as number);
     });
@@ -82,7 +85,9 @@ export function loadState(who: string, own: ReadonlyMap<string, Tensor>, given: 
     throw new WordmaskError('E_CHECKPOINT', `${who}: the state belongs to other parameters: ${problems.join('; ')}`, {
       details: { problems },
     });
-  noGrad(() => {
-    for (const [name, target] of own) assign(target, given.get(name) as Tensor);
-  });
+  noGrad(() =>
+    scope(() => {
+      for (const [name, target] of own) assign(target, (given.get(name) as Tensor).to(target.device));
+    }),
+  );
 }

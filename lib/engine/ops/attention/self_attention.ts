@@ -226,8 +226,10 @@ export function selfAttention(qkv: Tensor, options: SelfAttentionOptions): Tenso
   return run(selfAttentionCard, [qkv, keyLengths, starts], values)[0] as Tensor;
 }
 
-/** Whether this machine has a tuned kernel for sequences of a length: where not, `attention` on views is the faster form. */
-export function prefersSelfAttention(dtype: DType, length: number, headSize: number): boolean {
+/** Whether a device has a tuned kernel for sequences of a length: where not, `attention` on views is the faster form. */
+export function prefersSelfAttention(dtype: DType, length: number, headSize: number, device: string): boolean {
+  // Kernels of devices read heads side by side wherever `attention` would need them apart.
+  if (device !== 'cpu') return headSize % 32 === 0;
   if (headSize % 32 !== 0 || length > 256) return false;
   const tier = addon().cpuTier();
   return dtype === 'bf16' ? tier === 'avx512bf16' : dtype === 'f32' && tier.startsWith('avx512');

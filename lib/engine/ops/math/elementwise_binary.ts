@@ -71,7 +71,7 @@ function binaryCard(
   });
 }
 
-const nothing = (like: Tensor) => fill([], 0, like.dtype);
+const nothing = (like: Tensor) => fill([], 0, like.dtype, like.device);
 
 export const addCard = binaryCard(
   'add',
@@ -214,5 +214,5 @@ export function greater(a: Tensor, b: Tensor | number): Tensor {
 }
 
 function operand(value: Tensor | number, like: Tensor): Tensor {
-  return value instanceof Tensor ? value : fill([], value, like.dtype);
+  return value instanceof Tensor ? value : fill([], value, like.dtype, like.device);
 }

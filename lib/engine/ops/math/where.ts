@@ -29,7 +29,7 @@ export const whereCard = defineOp({
   grad: ({ inputs: [m, a, b], grads: [dy] }) => [
     undefined,
     () => sumTo(where(m!, dy!, 0), a!.shape),
-    () => sumTo(where(m!, fill([], 0, dy!.dtype), dy!), b!.shape),
+    () => sumTo(where(m!, fill([], 0, dy!.dtype, dy!.device), dy!), b!.shape),
   ],
   reference: ([m, a, b]) => [
     refFill(outputShape([m!.shape, a!.shape, b!.shape]) as number[], (index) =>
@@ -58,5 +58,5 @@ export const whereCard = defineOp({
 
 /** a where the mask (bool or u8) is not zero, else b. The three shapes broadcast; numbers take the other side's dtype. */
 export function where(mask: Tensor, a: Tensor, b: Tensor | number): Tensor {
-  return run(whereCard, [mask, a, b instanceof Tensor ? b : fill([], b, a.dtype)])[0] as Tensor;
+  return run(whereCard, [mask, a, b instanceof Tensor ? b : fill([], b, a.dtype, a.device)])[0] as Tensor;
 }

@@ -1,5 +1,6 @@
 /** Tensors from a formula: fill and iota. */
 import { defineOp } from '../../card.js';
+import { onDevice } from '../../context.js';
 import { type DType, dtypeCode, dtypes } from '../../dtype.js';
 import { run } from '../../run.js';
 import { rejectShape } from '../../shapes.js';
@@ -37,9 +38,10 @@ export const fillCard = defineOp({
   ],
 });
 
-/** A tensor of one value. @throws E_OPTION */
-export function fill(shape: readonly number[], value: number, dtype: DType = 'f32'): Tensor {
-  return run(fillCard, [], { value, dtype: dtypeCode(dtype), ...packDims('fill', shape) })[0] as Tensor;
+/** A tensor of one value, on a device (default: that of `onDevice`). @throws E_OPTION */
+export function fill(shape: readonly number[], value: number, dtype: DType = 'f32', device?: string): Tensor {
+  const make = () => run(fillCard, [], { value, dtype: dtypeCode(dtype), ...packDims('fill', shape) })[0] as Tensor;
+  return device === undefined ? make() : onDevice(device, make);
 }
 
 export const iotaCard = defineOp({

@@ -1,0 +1,55 @@
+// The executor of a device behind a module's table (backend.h). Its thread queues kernels and copies and goes on; a completion
+// thread waits for what somebody waits for. Reads and uploads pass through page-locked memory in slices.
+#pragma once
+
+#include <atomic>
+#include <map>
+
+#include "native/core/completions.h"
+#include "native/core/device_queue.h"
+#include "native/core/executor.h"
+#include "native/core/staging.h"
+
+namespace wm {
+
+class DeviceExecutor final : public Executor {
+ public:
+  explicit DeviceExecutor(DeviceContext &device);
+  ~DeviceExecutor() override;  // drains and joins
+
+  OpHandle find_op(const char *name) override;
+  std::shared_ptr<Storage> make_storage(size_t bytes) override { return std::make_shared<Storage>(bytes, queue_); }
+  bool owns(const Storage &storage) const override { return storage.source() == queue_.get(); }
+  void close() override;
+
+ protected:
+  void execute_op(Command &command) override;
+  void execute_upload(Command &command) override;
+  void execute_read(Command &command) override;
+  void complete(Completion done, std::shared_ptr<const Failure> failure) override;
+  std::shared_ptr<const Failure> standing_failure() const override;
+  // Remembers that the device is lost: everything queued from now on fails with the first text.
+  void note(const Failure &failure) override;
+
+ private:
+  class Scratch;
+
+  void launch(const OpHandle &op, const std::vector<TensorView> &inputs, const std::vector<TensorView> &outputs,
+              const std::vector<double> &attrs);
+  // The view itself, or a contiguous copy at an address that any kernel can load vectors from.
+  TensorView gathered(const TensorView &view, bool aligned, Scratch &scratch);
+  void *upload_piece(uint64_t bytes);
+
+  const std::shared_ptr<DeviceQueue> queue_;
+  StagingRing in_, out_;
+  std::deque<wm_event *> uploads_;  // behind each piece of in_ that is out; null where its copy failed
+  // What the copies of the read before completion have failed with; the completion thread's own.
+  std::shared_ptr<Failure> read_failure_;
+  std::mutex ops_mutex_;
+  std::map<std::string, OpHandle> ops_;
+  mutable std::mutex lost_mutex_;
+  std::shared_ptr<const Failure> lost_;
+  Completions completions_;
+};
+
+}  // namespace wm
