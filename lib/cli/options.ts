@@ -50,6 +50,7 @@ const rows: readonly Row[] = [
   ['background', '--background <mode>', 'any', 'words', 'none, auto, threshold:0.4, margin:0.1, prompts[:sky,wall]'],
   ['model', '-m, --model <name>', 'text', 'model', 'folder, ORG/NAME or SYSTEM:WEIGHTS'],
   ['system', '--system <name>', 'text', 'model', 'method: clip, maskclip, sclip, clearclip, naclip, mgca'],
+  ['base', '--base <name>', 'text', 'model', 'frozen model of a trained one (mgca), if it has moved'],
   ['device', '--device <name>', 'text', 'model', 'cpu, cuda, cuda:N or auto'],
   ['dtype', '--dtype <type>', 'text', 'model', 'fp32, bf16 or auto'],
   ['memory', '--memory <size>', 'text', 'model', 'memory that calls may take, such as 4GiB'],
@@ -137,6 +138,7 @@ const words = ['labels', 'vocab', 'from', 'templates', 'ensemble', 'background']
 const model = [
   'model',
   'system',
+  'base',
   'device',
   'dtype',
   'memory',

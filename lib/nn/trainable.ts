@@ -52,7 +52,7 @@ export interface TrainableRequest {
   readonly losses: Readonly<Record<string, unknown>>;
   /** Folder of the model that the training starts from, if the recipe names one. */
   readonly base?: string;
-  /** What to write into wordmask.json for it: an absolute path, a hub id or a built-in name. */
+  /** What to write into wordmask.json for it: a built-in name, a hub id, or a path from a checkpoint's folder. */
   readonly baseName?: string;
   /** Folder that relative paths of the recipe start from; the working folder by default. */
   readonly folder?: string;

@@ -13,7 +13,7 @@ import {
 import type { TrainedPart } from '../post/dense-system.js';
 import { openDenseBackbone } from '../registry/backbones.js';
 import type { ModelFolder } from '../registry/folder.js';
-import { type ResolvedModel, resolveModel } from '../registry/resolve.js';
+import { baseAdvice, type ResolvedModel, resolveModel } from '../registry/resolve.js';
 import { type DenseSystemModule, findSystem, systemNames } from '../registry/systems.js';
 import { parseBytes } from '../util/bytes.js';
 import { show, WordmaskError } from '../util/errors.js';
@@ -42,6 +42,8 @@ export interface OpenOptions {
   readonly deterministic?: boolean;
   /** System of a model that names none. */
   readonly system?: string;
+  /** For the output of a training beside a frozen model (MGCA): that model, where it is no longer at the place that the output names. */
+  readonly base?: string;
   readonly onLog?: (message: string, level: 'info' | 'warning') => void;
   readonly onProgress?: (done: number, total: number) => void;
   readonly signal?: AbortSignal;
@@ -59,6 +61,7 @@ const known = [
   'checkWeights',
   'deterministic',
   'system',
+  'base',
   'onLog',
   'onProgress',
   'signal',
@@ -162,7 +165,7 @@ function checkBase(folder: ModelFolder, base: ModelFolder, hash: string): void {
   if (expected === undefined || expected === hash) return;
   throw new WordmaskError(
     'E_HASH',
-    `${base.weights} has SHA-256 ${hash}; ${folder.path} was trained beside weights with ${expected}: restore those`,
+    `${base.weights} has SHA-256 ${hash}; ${folder.path} was trained beside weights with ${expected}: restore those, or say where they are (${baseAdvice})`,
     { details: { file: base.weights, expected, found: hash } },
   );
 }

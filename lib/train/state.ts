@@ -117,6 +117,33 @@ export async function readState(checkpoint: Checkpoint): Promise<RunState> {
   return state;
 }
 
+/**
+ * The base may have moved, but not changed. A system that writes no hash of its base into wordmask.json keeps it by name.
+ * @param names of the base, then and now
+ * @throws E_CHECKPOINT
+ */
+export async function checkSameBase(
+  { folder, ...checkpoint }: Checkpoint,
+  model: Trainable,
+  [before, now]: readonly [string | undefined, string | undefined],
+): Promise<void> {
+  const described = (await model.describe())['wordmask.json'];
+  const is = described === undefined ? undefined : baseHash(described, folder);
+  if (is === undefined) {
+    if (before !== now) throw otherModel({ ...checkpoint, folder }, [`its base is ${before}, the recipe's ${now}`]);
+    return;
+  }
+  const file = join(folder, 'wordmask.json');
+  const was = baseHash(await readFileLimited(file, { limit: stateLimit, code: 'E_CHECKPOINT' }), file);
+  if (was === is) return;
+  throw otherModel({ ...checkpoint, folder }, [`its base has weights with SHA-256 ${was}, ${now} has ${is}`]);
+}
+
+function baseHash(text: string | Uint8Array, what: string): string | undefined {
+  const manifest = parseJsonStrict(Buffer.from(text), { code: 'E_CHECKPOINT', what });
+  return (manifest as { base?: { sha256?: string } } | null)?.base?.sha256;
+}
+
 /** Puts a checkpoint's values into model, optimiser and mean. @throws E_CHECKPOINT for one of another model */
 export async function restoreState(checkpoint: Checkpoint, trainer: Trainer): Promise<void> {
   const weights = await openSafetensors(join(checkpoint.folder, 'model.safetensors'));

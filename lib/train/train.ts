@@ -1,9 +1,10 @@
 /** `train(recipe, options)`: the public door of training. */
 import { setMaxListeners } from 'node:events';
-import { dirname, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import type { PairProblem, PairSource } from '../data/types.js';
 import { freeze, onDevice, parseDevice, resolveDevice, setThreads, withSignal } from '../engine/index.js';
 import type { Trainable } from '../nn/trainable.js';
+import { lastingName } from '../registry/base.js';
 import { resolveModel } from '../registry/resolve.js';
 import { systemNames } from '../registry/systems.js';
 import { findTrainable } from '../registry/trainable.js';
@@ -19,7 +20,7 @@ import { Run, type TrainProgress } from './run.js';
 import { clearRunFolder, prepareRunFolder, writeRunRecord } from './run-folder.js';
 import { openSourceWorkers } from './source-workers.js';
 import { openSource } from './sources.js';
-import { otherModel, type RunState, readState, restoreState } from './state.js';
+import { checkSameBase, otherModel, type RunState, readState, restoreState } from './state.js';
 import { Trainer } from './trainer.js';
 
 export interface TrainOptions {
@@ -136,7 +137,7 @@ async function trainChecked(
     model = await system({
       model: recipe.model,
       losses: recipe.losses,
-      ...(await resolveBase(recipe, folder, { signal, onWarn })),
+      ...(await resolveBase(recipe, { folder, out, signal, onWarn })),
       folder,
       compute: recipe.precision === 'bf16' ? 'bf16' : 'f32',
       random: new Random(recipe.seed).fork('model'),
@@ -151,6 +152,7 @@ async function trainChecked(
       schedule: (step) => scheduleFactor(recipe.schedule, step, steps),
     });
     if (checkpoint && state) {
+      await checkSameBase(checkpoint, model, [state.recipe.base, recipe.base]);
       await restoreState(checkpoint, trainer);
       await setAsideAfter(out, state.step);
     }
@@ -170,7 +172,8 @@ async function trainChecked(
 }
 
 function checkSameRun(out: string, before: Recipe, recipe: Recipe, checkpoint: Checkpoint | undefined): void {
-  const differences = recipeDifferences(before, recipe);
+  // The base may lie elsewhere by now: checkSameBase compares what it is.
+  const differences = recipeDifferences(before, recipe).filter((key) => key !== 'base');
   if (differences.length === 0) return;
   const named = differences.map((key) => `its ${key} is ${show(before[key])}, the recipe's ${show(recipe[key])}`);
   throw otherModel(checkpoint ?? { folder: out, step: 0, files: {} }, named);
@@ -185,15 +188,20 @@ function checkSameData(checkpoint: Checkpoint, { data }: RunState, source: PairS
 /** Folder and lasting name of the model that a recipe starts from. @throws E_MODEL_ID, E_MODEL_NOT_FOUND, E_MODEL_FORMAT */
 async function resolveBase(
   { base }: Recipe,
-  folder: string,
-  { signal, onWarn }: { signal?: AbortSignal; onWarn: (message: string) => void },
+  {
+    folder,
+    out,
+    signal,
+    onWarn,
+  }: { folder: string; out: string; signal?: AbortSignal; onWarn: (message: string) => void },
 ): Promise<{ base?: string; baseName?: string }> {
   if (base === undefined) return {};
-  const baseName = base.startsWith('.') ? resolve(folder, base) : base;
   const onLog = (message: string, level: 'info' | 'warning'): void =>
     level === 'warning' ? onWarn(message) : undefined;
-  const found = await resolveModel(baseName, { systems: systemNames(), signal, onLog });
-  return { base: found.folder.path, baseName };
+  const name = base.startsWith('.') ? resolve(folder, base) : base;
+  const found = await resolveModel(name, { systems: systemNames(), signal, onLog });
+  // All checkpoints lie at one depth.
+  return { base: found.folder.path, baseName: await lastingName(found.weights, found.folder, join(out, 'step-0')) };
 }
 
 async function openPairs(

@@ -1,7 +1,7 @@
 /** Training of MGCA: that the losses pull colours apart, runs from recipe to masks, what stays frozen, texts and crops. */
 import { createHash } from 'node:crypto';
-import { readdir, readFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { cp, mkdir, readdir, readFile, rename, symlink, writeFile } from 'node:fs/promises';
+import { dirname, join, relative } from 'node:path';
 import t from 'tap';
 import {
   AdamW,
@@ -118,7 +118,7 @@ t.test('from a recipe to masks; the encoder stays as it is', async (t) => {
     'wordmask.json',
   ]);
   const manifest = JSON.parse(await readFile(join(folder, 'wordmask.json'), 'utf8'));
-  t.same(manifest.base, { model: miniFolder().replace(/\/$/, ''), sha256: before });
+  t.same(manifest.base, { model: relative(folder, miniFolder()), sha256: before });
   t.match((await readMetrics(join(out, 'metrics.jsonl'))).at(-1)?.values, { gate1: Number, gate2: Number });
   const model = await open(out);
   t.equal(model.info.system, 'mgca');
@@ -129,6 +129,50 @@ t.test('from a recipe to masks; the encoder stays as it is', async (t) => {
   const longer = await train(recipe({ steps: 8 }), { out, resume: true });
   const whole = await train(recipe({ steps: 8 }), { out: join(t.testdir(), 'whole') });
   t.same(longer.losses, whole.losses, 'a resumed run is the same run');
+});
+
+t.test('run and base move together, apart, and come back', async (t) => {
+  const root = t.testdir();
+  await cp(miniFolder(), join(root, 'a', 'models', 'clip'), { recursive: true });
+  const opens = async (model: string, options: Record<string, unknown> = {}) => (await open(model, options)).dispose();
+  const from = (...path: string[]) => recipe({ base: join(root, ...path) });
+  const out = join(root, 'a', 'run');
+  await train(from('a', 'models', 'clip'), { out });
+  const manifest = JSON.parse(await readFile(join(out, 'step-5', 'wordmask.json'), 'utf8'));
+  t.equal(manifest.base.model, '../../models/clip');
+  await rename(join(root, 'a'), join(root, 'b'));
+  await opens(join(root, 'b', 'run'));
+  await symlink(join(root, 'b', 'run'), join(root, 'link'));
+  await opens(join(root, 'link'));
+  const deep = join(root, 'b', 'kept', 'runs', '7');
+  await mkdir(dirname(deep), { recursive: true });
+  await rename(join(root, 'b', 'run'), deep);
+  await opens(deep);
+  await rename(join(root, 'b', 'models', 'clip'), join(root, 'other'));
+  const gone = { code: 'E_MODEL_NOT_FOUND', message: /'..\/..\/models\/clip', weights with SHA-256 \w{64}.*--base/ };
+  await t.rejects(opens(deep), gone);
+  await opens(deep, { base: join(root, 'other') });
+  await t.rejects(opens(deep, { base: 'tiny-cls' }), { code: 'E_HASH', message: /trained beside/ });
+  await t.rejects(opens(join(root, 'other'), { base: 'tiny' }), { code: 'E_OPTION', message: /leave it out/ });
+
+  const longer = await train({ ...from('other'), steps: 7 }, { out: deep, resume: true });
+  t.equal(longer.step, 7, 'a run goes on beside its base at another place');
+  const wrong = train({ ...recipe({ base: 'tiny-cls' }), steps: 8 }, { out: deep, resume: true });
+  await t.rejects(wrong, { code: 'E_CHECKPOINT', message: /its base has weights with SHA-256/ });
+});
+
+t.test('a built-in base keeps its name, also from another installation', async (t) => {
+  const root = t.testdir();
+  await train(recipe({ base: 'tiny-cls', steps: 2 }), { out: join(root, 'run') });
+  const folder = join(root, 'run', 'step-2');
+  const manifest = JSON.parse(await readFile(join(folder, 'wordmask.json'), 'utf8'));
+  t.equal(manifest.base.model, 'tiny-cls');
+  await (await open(folder)).dispose();
+  const moved = join(root, 'moved');
+  await cp(folder, moved, { recursive: true });
+  manifest.base.model = '/somewhere/else/wordmask/assets/models/tiny-cls';
+  await writeFile(join(moved, 'wordmask.json'), JSON.stringify(manifest));
+  await (await open(moved)).dispose();
 });
 
 async function trainable(model: Record<string, unknown> = {}, given: Record<string, unknown> = {}): Promise<Trainable> {

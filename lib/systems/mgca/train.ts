@@ -1,6 +1,6 @@
 /**
  * Training of MGCA's decoder from image-caption pairs (arXiv 2403.03707, sections 3.2-3.3). The CLIP beside it only runs
- * forward; a checkpoint holds the decoder and names that CLIP's folder with the hash of its weights.
+ * forward; a checkpoint holds the decoder and names that CLIP with the hash of its weights.
  */
 import { openClipFolder } from '../../backbones/clip/index.js';
 import {
@@ -56,7 +56,7 @@ export async function trainMgca(request: TrainableRequest): Promise<Trainable> {
       finder: model.nouns && new NounFinder(model.nouns),
     };
     const parameters = initialDecoder(encoder.embed, request.random.fork('weights').bits());
-    return new MgcaTrainable(encoder, parameters, plan, losses, model, base);
+    return new MgcaTrainable(encoder, parameters, plan, losses, model, request.baseName ?? base);
   } catch (error) {
     encoder.dispose();
     throw error;
@@ -73,7 +73,7 @@ class MgcaTrainable implements Trainable {
     private readonly plan: MgcaPlan,
     private readonly options: MgcaLossOptions,
     private readonly model: MgcaTrainModel,
-    private readonly base: string,
+    private readonly baseName: string,
   ) {
     for (const tensor of parameters.values()) requireGrad(tensor);
     const cells = plan.side / encoder.sizes.patch;
@@ -155,7 +155,7 @@ class MgcaTrainable implements Trainable {
       'wordmask.json': json({
         format: 1,
         system: 'mgca',
-        base: { model: this.base, sha256: this.encoder.hash },
+        base: { model: this.baseName, sha256: this.encoder.hash },
         ...(readOut.templates && { templates: readOut.templates }),
         defaults: {
           ...(this.model.normalisation === 'clip' && { mean: clipMean255, std: clipStd255 }),
