@@ -13,7 +13,7 @@
 #include <string>
 #include <vector>
 
-#include "native/core/executor.h"
+#include "native/core/cpu_executor.h"
 #include "native/core/op.h"
 
 namespace wm::cases {
