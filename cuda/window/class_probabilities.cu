@@ -1,0 +1,97 @@
+// class_probabilities: softmax over all queries, then the largest of each class (naclip.md section 6, steps 3, 4, 7).
+//   p[c] = max over queries s of class c of exp(scale * (x[s] - max x)) / sum over all queries; 0 for a class without
+//   queries; with renormalise divided by the sum over classes. Query classes of -1 count in the sum alone.
+// Floor: the logits read and the probabilities written once; as written the logits are read three times (twice from L2
+// where a wave's share fits) and the expected bound is memory.
+#include "cuda/image/rows.cuh"
+#include "cuda/window/score_state.cuh"
+
+namespace wm::cuda {
+
+namespace {
+
+struct Probabilities {
+  const float *logits;  // [queries, plane]
+  const int *classes;   // [queries]
+  const int *first;     // [count] first query of each class, -1: it has none
+  float *out;           // [count, plane]
+  int64_t queries, count, plane;
+  float scale;
+};
+
+// first [count] (=) the lowest query of each class. One thread a query, after the table was filled with the highest number.
+__global__ void __launch_bounds__(256) clear_first_kernel(unsigned *first, int64_t count) {
+  const int64_t c = grid_index();
+  if (c < count) first[c] = 0xffffffffu;  // read as -1: none
+}
+
+__global__ void __launch_bounds__(256) first_query_kernel(const int *classes, int64_t queries, int64_t count, unsigned *first) {
+  const int64_t s = grid_index();
+  if (s >= queries) return;
+  const int c = classes[s];
+  if (c >= 0 && c < count) atomicMin(first + c, static_cast<unsigned>(s));
+}
+
+__device__ __forceinline__ float exponential(const Probabilities &p, float x, float peak) {
+  return expf(__fmul_rn(p.scale, __fsub_rn(x, peak)));
+}
+
+// out [count, plane] (=). A thread a pixel, 256 a block. The queries of a class after its first raise what that one wrote.
+template <bool kRenormalise>
+__global__ void __launch_bounds__(256) class_probabilities_kernel(const Probabilities p) {
+  const int64_t i = grid_index();
+  if (i >= p.plane) return;
+  const float *x = p.logits + i;
+  float *out = p.out + i;
+  for (int64_t c = 0; c < p.count; ++c) {
+    if (__ldg(p.first + c) < 0) out[c * p.plane] = 0.0f;
+  }
+  if (p.queries == 0) return;
+  float peak = x[0], sum = 0.0f;
+  for (int64_t s = 1; s < p.queries; ++s) peak = fmaxf(peak, x[s * p.plane]);
+  if constexpr (!kRenormalise) {
+    for (int64_t s = 0; s < p.queries; ++s) sum += exponential(p, x[s * p.plane], peak);
+  }
+  for (int64_t s = 0; s < p.queries; ++s) {
+    const int c = __ldg(p.classes + s);
+    if (c < 0 || c >= p.count) continue;
+    const float e = exponential(p, x[s * p.plane], peak), value = kRenormalise ? e : __fdiv_rn(e, sum);
+    float &best = out[c * p.plane];
+    best = __ldg(p.first + c) == s ? value : fmaxf(best, value);
+  }
+  if constexpr (kRenormalise) {
+    for (int64_t c = 0; c < p.count; ++c) sum += out[c * p.plane];
+    // Every class that competes can underflow beside queries that do not.
+    sum = sum > 0.0f ? sum : 1.0f;
+    for (int64_t c = 0; c < p.count; ++c) out[c * p.plane] = __fdiv_rn(out[c * p.plane], sum);
+  }
+}
+
+// logits f32 [S, H, W], query_class i32 [S] -> f32 [Q, H, W]; attrs: scale, classes, renormalise
+void class_probabilities(LaunchCall &call) {
+  const TensorView &logits = call.in(0), &out = call.out(0);
+  if (logits.dtype != DType::f32 || logits.ndim != 3) call.reject("logits must be f32 [S, H, W]");
+  const int64_t queries = logits.dim(0), plane = logits.dim(1) * logits.dim(2), count = call.attr_int(1);
+  if (count < 0 || queries > INT32_MAX || out.dtype != DType::f32 || out.numel() != count * plane)
+    call.reject("the output must be f32 [Q, H, W]");
+  const int *classes = checked_query_class(call, call.in(1), queries);
+  if (out.numel() == 0) return;
+  auto *first = call.workspace<unsigned>(count);
+  WM_LAUNCH(clear_first_kernel, dim3(blocks_for(count, 256)), dim3(256), 0, call.stream(), first, count);
+  WM_LAUNCH(first_query_kernel, dim3(blocks_for(queries, 256)), dim3(256), 0, call.stream(), classes, queries, count,
+            first);
+  const Probabilities p{logits.as<const float>(), classes, reinterpret_cast<const int *>(first), out.as<float>(),
+                        queries, count, plane, static_cast<float>(call.attr(0))};
+  const dim3 grid(blocks_for(plane, 256));
+  if (call.attr_flag(2)) {
+    WM_LAUNCH((class_probabilities_kernel<true>), grid, dim3(256), 0, call.stream(), p);
+  } else {
+    WM_LAUNCH((class_probabilities_kernel<false>), grid, dim3(256), 0, call.stream(), p);
+  }
+}
+
+}  // namespace
+
+WM_REGISTER_CUDA_OP(class_probabilities, class_probabilities, kContiguous)
+
+}  // namespace wm::cuda
