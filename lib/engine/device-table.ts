@@ -5,14 +5,16 @@ import { nearest } from '../util/nearest.js';
 
 const names: string[] = ['cpu'];
 
-/** Kernels of the CUDA module run on the CPU, for tests of this package alone (CONTRIBUTING.md). */
-export const simtAllowed: boolean = process.env.WORDMASK_SIMT === '1';
+const pattern = /^(cpu|cuda(:\d{1,3})?|auto)$/;
 
-const pattern = simtAllowed ? /^(cpu|(cuda|simt)(:\d{1,3})?|auto)$/ : /^(cpu|cuda(:\d{1,3})?|auto)$/;
+/** The portable kernels of the CUDA module on the CPU: a device for tests of this package alone (CONTRIBUTING.md). */
+function namesSimt(value: string): boolean {
+  return process.env.WORDMASK_SIMT === '1' && /^simt(:\d{1,3})?$/.test(value);
+}
 
 /** Checks a device option's form. @throws E_OPTION */
 export function parseDevice(value: unknown): string {
-  if (typeof value === 'string' && pattern.test(value)) return value;
+  if (typeof value === 'string' && (pattern.test(value) || namesSimt(value))) return value;
   const guess = typeof value === 'string' ? nearest(value, ['cpu', 'cuda', 'auto']) : undefined;
   throw new WordmaskError(
     'E_OPTION',
