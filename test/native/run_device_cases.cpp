@@ -1,5 +1,5 @@
 // Runs case files (case_format.md) on a device module: run_device_cases --module FILE [--device N] FILE_OR_FOLDER ...
-// Each case runs twice and must give the same bytes. Cases in f64 are the CPU's alone and count as skipped, as do ops
+// With --smallest a file gives its smallest case alone, for sanitizers. Each case runs twice and must give the same bytes. Cases in f64 are the CPU's alone and count as skipped, as do ops
 // that the module lacks with --partial. Ends with "N passed, N failed, N skipped"; exits with 77 when nothing ran.
 #include <dlfcn.h>
 

@@ -70,7 +70,7 @@ struct Machine {
   int predicates[2] = {0, 0};
   int generation = 0;
   char block_order[2];
-  char edge;  // between the scheduler and all threads of a block
+  char start, end;  // order the scheduler with all threads of a block, and no thread with another
 };
 
 Machine &machine() {
@@ -78,31 +78,30 @@ Machine &machine() {
   return instance;
 }
 
-WM_SIMT_UNWATCHED Thread &self() { return *machine().threads[static_cast<size_t>(machine().current)]; }
+Thread &self() { return *machine().threads[static_cast<size_t>(machine().current)]; }
 
-WM_SIMT_UNWATCHED void yield() { machine().scheduler.enter_from(self().fiber); }
+void yield() { machine().scheduler.enter_from(self().fiber); }
 
-WM_SIMT_UNWATCHED void finish_thread() {
+void finish_thread() {
   self().state = State::done;
   --machine().live;
 }
 
 void thread_main() {
   self().fiber.entered();
-  WM_ACQUIRE(&machine().edge);
+  WM_ACQUIRE(&machine().start);
   (*machine().body)();
-  WM_RELEASE(&machine().edge);
+  WM_RELEASE(&machine().end);
   finish_thread();
   for (;;) yield();
 }
 
-// The scheduler's own writes to what fibers read, kept from the sanitizer: no kernel can race with them.
-WM_SIMT_UNWATCHED void select_thread(Machine &m, int i) {
+void select_thread(Machine &m, int i) {
   m.current = i;
   threadIdx = m.threads[static_cast<size_t>(i)]->index;
 }
 
-WM_SIMT_UNWATCHED void wake_block(Machine &m) {
+void wake_block(Machine &m) {
   for (int i = 0; i < m.count; ++i) {
     Thread &thread = *m.threads[static_cast<size_t>(i)];
     if (thread.state == State::block_wait) thread.state = State::ready;
@@ -113,7 +112,7 @@ WM_SIMT_UNWATCHED void wake_block(Machine &m) {
 }
 
 // The lanes of `mask` wait for the same collective: hand all of them one snapshot.
-WM_SIMT_UNWATCHED bool complete_warp(Machine &m, int warp_index, unsigned mask, const char *kind) {
+bool complete_warp(Machine &m, int warp_index, unsigned mask, const char *kind) {
   const int first = warp_index * kLanes;
   for (int lane = 0; lane < kLanes; ++lane) {
     if ((mask >> lane & 1u) == 0) continue;
@@ -174,7 +173,7 @@ void run_block(Machine &m, const char *name) {
     thread.copies.assign(1, {});
     thread.fiber.prepare(thread_main);
   }
-  WM_RELEASE(&m.edge);
+  WM_RELEASE(&m.start);
   while (m.live > 0) {
     bool moved = false;
     for (int i = 0; i < m.count; ++i) {
@@ -186,7 +185,7 @@ void run_block(Machine &m, const char *name) {
     }
     if (!moved) settle_block(m, name);
   }
-  WM_ACQUIRE(&m.edge);
+  WM_ACQUIRE(&m.end);
 }
 
 void make_threads(Machine &m, dim3 block) {
@@ -231,15 +230,15 @@ void run(const char *name, dim3 grid, dim3 block, size_t shared_bytes, const std
   }
 }
 
-WM_SIMT_UNWATCHED void *dynamic_shared() {
+void *dynamic_shared() {
   const uintptr_t start = reinterpret_cast<uintptr_t>(machine().shared.data());
   return reinterpret_cast<void *>((start + 127) & ~uintptr_t{127});
 }
 
-WM_SIMT_UNWATCHED int lane_id() { return machine().current % kLanes; }
+int lane_id() { return machine().current % kLanes; }
 
 // Counts arrivals; the scheduler settles the barrier once no thread can go on, and checks that all stand at one line.
-WM_SIMT_UNWATCHED int block_count(bool predicate, const char *place) {
+int block_count(bool predicate, const char *place) {
   Machine &m = machine();
   Thread &thread = self();
   const int parity = m.generation & 1;
@@ -253,9 +252,9 @@ WM_SIMT_UNWATCHED int block_count(bool predicate, const char *place) {
   return m.predicates[parity];
 }
 
-WM_SIMT_UNWATCHED void block_barrier(const char *place) { block_count(false, place); }
+void block_barrier(const char *place) { block_count(false, place); }
 
-WM_SIMT_UNWATCHED const Snapshot &warp_exchange(unsigned mask, const void *payload, int bytes, const char *kind) {
+const Snapshot &warp_exchange(unsigned mask, const void *payload, int bytes, const char *kind) {
   Machine &m = machine();
   Thread &thread = self();
   const int lane = lane_id(), warp_index = m.current / kLanes;
@@ -270,7 +269,7 @@ WM_SIMT_UNWATCHED const Snapshot &warp_exchange(unsigned mask, const void *paylo
   return *thread.snapshot;
 }
 
-WM_SIMT_UNWATCHED void warp_barrier(unsigned mask) {
+void warp_barrier(unsigned mask) {
   Warp &warp = *machine().warps[static_cast<size_t>(machine().current / kLanes)];
   char *order = &warp.order[warp.generation & 1];
   WM_RELEASE(order);
