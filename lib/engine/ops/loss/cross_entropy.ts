@@ -56,6 +56,7 @@ export const crossEntropyCard = defineOp({
     { name: 'ignored rows', inputs: [{ shape: [4, 7] }, classes(255, 3, 255, 6)], attrs: { ignore: 255 } },
     { name: 'large scores', inputs: [{ shape: [2, 9], fill: { uniform: [200, 300] } }, classes(8, 0)] },
     { name: 'one class', inputs: [{ shape: [2, 1] }, classes(0, 0)] },
+    { name: 'many classes', inputs: [{ shape: [2, 1288] }, classes(1287, 3)], grad: false },
     { name: 'no rows', inputs: [{ shape: [0, 3] }, classes()] },
   ],
   bench: [

@@ -65,6 +65,12 @@ export const layerNormCard = defineOp({
       inputs: [{ shape: [3, 197], fill: { uniform: [99, 101] } }, { shape: [197] }, undefined],
       dtypes: ['f64'],
     },
+    {
+      name: 'wide',
+      inputs: [{ shape: [2, 1288] }, { shape: [1288] }, { shape: [1288] }],
+      dtypes: ['f32', 'bf16'],
+      grad: false,
+    },
     { name: 'no parameters, tiny eps', inputs: [{ shape: [5, 17] }, undefined, undefined], attrs: { eps: 1e-12 } },
     { name: 'bias alone', inputs: [{ shape: [5, 17] }, undefined, { shape: [17] }] },
     {
@@ -131,6 +137,11 @@ export const layerNormBwdCard = defineOp({
       name: 'several parts',
       inputs: [{ shape: [2, 37, 33] }, { shape: [33], fill: 'positive' }, { shape: [2, 37, 33] }],
       dtypes: ['f32', 'f64', 'bf16'],
+    },
+    {
+      name: 'wide',
+      inputs: [{ shape: [9, 1288] }, { shape: [1288] }, { shape: [9, 1288] }],
+      dtypes: ['f32', 'bf16'],
     },
     { name: 'no gain', inputs: [{ shape: [5, 17] }, undefined, { shape: [5, 17] }] },
     {

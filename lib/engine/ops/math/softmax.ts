@@ -32,6 +32,10 @@ const samples: Sample<SoftmaxAttrs>[] = [
   { name: 'first axis, wide', inputs: [{ shape: [33, 531] }], attrs: { axis: 0, temperature: 2 } },
   { name: 'large values', inputs: [{ shape: [4, 19], fill: { uniform: [80, 120] } }], attrs: { axis: 1 } },
   { name: 'one class', inputs: [{ shape: [3, 1] }], attrs: { axis: 1 } },
+  { name: 'long rows', inputs: [{ shape: [2, 1288] }], attrs: { axis: 1 }, grad: false, dtypes: ['f32', 'bf16'] },
+  { name: 'longer rows', inputs: [{ shape: [1, 4808] }], attrs: { axis: 1 }, grad: false, dtypes: ['f32', 'bf16'] },
+  { name: 'ragged long row', inputs: [{ shape: [1, 4099] }], attrs: { axis: 1 }, grad: false },
+  { name: 'first axis, long', inputs: [{ shape: [181, 35] }], attrs: { axis: 0 }, grad: false },
   { name: 'empty', inputs: [{ shape: [0, 4] }], attrs: { axis: 1 } },
 ];
 const bench = [
@@ -78,6 +82,8 @@ function backwardCard(name: string, f: (y: number[], dy: number[]) => number[]):
     samples: [
       { name: 'rows', inputs: pair([5, 197]), attrs: { axis: 1, temperature: 0.5 }, dtypes: ['f32', 'f64', 'bf16'] },
       { name: 'classes of a map', inputs: pair([2, 7, 5, 13]), attrs: { axis: 1 }, dtypes: ['f32', 'f64', 'bf16'] },
+      { name: 'long rows', inputs: pair([2, 1288]), attrs: { axis: 1 }, dtypes: ['f32', 'bf16'] },
+      { name: 'first axis, long', inputs: pair([181, 35]), attrs: { axis: 0 } },
       { name: 'empty', inputs: pair([3, 0]), attrs: { axis: 1 } },
     ],
     bench: [{ name: 'attention rows of B/16', inputs: pair([12 * 197, 197]), attrs: { axis: 1 } }],
