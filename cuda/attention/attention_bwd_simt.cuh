@@ -48,4 +48,13 @@ __device__ inline void load_statistics(const BackwardParams &g, const Place &at,
   }
 }
 
+// Grid over tiles of n rows and columns of the widest of d and dv; body(zero, width, grid).
+template <class F>
+void by_width_simt(LaunchCall &call, DType dtype, const Params &p, int n, F &&body) {
+  const int widest = max(p.d, p.dv), width = widest <= 64 ? 64 : 128;
+  dim3 grid = tile_grid(p, n, kSimtTile, 1);
+  grid.y = static_cast<unsigned>(max(1, (widest + width - 1) / width));
+  dispatch_float(call, dtype, [&](auto zero) { body(zero, width, grid); });
+}
+
 }  // namespace wm::cuda::attention

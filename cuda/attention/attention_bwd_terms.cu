@@ -63,7 +63,7 @@ __device__ inline void store_share(const TermGradient &t, const Share &share, co
 // One block a tile of the output (a whole axis where it has size 1), looping over all that adds to it. 256 threads, 34 KB of
 // static shared memory.
 template <class T>
-__global__ void __launch_bounds__(kSimtThreads) attention_bwd_term_kernel(TermGradient t) {
+__global__ void __launch_bounds__(kSimtThreads, 2) attention_bwd_term_kernel(TermGradient t) {
   __shared__ __align__(16) SimtShared<64> shared;
   const Share share = share_of_block(t, t.params[0]);
   SimtFragment<1> sum, s, dp;

@@ -12,7 +12,7 @@ namespace {
 // range; 256 threads; 34 KB (kWidth 64) or 34.5 KB of static shared memory. Wider heads take several blocks, each with its
 // own scores: the sums of one softmax row never leave a block.
 template <class T, int kWidth>
-__global__ void __launch_bounds__(kSimtThreads) attention_fwd_simt_kernel(Params p) {
+__global__ void __launch_bounds__(kSimtThreads, 2) attention_fwd_simt_kernel(Params p) {
   __shared__ __align__(16) SimtShared<kWidth> shared;
   const Place at = locate(p, p.nq, kSimtTile, p.splits);
   const int i0 = at.begin, c0 = static_cast<int>(blockIdx.y) * kWidth;

@@ -10,7 +10,7 @@ namespace {
 // out [B, A, Nq, Nk] (=, or += with accumulate). One block a tile of 64 queries (blockIdx.x, of one head) and 64 keys
 // (blockIdx.y); 256 threads; 34 KB of static shared memory.
 template <class T>
-__global__ void __launch_bounds__(kSimtThreads) attention_map_simt_kernel(Params p, MapParams m) {
+__global__ void __launch_bounds__(kSimtThreads, 2) attention_map_simt_kernel(Params p, MapParams m) {
   __shared__ __align__(16) SimtShared<64> shared;
   const Place at = locate(p, p.nq, kSimtTile, 1);
   const int i0 = at.begin, j0 = static_cast<int>(blockIdx.y) * kSimtTile;

@@ -67,14 +67,51 @@ __device__ inline float class_term(const Terms &t, const RowTerms &row, int i, i
   return value >= 0.5f ? 0.0f : hidden;
 }
 
-// The sum of the terms of key j, -inf where it is blocked.
-__device__ inline float additive_term(const Terms &t, const RowTerms &row, int i, int j) {
-  float x = 0.0f;
-  if (t.gy != nullptr) x = row.factor * gaussian_term(t, row, j);
-  if (t.bias.data != nullptr) x += load_any(t.bias.data, t.bias.dtype, row.bias + j * t.bias.step[3]);
-  if (t.class_mode != ClassMode::none) x += class_term(t, row, i, j);
-  if (row.mask != nullptr && (row.mask[(j >> 3) * t.mask_step[2]] >> (j & 7) & 1) != 0) x = negative_infinity();
-  return x;
+// The scores of one query that a thread holds: of a fragment's row, or of its column where the fragment's rows are keys.
+template <bool kTransposed, class Fragment>
+struct Line {
+  static constexpr int kLines = kTransposed ? Fragment::kColumns : Fragment::kRows;
+  static constexpr int kKeys = kTransposed ? Fragment::kRows : Fragment::kColumns;
+  Fragment &s;
+  int line, j0, limit;
+
+  __device__ static int query(int line) { return kTransposed ? Fragment::column(line) : Fragment::row(line); }
+  __device__ float &at(int k) { return kTransposed ? s.at(k, line) : s.at(line, k); }
+  __device__ int key(int k) const { return j0 + (kTransposed ? Fragment::row(k) : Fragment::column(k)); }
+  // The key, or the last allowed one: loads without a branch, whose excess is blocked in the end. There is one at least.
+  __device__ int allowed_key(int k) const { return min(key(k), limit - 1); }
+};
+
+template <class T, class L>
+__device__ void add_dense(const void *data, int64_t row, int64_t step, L &line) {
+  const T *values = static_cast<const T *>(data) + row;
+#pragma unroll
+  for (int k = 0; k < L::kKeys; ++k) line.at(k) += to_float(values[line.allowed_key(k) * step]);
+}
+
+// One kind of term after the other, each a loop without branches on what the call has.
+template <class L>
+__device__ void add_terms(const Terms &t, const RowTerms &row, int i, L &line) {
+  if (row.on_grid) {
+#pragma unroll
+    for (int k = 0; k < L::kKeys; ++k) line.at(k) = fmaf(row.factor, gaussian_term(t, row, line.allowed_key(k)), line.at(k));
+  }
+  if (t.bias.data != nullptr) {
+    if (t.bias.dtype == DType::bf16) add_dense<bf16>(t.bias.data, row.bias, t.bias.step[3], line);
+    else if (t.bias.dtype == DType::f16) add_dense<f16>(t.bias.data, row.bias, t.bias.step[3], line);
+    else add_dense<float>(t.bias.data, row.bias, t.bias.step[3], line);
+  }
+  if (t.class_mode != ClassMode::none) {
+#pragma unroll
+    for (int k = 0; k < L::kKeys; ++k) line.at(k) += class_term(t, row, i, line.allowed_key(k));
+  }
+  if (row.mask != nullptr) {
+#pragma unroll
+    for (int k = 0; k < L::kKeys; ++k) {
+      const int j = line.allowed_key(k);
+      if ((row.mask[(j >> 3) * t.mask_step[2]] >> (j & 7) & 1) != 0) line.at(k) = negative_infinity();
+    }
+  }
 }
 
 // Factor that turns the results of apply_terms into exponents of 2.
@@ -84,25 +121,25 @@ __device__ float exponent_unit(const Params &p) {
   return kTerms ? 1.0f : p.scale * kLog2e;
 }
 
-// Products of rows i0 + s.row(r) and keys j0 + s.column(c): -inf where blocked; else left as they are, or with kTerms
-// exponents of 2 with all terms in. `keys`: end of the block's keys. kTransposed: the fragment's rows are keys.
-template <bool kTerms, class Fragment>
+// Products of queries from i0 and keys from j0: -inf where blocked; else left as they are, or with kTerms exponents of 2 with
+// all terms in. `keys`: end of the block's keys. kTransposed: the fragment's rows are keys.
+template <bool kTerms, bool kTransposed = false, class Fragment>
 __device__ void apply_terms(const Params &p, const Place &at, int i0, int j0, int keys, Fragment &s) {
+  using L = Line<kTransposed, Fragment>;
 #pragma unroll
-  for (int r = 0; r < Fragment::kRows; ++r) {
-    const int i = i0 + s.row(r), limit = min(keys, key_limit(p, at, i));
-    if (kTerms) {
-      const RowTerms row = row_terms(p.terms, at, min(i, at.nq - 1), p.nq);
+  for (int number = 0; number < L::kLines; ++number) {
+    const int i = i0 + L::query(number);
+    L line{s, number, j0, min(keys, key_limit(p, at, i))};
+    if (kTerms && line.limit > 0) {
 #pragma unroll
-      for (int c = 0; c < Fragment::kColumns; ++c) {
-        const int j = j0 + s.column(c);
-        s.at(r, c) = j < limit ? (s.at(r, c) * p.scale + additive_term(p.terms, row, i, j)) * kLog2e : negative_infinity();
-      }
-    } else {
+      for (int k = 0; k < L::kKeys; ++k) line.at(k) *= p.scale;
+      add_terms(p.terms, row_terms(p.terms, at, i, p.nq), i, line);
 #pragma unroll
-      for (int c = 0; c < Fragment::kColumns; ++c) {
-        if (j0 + s.column(c) >= limit) s.at(r, c) = negative_infinity();
-      }
+      for (int k = 0; k < L::kKeys; ++k) line.at(k) *= kLog2e;
+    }
+#pragma unroll
+    for (int k = 0; k < L::kKeys; ++k) {
+      if (line.key(k) >= line.limit) line.at(k) = negative_infinity();
     }
   }
 }

@@ -29,7 +29,7 @@ struct SimtShared {
 template <class T>
 __device__ void load_transposed(float *shared, const T *x, const Rows &steps, int first, int rows, int c0, int columns) {
   const int thread = static_cast<int>(threadIdx.x);
-#pragma unroll
+#pragma unroll 4
   for (int e = thread; e < kSimtTile * kSimtDepth; e += kSimtThreads) {
     const int c = e % 8 + e / 32 % 4 * 8, r = e / 8 % 4 + e / 128 * 4;
     const bool valid = first + r < rows && c0 + c < columns;
@@ -53,7 +53,7 @@ template <int kGroups>
 __device__ void multiply(const float *x, const float *y, int y_pitch, int depth, SimtFragment<kGroups> &sum) {
   x += sum.row(0);
   y += sum.column(0);
-#pragma unroll 4
+#pragma unroll 2
   for (int k = 0; k < depth; ++k) {
     const float4 a = *reinterpret_cast<const float4 *>(x + k * kSimtPitch);
     const float rows[4] = {a.x, a.y, a.z, a.w};
