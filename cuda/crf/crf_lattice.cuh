@@ -378,7 +378,7 @@ CrfLattice build_crf_lattice(LaunchCall &call, const CrfGeometry<D, Key> &geomet
   uint32_t *heads = call.workspace<uint32_t>(runs);
   WM_LAUNCH((crf_count_heads_kernel<Key>), dim3(static_cast<unsigned>(runs)), block, 0, call.stream(), sort.keys[sorted], n,
             heads);
-  WM_LAUNCH(sort_scan_kernel, dim3(1), block, 0, call.stream(), heads, lattice.counts + kCrfVertices, runs);
+  scan_rows(call, heads, lattice.counts + kCrfVertices, 1, runs);
   Key *vertex_key = sort.keys[1 - sorted];
   WM_LAUNCH((crf_number_kernel<D, Key>), dim3(static_cast<unsigned>(runs)), block, 0, call.stream(), sort.keys[sorted],
             sort.values[sorted], weights, n, heads, lattice, vertex_key);

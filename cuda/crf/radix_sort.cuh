@@ -20,16 +20,21 @@ constexpr int kSortItems = sizeof(Key) > 8 ? 4 : 8;
 template <class Key>
 constexpr int kSortTile = kSortThreads * kSortItems<Key>;
 
-// Sum of the values of lower threads of a block of kSortThreads; `total` is the block's. shared: kSortWarps words,
-// reusable when all threads have passed the next barrier.
-__device__ __forceinline__ uint32_t block_exclusive_scan(uint32_t value, uint32_t *shared, uint32_t *total) {
-  const int lane = static_cast<int>(threadIdx.x) % kWarp, warp = static_cast<int>(threadIdx.x) / kWarp;
-  uint32_t sum = value;
+// Sum of the values of this and lower lanes.
+__device__ __forceinline__ uint32_t warp_inclusive_scan(uint32_t sum, int lane) {
 #pragma unroll
   for (int step = 1; step < kWarp; step *= 2) {
     const uint32_t lower = __shfl_up_sync(kFullMask, sum, static_cast<unsigned>(step));
     if (lane >= step) sum += lower;
   }
+  return sum;
+}
+
+// Sum of the values of lower threads of a block of kSortThreads; `total` is the block's. shared: kSortWarps words,
+// reusable when all threads have passed the next barrier.
+__device__ __forceinline__ uint32_t block_exclusive_scan(uint32_t value, uint32_t *shared, uint32_t *total) {
+  const int lane = static_cast<int>(threadIdx.x) % kWarp, warp = static_cast<int>(threadIdx.x) / kWarp;
+  const uint32_t sum = warp_inclusive_scan(value, lane);
   if (lane == kWarp - 1) shared[warp] = sum;
   __syncthreads();
   uint32_t before = 0, all = 0;
@@ -65,21 +70,34 @@ __global__ void sort_count_kernel(const Key *keys, int64_t n, int shift, uint32_
   counts[static_cast<int64_t>(thread) * tiles + blockIdx.x] = histogram[thread];
 }
 
-// counts [256, tiles] (=): elements of the digit in lower tiles; totals [256] (=): elements of the digit. One block of
-// 256 threads a digit, 32 bytes of shared memory.
-__global__ void sort_scan_kernel(uint32_t *counts, uint32_t *totals, int tiles) {
-  __shared__ uint32_t sums[kSortWarps];
-  uint32_t *row = counts + static_cast<int64_t>(blockIdx.x) * tiles;
+// Each row of counts [rows, columns] becomes (=) the sums of the counts before; totals [rows] (=). One warp a row, eight
+// warps a block, four counts a lane at a time, no shared memory.
+__global__ void scan_rows_kernel(uint32_t *counts, uint32_t *totals, int rows, int columns) {
+  constexpr int kItems = 4;
+  const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  const int row = static_cast<int>(blockIdx.x) * kSortWarps + static_cast<int>(threadIdx.x) / kWarp;
+  if (row >= rows) return;
+  uint32_t *own = counts + static_cast<int64_t>(row) * columns;
   uint32_t carry = 0;
-  for (int first = 0; first < tiles; first += kSortThreads) {
-    const int i = first + static_cast<int>(threadIdx.x);
-    uint32_t total;
-    const uint32_t before = block_exclusive_scan(i < tiles ? row[i] : 0u, sums, &total);
-    if (i < tiles) row[i] = carry + before;
-    carry += total;
-    __syncthreads();
+  for (int first = 0; first < columns; first += kWarp * kItems) {
+    uint32_t count[kItems], sum = 0;
+#pragma unroll
+    for (int item = 0; item < kItems; ++item) {
+      const int i = first + lane * kItems + item;
+      count[item] = i < columns ? own[i] : 0u;
+      sum += count[item];
+    }
+    const uint32_t through = warp_inclusive_scan(sum, lane);
+    uint32_t before = carry + through - sum;
+#pragma unroll
+    for (int item = 0; item < kItems; ++item) {
+      const int i = first + lane * kItems + item;
+      if (i < columns) own[i] = before;
+      before += count[item];
+    }
+    carry += __shfl_sync(kFullMask, through, kWarp - 1);
   }
-  if (threadIdx.x == 0) totals[blockIdx.x] = carry;
+  if (lane == 0) totals[row] = carry;
 }
 
 // keys_out, values_out [n] (=): the elements in the order of the digit, equal ones in their old order. values null: the
@@ -154,6 +172,11 @@ __global__ void __launch_bounds__(kSortThreads)
 
 }  // namespace
 
+inline void scan_rows(LaunchCall &call, uint32_t *counts, uint32_t *totals, int rows, int columns) {
+  WM_LAUNCH(scan_rows_kernel, dim3(blocks_for(rows, kSortWarps)), dim3(kSortThreads), 0, call.stream(), counts, totals,
+            rows, columns);
+}
+
 // Memory of a sort of up to n elements; any sort of fewer may use it.
 template <class Key>
 struct SortBuffers {
@@ -184,7 +207,7 @@ int sort_keys(LaunchCall &call, SortBuffers<Key> &buffers, int64_t n, int bits) 
     const int to = 1 - from;
     const uint32_t *values = shift == 0 ? nullptr : buffers.values[from];
     WM_LAUNCH((sort_count_kernel<Key>), grid, block, 0, call.stream(), buffers.keys[from], n, shift, buffers.counts, tiles);
-    WM_LAUNCH(sort_scan_kernel, dim3(kSortDigits), block, 0, call.stream(), buffers.counts, buffers.totals, tiles);
+    scan_rows(call, buffers.counts, buffers.totals, kSortDigits, tiles);
     WM_LAUNCH((sort_scatter_kernel<Key>), grid, block, 0, call.stream(), buffers.keys[from], values, n, shift,
               buffers.counts, buffers.totals, tiles, buffers.keys[to], buffers.values[to]);
     from = to;
