@@ -2,28 +2,13 @@
 #pragma once
 
 #include <cstdint>
-#include <initializer_list>
 #include <type_traits>
 
 #include "native/core/op.h"
+#include "native/core/strided_layout.h"
 #include "native/cpu/simd/vector_ops.h"
 
 namespace wm {
-
-// The common shape with size-1 dimensions dropped and neighbours merged wherever every operand allows it, so that
-// most calls come down to one or two dimensions. A broadcast dimension has stride 0.
-struct StridedLayout {
-  static constexpr int kMaxOperands = 3;
-
-  int ndim = 0;
-  int operands = 0;
-  int64_t numel = 1;
-  int64_t shape[kMaxDims] = {};
-  int64_t stride[kMaxOperands][kMaxDims] = {};
-
-  // Rejects the call where an operand does not broadcast to `out`.
-  StridedLayout(const OpCall &call, const TensorView &out, std::initializer_list<const TensorView *> inputs);
-};
 
 // A position in a StridedLayout with the element offset of each operand.
 class StridedCursor {

@@ -1,0 +1,99 @@
+// A flat f32 buffer and the tensors whose elements it holds one after another (native/cpu/optim/flat_parts.h). Each
+// tensor of an op's variadic tail stands for the next sizes[i] elements; where one was not given, its part stays as it
+// is. The sizes lie on the device, so a kernel adds them up; what does not fit the buffer is left alone.
+#pragma once
+
+#include "cuda/core/segments.cuh"
+#include "cuda/core/strided.cuh"
+
+namespace wm::cuda {
+
+struct FlatPart {
+  const float *data;
+  int64_t count;
+  int32_t number;  // among the sizes
+  int32_t first;
+};
+using FlatTable = Segments<FlatPart, 128>;
+
+constexpr int kFlatThreads = 256;
+constexpr int kFlatUnits = 2;                                 // vectors of four a thread
+constexpr int kFlatChunk = kFlatThreads * kFlatUnits * 4;     // elements a block
+
+// sizes [count] -> begins [count] (=): where each part begins. One warp; no shared memory.
+static __global__ void flat_begins_kernel(const int32_t *sizes, int64_t *begins, int64_t count) {
+  const int lane = static_cast<int>(threadIdx.x);
+  int64_t before = 0;
+  for (int64_t base = 0; base < count; base += kWarp) {
+    const int64_t i = base + lane;
+    const int64_t size = i < count ? sizes[i] : 0;
+    int64_t through = size;
+    for (int step = 1; step < kWarp; step *= 2) {
+      const int64_t other = __shfl_up_sync(kFullMask, through, static_cast<unsigned>(step));
+      if (lane >= step) through += other;
+    }
+    if (i < count) begins[i] = before + through - size;
+    before += __shfl_sync(kFullMask, through, kWarp - 1);
+  }
+}
+
+// update.at<V>(x, i): elements i .. i + V - 1 of the flat buffer with the sources x[0 .. V-1]; V = 4 needs
+// update.aligned and aligned positions. 256 threads a block, kFlatChunk elements of one part; no shared memory.
+template <class Update>
+__global__ void __launch_bounds__(kFlatThreads)
+flat_kernel(Update update, FlatTable table, const int64_t *begins, int64_t n) {
+  const FlatPart &part = table.find(static_cast<int32_t>(blockIdx.x));
+  const int64_t begin = begins[part.number], count = part.count;
+  if (begin < 0 || begin > n - count) return;
+  const int64_t chunk = (static_cast<int64_t>(blockIdx.x) - part.first) * kFlatChunk;
+  const float *x = part.data;
+  if (update.aligned && begin % 4 == 0 && reinterpret_cast<uintptr_t>(x) % 16 == 0) {
+#pragma unroll
+    for (int u = 0; u < kFlatUnits; ++u) {
+      int64_t i = chunk + (static_cast<int64_t>(u) * kFlatThreads + threadIdx.x) * 4;
+      if (i + 4 <= count) {
+        update.template at<4>(x + i, begin + i);
+      } else {
+        for (; i < count; ++i) update.template at<1>(x + i, begin + i);
+      }
+    }
+  } else {
+#pragma unroll
+    for (int u = 0; u < kFlatUnits * 4; ++u) {
+      const int64_t i = chunk + static_cast<int64_t>(u) * kFlatThreads + threadIdx.x;
+      if (i < count) update.template at<1>(x + i, begin + i);
+    }
+  }
+}
+
+inline void check_flat(const LaunchCall &call, const TensorView &flat) {
+  if (flat.dtype != DType::f32) call.reject("takes f32 buffers on this device, got %s; f64 works on the cpu", dtype_name(flat.dtype));
+}
+
+// Runs the update over all parts given; `first` is the number of the first source.
+template <class Update>
+void for_parts(LaunchCall &call, const Update &update, int sizes_input, int first) {
+  const TensorView &sizes = call.in(sizes_input), &flat = call.in(0);
+  const int parts = call.num_inputs() - first;
+  if (sizes.dtype != DType::i32 || sizes.numel() < parts) call.reject("needs one i32 size a tensor");
+  if (parts <= 0) return;
+  int64_t *begins = call.workspace<int64_t>(parts);
+  WM_LAUNCH(flat_begins_kernel, dim3(1), dim3(kWarp), 0, call.stream(), sizes.as<const int32_t>(), begins,
+            static_cast<int64_t>(parts));
+  const auto launch_table = [&](const FlatTable &table) {
+    WM_LAUNCH((flat_kernel<Update>), dim3(static_cast<unsigned>(table.blocks)), dim3(kFlatThreads), 0, call.stream(),
+              update, table, begins, flat.numel());
+  };
+  FlatTable table;
+  for (int i = 0; i < parts; ++i) {
+    if (!call.has(first + i)) continue;
+    const TensorView &part = call.in(first + i);
+    if (part.dtype != flat.dtype) call.reject("tensor %d must be %s, is %s", i, dtype_name(flat.dtype), dtype_name(part.dtype));
+    if (part.numel() == 0) continue;
+    add_or_launch(call, table, FlatPart{part.as<const float>(), part.numel(), i, 0}, ceil_div(part.numel(), kFlatChunk),
+                  launch_table);
+  }
+  launch_table(table);
+}
+
+}  // namespace wm::cuda
