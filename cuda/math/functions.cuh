@@ -27,9 +27,9 @@ struct Numbers {
   float a = 0.0f, b = 0.0f;
 };
 
-#define WM_FUNCTION(name, expression)                               \
-  struct name : Numbers {                                           \
-    __device__ float operator()(float x) const { return expression; } \
+#define WM_FUNCTION(name, expression)                                                 \
+  struct name : Numbers {                                                             \
+    __device__ float operator()([[maybe_unused]] float x) const { return expression; } \
   };
 WM_FUNCTION(Neg, -x)
 WM_FUNCTION(Exp, expf(x))

@@ -160,7 +160,7 @@ __device__ inline void sort_descending(Key *keys, int size) {
       for (int pair = static_cast<int>(threadIdx.x); pair < size / 2; pair += kThreads) {
         const int low = 2 * pair - (pair & (step - 1)), high = low + step;
         const Key a = keys[low], b = keys[high];
-        if (a < b == ((low & run) == 0)) {
+        if ((a < b) == ((low & run) == 0)) {
           keys[low] = b;
           keys[high] = a;
         }

@@ -40,7 +40,7 @@ static __global__ void flat_begins_kernel(const int32_t *sizes, int64_t *begins,
 // update.at<V>(x, i): elements i .. i + V - 1 of the flat buffer with the sources x[0 .. V-1]; V = 4 needs
 // update.aligned and aligned positions. 256 threads a block, kFlatChunk elements of one part; no shared memory.
 template <class Update>
-__global__ void __launch_bounds__(kFlatThreads)
+__global__ void __launch_bounds__(kFlatThreads, 4)
 flat_kernel(Update update, FlatTable table, const int64_t *begins, int64_t n) {
   const FlatPart &part = table.find(static_cast<int32_t>(blockIdx.x));
   const int64_t begin = begins[part.number], count = part.count;
