@@ -26,6 +26,17 @@ void split(LaunchCall &call, GemmParams &p, int64_t wanted) {
   if (p.row_sums != nullptr) p.row_partial = call.workspace<float>(p.parts * p.m);
 }
 
+// Tier 3, which the emulator's build leaves out.
+bool try_sm90([[maybe_unused]] LaunchCall &call, [[maybe_unused]] const GemmParams &p, [[maybe_unused]] Activation activation) {
+#if defined(__CUDACC__)
+  if (call.tier() < 3 || !gemm_bf16_sm90_fits(p, activation)) return false;
+  gemm_bf16_sm90(call, p, activation);
+  return true;
+#else
+  return false;
+#endif
+}
+
 }  // namespace
 
 void gemm(LaunchCall &call, const GemmArgs &args) {
@@ -40,7 +51,7 @@ void gemm(LaunchCall &call, const GemmArgs &args) {
     const bool sums = p.row_sums != nullptr;
     p.a = gemm_pack(call, p.a, p, p.m, sums);
     p.b = gemm_pack(call, p.b, p, p.n, sums);
-    gemm_bf16(call, p, args.activation);
+    if (!try_sm90(call, p, args.activation)) gemm_bf16(call, p, args.activation);
   } else {
     p.round = args.narrow;
     gemm_f32(call, p, args.activation);
