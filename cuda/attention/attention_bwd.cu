@@ -5,6 +5,7 @@
 // classMasks; with a self column dSelfKey and dSelfValue; by flag dP f32 [B, A, Nq, Nk]. No atomics: every element has one
 // owner, and where a source stands on both sides of the product the second kernel adds what the first left in f32.
 #include "cuda/attention/attention_bwd_terms.h"
+#include "cuda/attention/attention_mma.h"
 
 namespace wm::cuda::attention {
 
@@ -177,6 +178,7 @@ void attention_bwd(LaunchCall &call) {
 }  // namespace
 
 void bwd(LaunchCall &call, DType dtype, const Params &p, const BackwardParams &g) {
+  if (call.tier() >= 2 && dtype == DType::bf16 && fits_bwd_mma(p, g)) return bwd_mma(call, p, g);
   bwd_rows_simt(call, dtype, p, g);
   bwd_keys_simt(call, dtype, p, g);
 }

@@ -57,18 +57,18 @@ __device__ void add_weighted(Fragment &probabilities, Fragment &dp, const float 
   }
 }
 
-// dMaps of a tile joins dP.
-template <class Fragment>
+// dMaps of a tile joins dP. kTransposed: the fragment's rows are keys.
+template <bool kTransposed = false, class Fragment>
 __device__ void add_maps(const BackwardParams &g, const Place &at, int i0, int j0, int keys, Fragment &dp) {
   if (g.d_maps.data == nullptr) return;
+  const float *maps = head_rows<float>(g.d_maps, at);
 #pragma unroll
   for (int r = 0; r < Fragment::kRows; ++r) {
-    const int i = i0 + Fragment::row(r);
-    const float *row = head_rows<float>(g.d_maps, at) + i * g.d_maps.row;
 #pragma unroll
     for (int c = 0; c < Fragment::kColumns; ++c) {
-      const int j = j0 + Fragment::column(c);
-      if (i < at.nq && j < keys) dp.at(r, c) += row[j * g.d_maps.column];
+      const int i = i0 + (kTransposed ? Fragment::column(c) : Fragment::row(r));
+      const int j = j0 + (kTransposed ? Fragment::row(r) : Fragment::column(c));
+      if (i < at.nq && j < keys) dp.at(r, c) += maps[i * g.d_maps.row + j * g.d_maps.column];
     }
   }
 }
