@@ -107,7 +107,7 @@ __device__ __forceinline__ Taps<kTapCount<kFilter>> taps_of(const PlaneAxis &axi
 // in [planes, H, W] -> out [planes, H', W'] (=). 256 threads a block over rows and columns, kCount neighbours a thread,
 // no shared memory: a row's taps are found once a thread.
 template <class T, Filter kFilter, int kCount>
-__global__ void __launch_bounds__(kRowThreads)
+__global__ void __launch_bounds__(kRowThreads, 3)
     resize_planes_kernel(const T *in, const PlaneAxis xs, const PlaneAxis ys, int64_t rows, T *out) {
   constexpr int kTaps = kTapCount<kFilter>;
   const int64_t row = grid_row();
