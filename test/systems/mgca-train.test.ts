@@ -278,6 +278,21 @@ t.test('texts: captions and prompts, all alike probable', (t) => {
   t.end();
 });
 
+t.test('augmented batches repeat', async (t) => {
+  const context = { step: 3, steps: 10, part: 0, random: new Random(9), compute: 'f32' as const };
+  const pixels = async (augment: Record<string, number>): Promise<string> => {
+    const model = await trainable({ augment });
+    const { pixels } = await model.prepare(pictures, context);
+    model.dispose();
+    return createHash('sha256')
+      .update((pixels as { data: Uint8Array }).data)
+      .digest('hex');
+  };
+  const tcl = { operations: 2, erase: 0.25 };
+  t.equal(await pixels(tcl), await pixels(tcl));
+  t.not(await pixels(tcl), await pixels({}));
+});
+
 t.test('crops stay inside', (t) => {
   const random = new Random(4);
   for (const [width, height] of [
@@ -305,6 +320,7 @@ t.test('recipes that cannot be', async (t) => {
   await refused({ model: { prompt: 1 } }, 'E_OPTION', /did you mean "prompts"/);
   await refused({ model: { image: 33 } }, 'E_OPTION', /multiple of the patch size/);
   await refused({ model: { crop: [0.5, 0.2] } }, 'E_OPTION', /crop/);
+  await refused({ model: { augment: { erase: 2 } } }, 'E_OPTION', /model\.augment\.erase/);
   await refused({ model: { readOut: { defaults: { unit: 4 } } } }, 'E_OPTION', /did you mean 'units'/);
   await refused({ model: { nouns: 'no-such-list' } }, 'E_OPTION', /no-such-list/);
 });

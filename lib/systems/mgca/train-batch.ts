@@ -1,11 +1,13 @@
 /** Pairs to arrays: a random part of each picture, and one text of each (a caption, or a prompt of one of its nouns). */
 import { noGrad, resize, scope, Tensor } from '../../engine/index.js';
+import { augment, augments } from '../../image/augment.js';
 import type { PairImage, PairSample, StepContext } from '../../nn/trainable.js';
 import { fillTemplate, type NounFinder, type Tokenizer } from '../../text/index.js';
 import type { Random } from '../../util/random.js';
+import { Slices } from '../../util/slices.js';
 import type { MgcaTrainModel } from './train-options.js';
 
-export interface MgcaPlan extends Pick<MgcaTrainModel, 'crop' | 'flip' | 'prompts' | 'promptTemplates'> {
+export interface MgcaPlan extends Pick<MgcaTrainModel, 'crop' | 'flip' | 'augment' | 'prompts' | 'promptTemplates'> {
   /** Side of the square pictures. */
   readonly side: number;
   /** Tokens of the longest text. */
@@ -41,7 +43,7 @@ export async function prepareMgcaBatch(
   });
   return {
     pixels: {
-      data: await pictures(samples, plan, context.random.fork('crop')),
+      data: await pictures(samples, plan, context.random),
       shape: [samples.length * side, side, 3],
     },
     ids: { data: ids, shape: [rows.length, length] },
@@ -70,8 +72,11 @@ export function chooseText(
 /** Pictures on the device at once. */
 const queued = 64;
 
-async function pictures(samples: readonly PairSample[], plan: MgcaPlan, random: Random): Promise<Uint8Array> {
+async function pictures(samples: readonly PairSample[], plan: MgcaPlan, stream: Random): Promise<Uint8Array> {
   const { side } = plan;
+  const random = stream.fork('crop');
+  const changes = stream.fork('augment');
+  const slices = new Slices();
   const bytes = side * side * 3;
   const all = new Uint8Array(samples.length * bytes);
   const places = samples.map(({ image }) => ({
@@ -87,6 +92,9 @@ async function pictures(samples: readonly PairSample[], plan: MgcaPlan, random: 
         const own = all.subarray(i * bytes, (i + 1) * bytes);
         own.set(await cropped(image, box, side));
         if (flip) mirror(own, side);
+        if (!augments(plan.augment)) return;
+        if (slices.due) await slices.pause();
+        augment({ data: own, side }, plan.augment, changes.fork(i));
       }),
     );
   }

@@ -22,6 +22,19 @@ const schema = z.strictObject({
     .default([0.08, 1]),
   /** How often a picture is mirrored. */
   flip: z.number().min(0).max(1).default(0.5),
+  /**
+   * Further changes of pictures. Off: the paper names none, and some (inversion, solarisation) make what a caption says of colours untrue.
+   * The recipe of the paper's data takes those of TCL, on whose code the method builds.
+   */
+  augment: z
+    .strictObject({
+      operations: z.int().min(0).max(8).default(0),
+      magnitude: z.number().min(0).max(10).default(9),
+      deviation: z.number().min(0).max(10).default(0.5),
+      jitter: z.number().min(0).max(1).default(0),
+      erase: z.number().min(0).max(1).default(0),
+    })
+    .prefault({}),
   /** Texts made from nouns that compete with the caption, as in GroupViT; 0 uses captions alone. */
   prompts: z.int().min(0).max(16).default(3),
   promptTemplates: templates.default('imagenet-80'),
