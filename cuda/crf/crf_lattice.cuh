@@ -8,7 +8,7 @@
 #pragma once
 
 #include "cuda/crf/crf_geometry.cuh"
-#include "cuda/crf/radix_sort.cuh"
+#include "cuda/core/radix_sort.cuh"
 
 namespace wm::cuda {
 

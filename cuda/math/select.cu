@@ -205,7 +205,8 @@ topk_kernel(const T *x, T *values, int32_t *indices, int n, int k, int size) {
 void topk(LaunchCall &call) {
   const TensorView &x = call.in(0), &values = call.out(0), &indices = call.out(1);
   const int64_t k = call.attr_int(0);
-  if (x.ndim < 1 || k < 0 || k > x.dim(-1) || x.dim(-1) > INT32_MAX - kThreads) call.reject("k is outside the last axis");
+  if (x.ndim < 1 || k < 0 || k > x.dim(-1)) call.reject("k is outside the last axis");
+  if (x.dim(-1) > INT32_MAX - kThreads) call.reject("a last axis of %lld", static_cast<long long>(x.dim(-1)));
   if (k > kMostK) call.reject("k = %lld is over %lld", static_cast<long long>(k), static_cast<long long>(kMostK));
   const int64_t rows = x.dim(-1) == 0 ? 0 : x.numel() / x.dim(-1);
   if (values.numel() != rows * k || indices.numel() != rows * k) call.reject("output sizes");

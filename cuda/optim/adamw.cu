@@ -41,8 +41,10 @@ void adamw(LaunchCall &call) {
   const TensorView &flat = call.in(0), &moments = call.in(1);
   const int64_t n = flat.numel();
   check_flat(call, flat);
-  if (moments.dtype != flat.dtype || moments.numel() != 2 * n) call.reject("moments must be [2, N] of the parameters' dtype");
-  if (call.has(2) && (call.in(2).dtype != DType::bf16 || call.in(2).numel() != n)) call.reject("the copy must be bf16 [N]");
+  if (moments.dtype != flat.dtype || moments.numel() != 2 * n) call.reject("moments must be f32 [2, N]");
+  if (call.has(2) && (call.in(2).dtype != DType::bf16 || call.in(2).numel() != n)) {
+    call.reject("the copy must be bf16 [N]");
+  }
   const auto number = [&](int i) { return static_cast<float>(call.attr(i)); };
   AdamwUpdate update;
   update.p = flat.as<float>();

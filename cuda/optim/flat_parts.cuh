@@ -67,7 +67,8 @@ flat_kernel(Update update, FlatTable table, const int64_t *begins, int64_t n) {
 }
 
 inline void check_flat(const LaunchCall &call, const TensorView &flat) {
-  if (flat.dtype != DType::f32) call.reject("takes f32 buffers on this device, got %s; f64 works on the cpu", dtype_name(flat.dtype));
+  if (flat.dtype == DType::f32) return;
+  call.reject("takes f32 buffers on this device, got %s; f64 works on the cpu", dtype_name(flat.dtype));
 }
 
 // Runs the update over all parts given; `first` is the number of the first source.
@@ -88,7 +89,7 @@ void for_parts(LaunchCall &call, const Update &update, int sizes_input, int firs
   for (int i = 0; i < parts; ++i) {
     if (!call.has(first + i)) continue;
     const TensorView &part = call.in(first + i);
-    if (part.dtype != flat.dtype) call.reject("tensor %d must be %s, is %s", i, dtype_name(flat.dtype), dtype_name(part.dtype));
+    if (part.dtype != flat.dtype) call.reject("tensor %d must be f32, is %s", i, dtype_name(part.dtype));
     if (part.numel() == 0) continue;
     add_or_launch(call, table, FlatPart{part.as<const float>(), part.numel(), i, 0}, ceil_div(part.numel(), kFlatChunk),
                   launch_table);

@@ -59,20 +59,23 @@ void global_norm(LaunchCall &call) {
   int64_t chunks = 0;
   for (int i = 0; i < call.num_inputs(); ++i) {
     if (!call.has(i)) continue;
-    if (call.in(i).dtype != DType::f32) call.reject("takes f32 on this device, got %s; f64 works on the cpu", dtype_name(call.in(i).dtype));
-    chunks += ceil_div(call.in(i).numel(), kChunk);
+    const TensorView &x = call.in(i);
+    if (x.dtype != DType::f32) call.reject("takes f32 on this device, got %s; f64 works on the cpu", dtype_name(x.dtype));
+    chunks += ceil_div(x.numel(), kChunk);
   }
   if (chunks > INT32_MAX) call.reject("%lld chunks are too many", static_cast<long long>(chunks));
   double *sums = call.workspace<double>(chunks);
   const auto launch_table = [&](const NormTable &table) {
-    WM_LAUNCH(norm_chunks_kernel, dim3(static_cast<unsigned>(table.blocks)), dim3(kThreads), 0, call.stream(), table, sums);
+    WM_LAUNCH(norm_chunks_kernel, dim3(static_cast<unsigned>(table.blocks)), dim3(kThreads), 0, call.stream(), table,
+              sums);
   };
   NormTable table;
   int64_t chunk = 0;
   for (int i = 0; i < call.num_inputs(); ++i) {
     if (!call.has(i) || call.in(i).numel() == 0) continue;
     const int64_t n = call.in(i).numel(), own = ceil_div(n, kChunk);
-    add_or_launch(call, table, NormPart{call.in(i).as<const float>(), n, static_cast<int32_t>(chunk), 0}, own, launch_table);
+    const NormPart part{call.in(i).as<const float>(), n, static_cast<int32_t>(chunk), 0};
+    add_or_launch(call, table, part, own, launch_table);
     chunk += own;
   }
   launch_table(table);

@@ -69,7 +69,9 @@ void concat(LaunchCall &call) {
       const TensorView &in = call.in(i);
       if (in.dtype != out.dtype || in.ndim != out.ndim) call.reject("input %d has another dtype or rank", i);
       const int64_t row = in.shape[axis] * inner;
-      if (static_cast<int64_t>(in.bytes()) != outer * row || offset + row > pitch) call.reject("input %d does not fit the output", i);
+      if (static_cast<int64_t>(in.bytes()) != outer * row || offset + row > pitch) {
+        call.reject("input %d does not fit the output", i);
+      }
       const int64_t words = outer * row / kBytes;
       if (words > 0) {
         add_or_launch(call, parts, Part{in.data, words, offset / kBytes, Divisor(row / kBytes, words), 0},

@@ -3,8 +3,8 @@
 // Indices lie on the device and are checked there: a row beyond x is filled with NaN (all bits set), a row beyond dx is
 // left out. Floor of gather: the rows read and written once at the memory's bandwidth; of scatter_add: dy and dx once.
 // Expected limiter of scatter_add: the latency of its sorting passes, or of one row that very many indices name.
+#include "cuda/core/radix_sort.cuh"
 #include "cuda/core/words.cuh"
-#include "cuda/shape/sort_indices.cuh"
 
 namespace wm::cuda {
 
@@ -48,20 +48,61 @@ void gather(LaunchCall &call) {
   });
 }
 
-// dx [rows, width] (=): V neighbouring sums of a row a thread, over the positions order[begin[row]] .. order[end[row]-1].
-// 256 threads a block, no shared memory.
+// index [count] -> keys [count] (=): the row each names, `rows` where it names none. 256 threads a block.
+__global__ void __launch_bounds__(kMapThreads)
+row_keys_kernel(const int32_t *index, uint32_t *keys, int64_t count, int64_t rows) {
+  const int64_t i = static_cast<int64_t>(blockIdx.x) * kMapThreads + threadIdx.x;
+  if (i >= count) return;
+  const int32_t row = index[i];
+  keys[i] = static_cast<uint32_t>(row >= 0 && row < rows ? row : rows);
+}
+
+// Sorted keys [count] -> begin, end [rows] (=, zero where a row has no position): where its positions stand. 256 threads
+// a block.
+__global__ void __launch_bounds__(kMapThreads)
+row_ranges_kernel(const uint32_t *keys, uint32_t *begin, uint32_t *end, int64_t count, int64_t rows) {
+  const int64_t i = static_cast<int64_t>(blockIdx.x) * kMapThreads + threadIdx.x;
+  if (i >= count || keys[i] >= rows) return;
+  if (i == 0 || keys[i - 1] != keys[i]) begin[keys[i]] = static_cast<uint32_t>(i);
+  if (i == count - 1 || keys[i + 1] != keys[i]) end[keys[i]] = static_cast<uint32_t>(i + 1);
+}
+
+// Positions of the indices, row by row, each row's in ascending order, and where those of each row begin and end.
+struct Positions {
+  const uint32_t *order, *begin, *end;
+};
+
+Positions sort_positions(LaunchCall &call, const int32_t *index, int64_t count, int64_t rows) {
+  if (count > INT32_MAX || rows >= INT32_MAX) {
+    call.reject("%lld indices of %lld rows are too many", static_cast<long long>(count), static_cast<long long>(rows));
+  }
+  auto *begin = call.workspace<uint32_t>(2 * rows), *end = begin + rows;
+  call.zero(begin, 2 * static_cast<uint64_t>(rows) * sizeof(uint32_t));
+  if (count == 0) return {nullptr, begin, end};
+  SortBuffers<uint32_t> buffers(call, count);
+  const dim3 grid(blocks_for(count, kMapThreads)), block(kMapThreads);
+  WM_LAUNCH(row_keys_kernel, grid, block, 0, call.stream(), index, buffers.keys[0], count, rows);
+  int bits = 1;
+  while (rows >> bits != 0) ++bits;
+  const int side = sort_keys(call, buffers, count, bits);
+  WM_LAUNCH(row_ranges_kernel, grid, block, 0, call.stream(), buffers.keys[side], begin, end, count, rows);
+  return {buffers.values[side], begin, end};
+}
+
+// dx [rows, width] (=): V neighbouring sums of a row a thread, over the positions order[begin[row]] ..
+// order[end[row] - 1]. 256 threads a block, no shared memory.
 template <class T, int V>
 __global__ void __launch_bounds__(kMapThreads)
-scatter_kernel(const T *dy, const int32_t *order, const int32_t *begin, const int32_t *end, T *dx, int64_t units,
+scatter_kernel(const T *dy, const uint32_t *order, const uint32_t *begin, const uint32_t *end, T *dx, int64_t units,
                Divisor row_units) {
   const int64_t unit = static_cast<int64_t>(blockIdx.x) * kMapThreads + threadIdx.x;
   if (unit >= units) return;
   int64_t row = unit;
   const int64_t column = row_units.split(row) * V, width = row_units.d * V;
   float sum[V] = {};
-  const int32_t last = end[row];
+  const uint32_t last = end[row];
 #pragma unroll 4
-  for (int32_t k = begin[row]; k < last; ++k) {
+  for (uint32_t k = begin[row]; k < last; ++k) {
     const Vector<T, V> term = load_vector<T, V>(dy + order[k] * width + column);
 #pragma unroll
     for (int i = 0; i < V; ++i) sum[i] += to_float(term.value[i]);
@@ -73,11 +114,11 @@ scatter_kernel(const T *dy, const int32_t *order, const int32_t *begin, const in
 }
 
 template <class T, int V>
-void launch_scatter(LaunchCall &call, const SortedIndices &sorted) {
+void launch_scatter(LaunchCall &call, const Positions &positions) {
   const TensorView &dy = call.in(0), &out = call.out(0);
   const int64_t units = out.numel() / V;
   WM_LAUNCH((scatter_kernel<T, V>), dim3(blocks_for(units, kMapThreads)), dim3(kMapThreads), 0, call.stream(),
-            dy.as<const T>(), sorted.order, sorted.begin, sorted.end, out.as<T>(), units,
+            dy.as<const T>(), positions.order, positions.begin, positions.end, out.as<T>(), units,
             Divisor(out.shape[1] / V, units));
 }
 
@@ -88,13 +129,13 @@ void scatter_add(LaunchCall &call) {
   if (indices.dtype != DType::i32) call.reject("indices must be i32");
   if (out.ndim != 2 || out.dtype != dy.dtype || dy.numel() != count * out.shape[1]) call.reject("shapes do not fit");
   if (out.numel() == 0) return;
-  const SortedIndices sorted = sort_indices(call, indices.as<const int32_t>(), count, out.shape[0]);
+  const Positions positions = sort_positions(call, indices.as<const int32_t>(), count, out.shape[0]);
   dispatch_float(call, dy.dtype, [&](auto zero) {
     using T = decltype(zero);
     constexpr int kWidth = kVectorWidth<T>;
     const bool vectors = out.shape[1] % kWidth == 0 && aligned_to(dy.data, 16) && aligned_to(out.data, 16);
-    if (vectors) launch_scatter<T, kWidth>(call, sorted);
-    else launch_scatter<T, 1>(call, sorted);
+    if (vectors) launch_scatter<T, kWidth>(call, positions);
+    else launch_scatter<T, 1>(call, positions);
   });
 }
 

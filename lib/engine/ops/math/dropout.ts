@@ -51,6 +51,12 @@ export const dropoutCard: OpCard<typeof attrs> = defineOp({
       attrs: { seedLow: 3, rate: 0.4, group: 11_003 },
       grad: false,
     },
+    {
+      name: 'groups within a vector',
+      inputs: [{ shape: [7, 9, 3] }],
+      attrs: { seedLow: 11, rate: 0.5, group: 3 },
+      dtypes: ['f32', 'f64', 'bf16'],
+    },
     { name: 'nothing dropped', inputs: [{ shape: [37] }], attrs: { rate: 0 } },
     { name: 'empty', inputs: [{ shape: [0, 3] }] },
   ],

@@ -20,6 +20,8 @@ function samplesOf(left: Fill, right: Fill): Sample[] {
     { name: 'same shape, ragged', inputs: [a(3, 7, 5), b(3, 7, 5)], dtypes: narrow },
     { name: 'over a buffer block', inputs: [a(3, 1031), b(3, 1031)], dtypes: narrow },
     { name: 'row', inputs: [a(5, 197), b(197)], dtypes: narrow },
+    { name: 'row of whole vectors', inputs: [a(2, 3, 24), b(3, 24)], dtypes: narrow },
+    { name: 'column of whole vectors', inputs: [a(5, 16), b(5, 1)], dtypes: narrow },
     { name: 'column', inputs: [a(5, 97), b(5, 1)] },
     { name: 'outer', inputs: [a(3, 1, 5), b(7, 1)] },
     { name: 'scalar left', inputs: [a(), b(4, 33)] },

@@ -32,6 +32,7 @@ export const argmaxCard = defineOp({
       dtypes: ['f32', 'f64', 'bf16'],
     },
     { name: 'first axis', inputs: [{ shape: [19, 601] }], attrs: { axis: 0 } },
+    { name: 'long row, ties', inputs: [{ shape: [2, 2309], fill: ties }], attrs: { axis: 1 } },
     { name: 'no rows', inputs: [{ shape: [0, 3] }], attrs: { axis: 1 } },
   ],
   bench: [
@@ -77,6 +78,7 @@ export const topkCard = defineOp({
     { name: 'rows', inputs: [{ shape: [3, 5, 41] }], attrs: { k: 7 }, dtypes: ['f32', 'f64', 'bf16'] },
     { name: 'ties', inputs: [{ shape: [7, 31], fill: ties }], attrs: { k: 12 }, grad: false },
     { name: 'all', inputs: [{ shape: [2, 9] }], attrs: { k: 9 } },
+    { name: 'long row', inputs: [{ shape: [2, 1543] }], attrs: { k: 300 }, dtypes: ['f32', 'bf16'], grad: false },
     { name: 'none', inputs: [{ shape: [2, 9] }], attrs: { k: 0 } },
     { name: 'no rows', inputs: [{ shape: [0, 9] }], attrs: { k: 2 } },
   ],

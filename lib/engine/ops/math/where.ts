@@ -44,6 +44,11 @@ export const whereCard = defineOp({
     },
     { name: 'broadcast', inputs: [{ shape: [7, 1], ...mask }, { shape: [3, 1, 5] }, { shape: [] }] },
     {
+      name: 'whole vectors',
+      inputs: [{ shape: [3, 16], ...mask }, { shape: [2, 3, 16] }, { shape: [3, 1] }],
+      dtypes: ['f32', 'f64', 'bf16'],
+    },
+    {
       name: 'i32',
       inputs: [
         { shape: [41], ...mask },

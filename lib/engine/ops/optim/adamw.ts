@@ -78,6 +78,18 @@ export const adamwCard = defineOp({
       attrs: settings,
     },
     {
+      name: 'parts of whole vectors',
+      inputs: [
+        { shape: [4168] },
+        { shape: [2, 4168], fill: 'unit' },
+        { shape: [4168], dtype: 'bf16' },
+        sampleSizes(64, 4104),
+        { shape: [64] },
+        { shape: [4104] },
+      ],
+      attrs: settings,
+    },
+    {
       name: 'first step',
       inputs: [{ shape: [37] }, { shape: [2, 37], fill: { values: [0] } }, undefined, sampleSizes(37), { shape: [37] }],
       attrs: { keep: 0.99, rate: 0.01, correction: 1 / Math.sqrt(1 - 0.999) },

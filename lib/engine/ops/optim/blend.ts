@@ -30,6 +30,20 @@ export const blendCard = defineOp({
       inputs: [{ shape: [19], fill: { values: [Number.NaN] } }, sampleSizes(3, 16), { shape: [3] }, { shape: [4, 4] }],
       attrs: { a: 0, b: -2 },
     },
+    {
+      name: 'parts of whole vectors',
+      inputs: [{ shape: [2116] }, sampleSizes(64, 2052), { shape: [64] }, { shape: [2052] }],
+      attrs: { a: 0.5, b: 2 },
+    },
+    {
+      name: 'many parts',
+      inputs: [
+        { shape: [3 * 150] },
+        sampleSizes(...new Array<number>(150).fill(3)),
+        ...new Array(150).fill({ shape: [3] }),
+      ],
+      attrs: { a: 0.5, b: 2 },
+    },
     { name: 'empty', inputs: [{ shape: [0] }, sampleSizes(0), { shape: [0] }] },
   ],
   bench: [

@@ -20,6 +20,7 @@ export const globalNormCard = defineOp({
   },
   samples: [
     { name: 'several', inputs: [{ shape: [3, 7] }, undefined, { shape: [33_001] }, { shape: [0] }, { shape: [] }] },
+    { name: 'many', inputs: new Array(150).fill({ shape: [5] }) },
     { name: 'squares beyond f32', inputs: [{ shape: [67], fill: { uniform: [1e25, 1e30] } }] },
     { name: 'infinite', inputs: [{ shape: [67] }, { shape: [2], fill: { values: [1, Number.NEGATIVE_INFINITY] } }] },
     { name: 'none', inputs: [] },

@@ -47,6 +47,11 @@ export const sgdCard = defineOp({
     { name: 'momentum and decay', inputs: parts, attrs: { scale: 0.5, decay: 0.01 } },
     { name: 'nesterov', inputs: parts, attrs: { momentum: 0.8, nesterov: true, decay: 0.1 } },
     {
+      name: 'parts of whole vectors',
+      inputs: [{ shape: [2116] }, { shape: [2116] }, sampleSizes(64, 2052), { shape: [64] }, { shape: [2052] }],
+      attrs: { scale: 0.5, nesterov: true },
+    },
+    {
       name: 'plain',
       inputs: [{ shape: [37] }, { shape: [37] }, sampleSizes(37), { shape: [37] }],
       attrs: { momentum: 0 },

@@ -37,6 +37,11 @@ export const classTokenEmbedCard = defineOp({
       inputs: [{ shape: [3, 5, 17] }, { shape: [17] }, { shape: [6, 17] }],
       dtypes: ['f32', 'f64', 'bf16'],
     },
+    {
+      name: 'whole vectors',
+      inputs: [{ shape: [2, 3, 16] }, { shape: [16] }, { shape: [4, 16] }],
+      dtypes: ['f32', 'bf16'],
+    },
     { name: 'no patches', inputs: [{ shape: [2, 0, 4] }, { shape: [4] }, { shape: [1, 4] }] },
     { name: 'no images', inputs: [{ shape: [0, 2, 4] }, { shape: [4] }, { shape: [3, 4] }] },
   ],

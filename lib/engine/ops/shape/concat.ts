@@ -74,6 +74,12 @@ export const concatCard = defineOp({
       attrs: { axis: 1 },
       dtypes: ['f32'],
     },
+    {
+      name: 'more rows than a block takes',
+      inputs: [{ shape: [2, 130, 16] }, { shape: [2, 3, 16] }, { shape: [2, 0, 16] }, { shape: [2, 64, 16] }],
+      attrs: { axis: 1 },
+      dtypes: ['f32', 'bf16'],
+    },
     { name: 'one input', inputs: [{ shape: [4, 3] }], attrs: { axis: 1 } },
     { name: 'empty', inputs: [{ shape: [0, 3] }, { shape: [0, 2] }], attrs: { axis: 1 } },
   ],

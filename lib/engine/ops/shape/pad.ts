@@ -66,6 +66,12 @@ export const padCard = defineOp({
       attrs: { before1: 1, after1: 2, before2: 3 },
       dtypes: ['f32', 'f64', 'bf16'],
     },
+    {
+      name: 'whole vectors',
+      inputs: [{ shape: [2, 3, 5, 8] }],
+      attrs: { before1: 2, before2: 1, after3: 8 },
+      dtypes: ['f32', 'bf16'],
+    },
     { name: 'first axis', inputs: [{ shape: [3, 7] }], attrs: { after0: 2 } },
     { name: 'u8', inputs: [{ shape: [4, 4, 3], dtype: 'u8' }], attrs: { before0: 1, after1: 1 }, dtypes: ['f32'] },
     { name: 'nothing to add', inputs: [{ shape: [3, 7] }] },

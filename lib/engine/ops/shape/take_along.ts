@@ -80,6 +80,12 @@ export const takeAlongBwdCard = defineOp({
       attrs: { length: 6 },
       dtypes: ['f32', 'f64', 'bf16'],
     },
+    {
+      name: 'more columns and terms than a block takes at a time',
+      inputs: [{ shape: [2, 261] }, { shape: [2, 261], ...columns(1037) }],
+      attrs: { length: 1037 },
+      grad: false,
+    },
     { name: 'no rows', inputs: [{ shape: [0, 2] }, { shape: [0, 2], ...columns(3) }], attrs: { length: 3 } },
   ],
 });

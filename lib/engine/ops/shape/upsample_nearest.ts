@@ -37,6 +37,7 @@ export const upsampleNearestCard = defineOp({
   samples: [
     { name: 'twice', inputs: [{ shape: [2, 3, 5, 7] }], dtypes },
     { name: 'three times', inputs: [{ shape: [1, 2, 3, 4] }], attrs: { factor: 3 }, dtypes },
+    { name: 'whole vectors', inputs: [{ shape: [2, 3, 2, 16] }], dtypes },
     { name: 'once', inputs: [{ shape: [1, 2, 3, 4] }], attrs: { factor: 1 } },
     { name: 'no images', inputs: [{ shape: [0, 2, 3, 4] }] },
   ],
@@ -67,6 +68,7 @@ export const upsampleNearestBwdCard = defineOp({
   samples: [
     { name: 'twice', inputs: [{ shape: [2, 6, 10, 7] }], dtypes },
     { name: 'three times', inputs: [{ shape: [1, 6, 9, 4] }], attrs: { factor: 3 }, dtypes },
+    { name: 'whole vectors', inputs: [{ shape: [2, 4, 6, 16] }], dtypes },
     { name: 'no images', inputs: [{ shape: [0, 4, 6, 4] }] },
   ],
   bench: [{ name: '28x28 gradients, 16 images', inputs: [{ shape: [16, 28, 28, 512] }], dtypes: ['f32', 'bf16'] }],
