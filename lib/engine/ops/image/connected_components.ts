@@ -71,6 +71,9 @@ export const connectedComponentsCard = defineOp({
     { name: 'eight neighbours', inputs: [labelMap(11, 19, 4, 'i32')], attrs: { connectivity: 8 } },
     { name: 'a label left out', inputs: [labelMap(9, 9, 3)], attrs: { nothing: 2 } },
     { name: 'joined further down', inputs: [tall], attrs: { nothing: 0 } },
+    { name: 'several tiles', inputs: [labelMap(37, 70, 2)] },
+    { name: 'several tiles, eight neighbours', inputs: [labelMap(35, 67, 3)], attrs: { connectivity: 8, nothing: 1 } },
+    { name: 'one region of many tiles', inputs: [{ shape: [33, 65], dtype: 'u8', fill: { values: [4] } }] },
     { name: 'empty', inputs: [labelMap(0, 5, 2)] },
   ],
   bench: [{ name: 'noise 1024x2048', inputs: [labelMap(1024, 2048, 19)] }],
@@ -129,6 +132,17 @@ export const segmentStatsCard = defineOp({
       inputs: [{ shape: [2, 3], dtype: 'i32', fill: { values: [0, 2, 2, 0, 0, 2] } }],
       attrs: { n: 3 },
     },
+    {
+      name: 'runs longer than a step, a row longer than a segment',
+      inputs: [
+        {
+          shape: [2, 1100],
+          dtype: 'i32',
+          fill: { values: Array.from({ length: 2200 }, (_, i) => (i > 400 && i < 1500 ? 3 : Math.floor(i / 47) % 4)) },
+        },
+      ],
+      attrs: { n: 4 },
+    },
     { name: 'none', inputs: [labelMap(4, 4, 2, 'i32')] },
   ],
 });
@@ -176,6 +190,15 @@ export const filterSmallCard = defineOp({
         { shape: [2], dtype: 'i32', fill: { values: [1, 2] } },
       ],
       attrs: { minArea: 2, replacement: 65535 },
+    },
+    {
+      name: 'u8 by fours',
+      inputs: [
+        labelMap(4, 7, 9),
+        { shape: [4, 7], dtype: 'i32', fill: { integers: [-1, 4] } },
+        { shape: [3], dtype: 'i32', fill: { values: [3, 9, 1] } },
+      ],
+      attrs: { minArea: 4, replacement: 200 },
     },
   ],
 });

@@ -81,6 +81,12 @@ export const gaussianBlurCard: OpCard<BlurAttrs> = defineOp<BlurAttrs>({
     { name: 'one pixel', inputs: [{ shape: [2, 1, 1] }], attrs: { sigma: 2, mode: 1 } },
     { name: 'one row', inputs: [{ shape: [1, 100] }], attrs: { sigma: 1 } },
     { name: 'radius 0', inputs: [{ shape: [2, 5, 4] }], attrs: { sigma: 0.1 } },
+    { name: 'tiles along the rows, taps in two rounds', inputs: [{ shape: [2, 140] }], attrs: { sigma: 17 } },
+    {
+      name: 'tiles down the columns, taps in two rounds',
+      inputs: [{ shape: [140, 2] }],
+      attrs: { sigma: 17, mode: 1 },
+    },
     { name: 'empty', inputs: [{ shape: [0, 5, 4] }] },
   ],
   bench: [

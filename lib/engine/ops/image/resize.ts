@@ -170,6 +170,19 @@ export const resizeCard = defineOp({
       inputs: [map(3, 14, 14)],
       attrs: { width: 28, height: 21, mode: 1, scaleX: 28.1 / 14, scaleY: 21.1 / 14 },
     },
+    {
+      name: 'bilinear by fours, half precision',
+      inputs: [map(2, 3, 5)],
+      attrs: { width: 12, height: 7, mode: 0 },
+      dtypes: ['bf16', 'f16'],
+    },
+    {
+      name: 'bicubic, half precision',
+      inputs: [map(2, 6, 5)],
+      attrs: { width: 9, height: 4, mode: 1 },
+      dtypes: ['bf16', 'f16'],
+    },
+    { name: 'several blocks of columns', inputs: [map(2, 3, 5)], attrs: { width: 300, height: 2, mode: 0 } },
     { name: 'from one pixel', inputs: [map(2, 1, 1)], attrs: { width: 3, height: 2, mode: 0 } },
     { name: 'no planes', inputs: [map(0, 4, 4)], attrs: { width: 3, height: 2, mode: 0 } },
     {
@@ -200,6 +213,11 @@ export const resizeCard = defineOp({
         name: `${mode} image mixed, grey`,
         inputs: [image(8, 40, 1)],
         attrs: { width: 13, height: 19, mode: modeNumber(mode), image: true },
+      },
+      {
+        name: `${mode} image, two channels, several blocks`,
+        inputs: [image(6, 200, 2)],
+        attrs: { width: 150, height: 5, mode: modeNumber(mode), image: true },
       },
     ]),
     {
@@ -276,6 +294,17 @@ export const resizeBwdCard = defineOp({
       attrs: { inHeight: 8, inWidth: 11, mode: 0, alignCorners: true },
     },
     { name: 'bicubic', inputs: [map(3, 7, 10)], attrs: { inHeight: 4, inWidth: 13, mode: 1 } },
+    {
+      name: 'bicubic with the position table rule',
+      inputs: [map(2, 9, 140)],
+      attrs: { inHeight: 4, inWidth: 35, mode: 1, scaleX: 140.1 / 35, scaleY: 9.1 / 4 },
+    },
+    {
+      name: 'bilinear, half precision',
+      inputs: [map(2, 9, 16)],
+      attrs: { inHeight: 5, inWidth: 7, mode: 0 },
+      dtypes: ['bf16', 'f16'],
+    },
     { name: 'nearest', inputs: [map(3, 7, 10)], attrs: { inHeight: 4, inWidth: 13, mode: 2 } },
     { name: 'nearest exact', inputs: [map(7, 10)], attrs: { inHeight: 4, inWidth: 3, mode: 3 } },
   ],

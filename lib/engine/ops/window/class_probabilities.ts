@@ -57,6 +57,11 @@ export const classProbabilitiesCard = defineOp({
       inputs: [scores(5, 2, 33), queryClasses(3, 0, 0, 1, 1)],
       attrs: { classes: 4, renormalise: true },
     },
+    {
+      name: 'blocks of pixels',
+      inputs: [scores(4, 7, 41), queryClasses(2, -1, 2, 0)],
+      attrs: { classes: 3, scale: 2 },
+    },
     { name: 'no pixels', inputs: [scores(2, 0, 5), queryClasses(0, 1)], attrs: { classes: 2 } },
   ],
   bench: [

@@ -129,6 +129,11 @@ export const scoreUpdateCard = defineOp({
       ],
       attrs: { second: true, topk: 2 },
     },
+    {
+      name: 'blocks of pixels',
+      inputs: [emptyState(9, 37), scores(5, 9, 37), queryClasses(1, 0, -1, 1, 2)],
+      attrs: { scale: 3, second: true, moment: true },
+    },
   ],
   bench: [
     {

@@ -96,6 +96,11 @@ export const windowPatchesCard = defineOp({
       attrs: { height: 8, width: 8, patch: 4, bf16Out: true },
     },
     {
+      name: 'bf16 rows of 14 x 14 patches, one of them padding in part',
+      inputs: [{ shape: [20, 17, 3], ...photo }, boxesOf(0, 0, 20, 17), mean, std],
+      attrs: { height: 20, width: 17, patch: 14, padLeft: 3, padRight: 8, bf16Out: true },
+    },
+    {
       name: 'no windows',
       inputs: [{ shape: [8, 8, 3], ...photo }, boxesOf(), mean, std],
       attrs: { height: 8, width: 8, patch: 4 },

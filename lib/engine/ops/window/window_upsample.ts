@@ -113,6 +113,16 @@ export const mergeCases = {
     boxes: boxesOf(0, 0, 6, 90),
     attrs: { canvasH: 6, canvasW: 90, winH: 6, winW: 90, outH: 6, outW: 21, rows: 6 },
   },
+  'tiles of the final map, more queries than go at once': {
+    logits: [3, 11, 2, 3],
+    boxes: boxesOf(0, 0, 9, 30, 2, 14, 11, 44, 2, 31, 11, 61),
+    attrs: { canvasH: 11, canvasW: 61, winH: 9, winW: 30, outH: 10, outW: 70, rows: 10 },
+  },
+  'more windows over a tile than are listed': {
+    logits: [70, 1, 1, 2],
+    boxes: boxesOf(...Array.from({ length: 70 }, (_, n) => [n % 3, n % 9, (n % 3) + 3, (n % 9) + 4]).flat()),
+    attrs: { canvasH: 5, canvasW: 12, winH: 3, winW: 4, outH: 5, outW: 12, rows: 5 },
+  },
 } as const;
 
 export const windowUpsampleCard = defineOp({
