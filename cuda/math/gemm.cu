@@ -3,6 +3,10 @@
 
 #include <algorithm>
 
+#if defined(__CUDACC__)
+#include "cuda/core/cublaslt.h"
+#endif
+
 namespace wm::cuda {
 
 namespace {
@@ -26,16 +30,45 @@ void split(LaunchCall &call, GemmParams &p, int64_t wanted) {
   if (p.row_sums != nullptr) p.row_partial = call.workspace<float>(p.parts * p.m);
 }
 
-// Tier 3, which the emulator's build leaves out.
-bool try_sm90([[maybe_unused]] LaunchCall &call, [[maybe_unused]] const GemmParams &p, [[maybe_unused]] Activation activation) {
 #if defined(__CUDACC__)
+
+bool try_sm90(LaunchCall &call, const GemmParams &p, Activation activation) {
   if (call.tier() < 3 || !gemm_bf16_sm90_fits(p, activation)) return false;
   gemm_bf16_sm90(call, p, activation);
   return true;
-#else
-  return false;
-#endif
 }
+
+// NVIDIA's library, where the environment asks for it. It knows few of the epilogues here: a product that has one stops at its
+// f32 sums.
+bool try_library(LaunchCall &call, GemmParams p, Activation activation) {
+  if (!cublaslt_wanted() || p.row_sums != nullptr || p.leads > 1) return false;
+  const GemmEpilogue &e = p.epilogue;
+  const bool plain = activation == Activation::none && e.bias == nullptr && e.residual == nullptr && e.gate == nullptr &&
+                     e.slope == nullptr;
+  const auto operand = [&](const GemmOperand &x) {
+    const bool along_k = x.k_stride == 1;
+    return LtOperand{x.data, along_k ? x.row_stride : x.k_stride, p.leads == 1 ? x.lead_stride[0] : 0, along_k};
+  };
+  LtProduct product = {p.m, p.n, p.k, gemm_batch(p), operand(p.a), operand(p.b), e.out, e.out_bf16, e.scale};
+  if (!plain) {
+    p.parts = 1;
+    p.partial = call.workspace<float>(product.batch * p.m * p.n);
+    product.out = p.partial;
+    product.out_bf16 = false;
+    product.scale = 1.0f;
+  }
+  if (!cublaslt_multiply(product, call.workspace_bytes(kLtWorkspace), call.stream())) return false;
+  if (!plain) gemm_reduce(call, p, activation);
+  return true;
+}
+
+#else
+
+// The emulated device has neither.
+bool try_sm90(LaunchCall &, const GemmParams &, Activation) { return false; }
+bool try_library(LaunchCall &, const GemmParams &, Activation) { return false; }
+
+#endif
 
 }  // namespace
 
@@ -46,11 +79,15 @@ void gemm(LaunchCall &call, const GemmArgs &args) {
   }
   const int64_t batch = gemm_batch(p);
   if (batch == 0 || p.m == 0 || (p.n == 0 && p.row_sums == nullptr)) return;
-  split(call, p, args.parts);
-  if (args.narrow && call.tier() >= 2 && p.k > 0) {
+  const bool tensor_cores = args.narrow && call.tier() >= 2 && p.k > 0;
+  if (tensor_cores) {
     const bool sums = p.row_sums != nullptr;
     p.a = gemm_pack(call, p.a, p, p.m, sums);
     p.b = gemm_pack(call, p.b, p, p.n, sums);
+    if (try_library(call, p, args.activation)) return;
+  }
+  split(call, p, args.parts);
+  if (tensor_cores) {
     if (!try_sm90(call, p, args.activation)) gemm_bf16(call, p, args.activation);
   } else {
     p.round = args.narrow;

@@ -125,6 +125,20 @@ export const linearCard = defineOp({
       dtypes,
       grad: false,
     },
+    {
+      name: 'whole lines of 16 bytes, several tiles',
+      inputs: [{ shape: [70, 160] }, { shape: [136, 160] }, { shape: [136] }, { shape: [70, 136] }],
+      attrs: { activation: 1 },
+      dtypes,
+      grad: false,
+    },
+    {
+      name: 'parts of K',
+      inputs: [{ shape: [5, 2176] }, { shape: [24, 2176] }, { shape: [24] }, { shape: [5, 24] }],
+      attrs: { activation: 2 },
+      dtypes,
+      grad: false,
+    },
     { name: 'many rows', inputs: [{ shape: [203, 16] }, { shape: [52, 16] }, { shape: [52] }], dtypes, grad: false },
     {
       name: 'slope of the activation',

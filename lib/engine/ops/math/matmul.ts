@@ -108,6 +108,13 @@ export const matmulCard = defineOp({
       ];
     }),
     { name: 'two K blocks', inputs: [{ shape: [9, 1000] }, { shape: [1000, 17] }], dtypes, grad: false },
+    {
+      name: 'heads, whole lines of 16 bytes',
+      inputs: [{ shape: [2, 3, 37, 64] }, { shape: [2, 3, 45, 64] }],
+      attrs: { transposeB: true },
+      dtypes,
+      grad: false,
+    },
     { name: 'one row', inputs: [{ shape: [1, 64] }, { shape: [64, 100] }], dtypes },
     { name: 'no rows', inputs: [{ shape: [2, 0, 8] }, { shape: [2, 8, 5] }] },
     { name: 'no batches', inputs: [{ shape: [0, 3, 8] }, { shape: [0, 8, 5] }] },
