@@ -61,10 +61,15 @@ function ensurePackages() {
 }
 
 function ensureNative() {
-  const inputs = ['native', 'include', 'cuda', 'cmake'].flatMap((folder) => files(folder, () => true));
+  // Tests run the kernels of the device module too, on the emulated device.
+  const folders = ['native', 'include', 'cuda', 'cmake', ...(withTests ? ['test/simt'] : [])];
+  const products = ['wordmask.node', ...(withTests ? ['libwordmask-simt.so'] : [])];
+  const inputs = folders.flatMap((folder) => files(folder, () => true));
   inputs.push(...['CMakeLists.txt', 'scripts/build-native.mjs'].map((name) => join(root, name)));
-  whenStale('native', inputs, existsSync(join(root, 'build', 'Release', 'wordmask.node')), () => {
+  const built = products.every((name) => existsSync(join(root, 'build', 'Release', name)));
+  whenStale(withTests ? 'native-tests' : 'native', inputs, built, () => {
     const args = [join(root, 'scripts', 'build-native.mjs'), '--fresh', '--CDWORDMASK_CUDA=OFF'];
+    if (withTests) args.splice(1, 0, '--CDWORDMASK_SIMT=ON');
     const hint = 'a build needs a C++17 compiler, CMake 3.24 or newer, and make or Ninja';
     step('building the native part', process.execPath, args, hint);
   });

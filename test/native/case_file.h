@@ -201,12 +201,26 @@ inline void count(Counts &counts, const std::string &title, const std::string &p
   }
 }
 
-inline void run_file(const std::filesystem::path &path, const CaseRunner &run, Counts &counts) {
+inline std::vector<Case> read_file(const std::filesystem::path &path) {
   std::ifstream stream(path, std::ios::binary);
   const std::vector<uint8_t> bytes((std::istreambuf_iterator<char>(stream)), std::istreambuf_iterator<char>());
   Reader reader(bytes);
-  while (!reader.done()) {
-    const Case c = read_case(reader);
+  std::vector<Case> cases;
+  while (!reader.done()) cases.push_back(read_case(reader));
+  return cases;
+}
+
+// The status for main(): 77 where nothing ran.
+inline int finish(const Counts &counts) {
+  std::printf("%d passed, %d failed", counts.passed, counts.failed);
+  if (counts.skipped > 0) std::printf(", %d skipped", counts.skipped);
+  std::printf("\n");
+  if (counts.passed + counts.failed == 0) return 77;
+  return counts.failed == 0 ? 0 : 1;
+}
+
+inline void run_cases(const std::vector<Case> &cases, const CaseRunner &run, Counts &counts) {
+  for (const Case &c : cases) {
     try {
       count(counts, c.title, run(c));
     } catch (const std::exception &error) {
@@ -215,21 +229,23 @@ inline void run_file(const std::filesystem::path &path, const CaseRunner &run, C
   }
 }
 
-// Runs every case of the files and folders; the status for main(): 77 where nothing ran.
+inline int run_cases(const std::vector<Case> &cases, const CaseRunner &run) {
+  Counts counts;
+  run_cases(cases, run, counts);
+  return finish(counts);
+}
+
+// Runs every case of the files and folders.
 inline int run_all(const std::vector<std::string> &names, const CaseRunner &run) {
   Counts counts;
   for (const auto &path : case_files(names)) {
     try {
-      run_file(path, run, counts);
+      run_cases(read_file(path), run, counts);
     } catch (const std::exception &error) {
       count(counts, path.string(), error.what());
     }
   }
-  std::printf("%d passed, %d failed", counts.passed, counts.failed);
-  if (counts.skipped > 0) std::printf(", %d skipped", counts.skipped);
-  std::printf("\n");
-  if (counts.passed + counts.failed == 0) return 77;
-  return counts.failed == 0 ? 0 : 1;
+  return finish(counts);
 }
 
 }  // namespace wm::cases

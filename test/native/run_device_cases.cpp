@@ -1,8 +1,11 @@
 // Runs case files (case_format.md) on a device module: run_device_cases --module FILE [--device N] FILE_OR_FOLDER ...
-// With --smallest a file gives its smallest case alone, for sanitizers. Each case runs twice and must give the same
-// bytes. Cases with f64 inputs are the CPU's alone and count as skipped, as do ops
+// With --smallest an op gives its smallest case of each dtype alone, for sanitizers. Each case runs twice and must give
+// the same bytes. Cases with f64 inputs are the CPU's alone and count as skipped, as do ops
 // that the module lacks with --partial. Ends with "N passed, N failed, N skipped"; exits with 77 when nothing ran.
 #include <dlfcn.h>
+
+#include <algorithm>
+#include <map>
 
 #include "native/core/backend.h"
 #include "test/native/case_file.h"
@@ -135,6 +138,33 @@ bool takes_f64(const Case &c) {
   return false;
 }
 
+size_t bytes_of(const Case &c) {
+  size_t bytes = 0;
+  for (const Input &input : c.inputs) bytes += input.storage.size();
+  for (const Output &output : c.outputs) bytes += output.view.bytes();
+  return bytes;
+}
+
+// Of each op the case that moves fewest bytes, empty ones left out: enough for every kernel's barriers, and sanitizers
+// slow a launch down fifty times. One a dtype, since tiers differ by it.
+std::vector<Case> smallest_cases(const std::vector<std::string> &names) {
+  std::map<std::string, Case> chosen;
+  for (const auto &path : case_files(names)) {
+    for (Case &c : read_file(path)) {
+      const bool empty = std::any_of(c.outputs.begin(), c.outputs.end(), [](const Output &o) { return o.view.numel() == 0; });
+      if (empty || takes_f64(c)) continue;
+      const DType dtype = c.outputs[0].view.dtype;
+      const std::string key = c.op + ":" + dtype_name(dtype);
+      const auto found = chosen.find(key);
+      if (found == chosen.end()) chosen.emplace(key, std::move(c));
+      else if (bytes_of(c) < bytes_of(found->second)) found->second = std::move(c);
+    }
+  }
+  std::vector<Case> cases;
+  for (auto &entry : chosen) cases.push_back(std::move(entry.second));
+  return cases;
+}
+
 std::string run_case(const Device &device, const Case &c, bool partial) {
   uint32_t flags = 0;
   const wm_backend_op *op = device.table->op_find(c.op.c_str(), &flags);
@@ -153,7 +183,7 @@ std::string run_case(const Device &device, const Case &c, bool partial) {
 }
 
 int usage() {
-  std::fprintf(stderr, "usage: run_device_cases --module FILE [--device N] [--partial] FILE_OR_FOLDER ...\n");
+  std::fprintf(stderr, "usage: run_device_cases --module FILE [--device N] [--partial] [--smallest] FILE_OR_FOLDER ...\n");
   return 2;
 }
 
@@ -162,11 +192,12 @@ int usage() {
 int main(int argc, char **argv) {
   const char *module = nullptr;
   int number = 0;
-  bool partial = false;
+  bool partial = false, smallest = false;
   std::vector<std::string> names;
   for (int i = 1; i < argc; ++i) {
     const std::string word = argv[i];
     if (word == "--partial") partial = true;
+    else if (word == "--smallest") smallest = true;
     else if (word == "--module" && i + 1 < argc) module = argv[++i];
     else if (word == "--device" && i + 1 < argc) number = std::atoi(argv[++i]);
     else names.push_back(word);
@@ -174,6 +205,9 @@ int main(int argc, char **argv) {
   if (module == nullptr || names.empty()) return usage();
   try {
     const Device device(module, number);
+    if (smallest) {
+      return run_cases(smallest_cases(names), [&](const Case &c) { return run_case(device, c, partial); });
+    }
     return run_all(names, [&](const Case &c) { return run_case(device, c, partial); });
   } catch (const Error &error) {
     std::fprintf(stderr, "run_device_cases: %s\n", error.what());
