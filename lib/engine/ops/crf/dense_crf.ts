@@ -144,6 +144,8 @@ export const denseCrfCard: OpCard<CrfAttrs> = defineOp<CrfAttrs>({
     sample('one column', 9, 18, 1, [bilateral, gaussian], 2),
     sample('one class', 1, 5, 6, [gaussian], 2),
     sample('150 classes', 150, 5, 7, [gaussian, bilateral], 2, { colours: [0, 60] }),
+    // More classes than a device keeps in the registers of a warp.
+    sample('1030 classes', 1030, 2, 3, [gaussian, bilateral], 2, { colours: [0, 60] }),
     sample('no iteration', 3, 4, 5, [gaussian, bilateral], 0),
     sample('no term', 3, 4, 5, [], 5),
     sample(

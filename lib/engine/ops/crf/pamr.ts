@@ -136,6 +136,9 @@ export const pamrCard: OpCard<PamrAttrs> = defineOp<PamrAttrs>({
     },
     { name: 'one pixel', inputs: guided(3, 3, 1, 1), attrs: attrsOf([4], 2), dtypes: f32 },
     { name: 'one column', inputs: guided(3, 2, 23, 1), attrs: attrsOf([1, 5], 2), dtypes: f32 },
+    // Reaches that leave a tile of a device room for one mask, and for none.
+    { name: 'reach 60', inputs: guided(3, 3, 5, 67), attrs: attrsOf([2, 60], 2), dtypes: f32 },
+    { name: 'reach 90', inputs: guided(3, 5, 41, 6), attrs: attrsOf([90], 2), dtypes: f32 },
     { name: 'no iteration', inputs: guided(3, 2, 3, 4), attrs: attrsOf([1], 0), dtypes: f32 },
     { name: 'no class', inputs: guided(3, 0, 3, 4), attrs: attrsOf([1], 2), dtypes: f32 },
   ],
