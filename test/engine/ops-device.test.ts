@@ -11,6 +11,8 @@ import { deviceUnderTest, noDevice } from '../helpers/simt.js';
 
 const only = (process.env.WORDMASK_OPS ?? process.argv.slice(2).join(',')).split(',').filter(Boolean);
 const skip = noDevice();
+// Fibers are slow, and sanitizer builds slower.
+t.setTimeout(1_800_000);
 const cards = ([...opCards().values()] as OpCard[]).filter((card) => !card.composite && !card.hostOnly);
 const hasKernel = (card: OpCard) => addon().deviceHasOp(deviceNumber(deviceUnderTest), card.name);
 
@@ -45,7 +47,7 @@ async function checkSample(
 
 for (const card of cards) {
   if (skip || (only.length > 0 && !only.includes(card.name)) || !hasKernel(card)) continue;
-  t.test(card.name, (t) =>
+  t.test(card.name, { timeout: 1_800_000 }, (t) =>
     onDevice(deviceUnderTest, async () => {
       for (const sample of card.samples) {
         // f64 is for gradient checks on the CPU.
