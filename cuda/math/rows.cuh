@@ -8,12 +8,12 @@
 
 namespace wm::cuda {
 
-// kCount neighbouring values as f32, in 16-byte loads where the caller knows that they are aligned.
+// kCount neighbouring values as f32, in loads of up to 16 bytes where the caller knows that they are aligned.
 template <int kCount, class T>
 __device__ __forceinline__ void load_values(const T *from, bool aligned, float (&to)[kCount]) {
-  if constexpr (kCount * sizeof(T) % 16 == 0) {
+  if constexpr (kCount > 1) {
     if (aligned) {
-      constexpr int kChunk = kVectorWidth<T>;
+      constexpr int kChunk = kCount < kVectorWidth<T> ? kCount : kVectorWidth<T>;
 #pragma unroll
       for (int c = 0; c < kCount / kChunk; ++c) {
         const auto chunk = load_vector<T, kChunk>(from + c * kChunk);
@@ -29,9 +29,9 @@ __device__ __forceinline__ void load_values(const T *from, bool aligned, float (
 
 template <int kCount, class T>
 __device__ __forceinline__ void store_values(T *to, bool aligned, const float (&from)[kCount]) {
-  if constexpr (kCount * sizeof(T) % 16 == 0) {
+  if constexpr (kCount > 1) {
     if (aligned) {
-      constexpr int kChunk = kVectorWidth<T>;
+      constexpr int kChunk = kCount < kVectorWidth<T> ? kCount : kVectorWidth<T>;
 #pragma unroll
       for (int c = 0; c < kCount / kChunk; ++c) {
         Vector<T, kChunk> chunk;

@@ -1,0 +1,17 @@
+// The product behind conv2d_bwd_weight: sums[part][tap, c][o] = sum over the part's pixels p of
+// x[gather(p, tap), c] dy[p, o].
+#pragma once
+
+#include "cuda/math/conv2d.h"
+
+namespace wm::cuda {
+
+struct ConvWeightTerms {
+  ConvGather gather;
+  const void *x;   // [B, height, width, channels]
+  const void *dy;  // [pixels, n]
+  float *sums;     // [parts, taps, channels, n]
+  int64_t pixels, n, part_pixels, parts;
+};
+
+}  // namespace wm::cuda
