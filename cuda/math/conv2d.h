@@ -35,7 +35,7 @@ struct ConvTerms {
   const void *bias;    // [n] in the weight's dtype; null: none
   void *out;           // [pixels, n]
   int64_t pixels, n;   // of all images; channels of the result
-  int64_t k() const { return static_cast<int64_t>(gather.taps) * gather.channels; }
+  __host__ __device__ int64_t k() const { return static_cast<int64_t>(gather.taps) * gather.channels; }
 };
 
 // out = bias + gather(source) weight^T; the three dtypes f32 or bf16.
