@@ -38,11 +38,11 @@ class AlignmentRow {
     choose_pixel();
   }
 
-  __device__ float probability(int pixel) const {
-    return expf((values[pixel] - top) * p_.inverse_temperature) * inverse_total;
+  __device__ float probability(int p) const {
+    return expf((values[p] - top) * p_.inverse_temperature) * inverse_total;
   }
   __device__ float inverse_text() const { return p_.inverse_texts[text]; }
-  __device__ float inverse_pixel(int pixel) const { return p_.inverse_pixels[image * p_.pixels + pixel]; }
+  __device__ float inverse_pixel(int p) const { return p_.inverse_pixels[image * p_.pixels + p]; }
 
   const int64_t image, text;
   const bool own;

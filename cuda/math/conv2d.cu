@@ -24,8 +24,8 @@ ConvProblem conv_problem(const LaunchCall &call, int64_t batch, int64_t height, 
   constexpr int64_t kMost = int64_t{1} << 30;
   for (const int64_t size : {height, width, channels, outputs, stride, kernel_h * kernel_w * channels,
                              kernel_h * kernel_w * outputs, height * width, p.out_h * p.out_w, p.out_h * stride,
-                             p.out_w * stride}) {
-    if (size >= kMost) call.reject("a size of 2^30 or more");
+                             p.out_w * stride, batch * p.out_h * p.out_w, batch * height * width}) {
+    if (size >= kMost) call.reject("a size of 2^30 or more: fewer images a call");
   }
   return p;
 }
@@ -33,6 +33,14 @@ ConvProblem conv_problem(const LaunchCall &call, int64_t batch, int64_t height, 
 namespace {
 
 constexpr int kThreads = 256;
+
+// The tier follows from dtype and channels alone.
+void convolve(LaunchCall &call, ConvTerms &terms, int64_t source_size, DType source, DType weight, DType out) {
+  if (call.tier() < 2 || weight != DType::bf16 || terms.gather.channels % 8 != 0)
+    return conv_f32(call, terms, source, weight, out);
+  terms.source = conv_bf16_operand(call, terms.source, source, source_size);
+  conv_mma(call, terms, out);
+}
 
 bool narrow_float(DType t) { return t == DType::f32 || t == DType::bf16; }
 
@@ -84,7 +92,7 @@ void conv2d(LaunchCall &call) {
   terms.out = out.data;
   terms.pixels = p.batch * p.out_pixels();
   terms.n = p.outputs;
-  conv_f32(call, terms, x.dtype, weight.dtype, out.dtype);
+  convolve(call, terms, x.numel(), x.dtype, weight.dtype, out.dtype);
 }
 
 void conv2d_bwd_input(LaunchCall &call) {
@@ -110,7 +118,7 @@ void conv2d_bwd_input(LaunchCall &call) {
   terms.out = out.data;
   terms.pixels = p.batch * p.in_pixels();
   terms.n = p.channels;
-  conv_f32(call, terms, dy.dtype, weight.dtype, out.dtype);
+  convolve(call, terms, dy.numel(), dy.dtype, weight.dtype, out.dtype);
 }
 
 }  // namespace

@@ -27,7 +27,7 @@ class TapLoad {
     rows_ = static_cast<uint32_t>(terms.gather.taps) * static_cast<uint32_t>(terms.gather.channels);
   }
 
-  __device__ void load(int64_t step, int64_t end, float (&v)[kTileLoads]) const {
+  __device__ __forceinline__ void load(int64_t step, int64_t end, float (&v)[kTileLoads]) const {
     const int64_t k = step + TilePlace<Shape, false>::k();
     const auto channels = static_cast<uint32_t>(terms_.gather.channels);
     const auto *x = static_cast<const T *>(terms_.x);
@@ -64,7 +64,7 @@ class GradientLoad {
   __device__ GradientLoad(const ConvWeightTerms &terms, int64_t row0, bool whole)
       : dy_(static_cast<const T *>(terms.dy)), n_(terms.n), row_(row0 + TilePlace<Shape, false>::row()), whole_(whole) {}
 
-  __device__ void load(int64_t step, int64_t end, float (&v)[kTileLoads]) const {
+  __device__ __forceinline__ void load(int64_t step, int64_t end, float (&v)[kTileLoads]) const {
     const int64_t k = step + TilePlace<Shape, false>::k();
 #pragma unroll
     for (float &value : v) value = 0.0f;
@@ -189,7 +189,12 @@ void conv2d_bwd_weight(LaunchCall &call) {
   terms.n = p.outputs;
   cut_pixels(terms, out.numel());
   terms.sums = call.workspace<float>(terms.parts * out.numel());
-  if (x.dtype == DType::f32) launch_f32<float, float>(call, terms);
+  // The tier follows from dtype and channels alone.
+  if (call.tier() >= 2 && x.dtype == DType::bf16 && p.channels % 8 == 0 && p.outputs % 8 == 0) {
+    terms.x = conv_bf16_operand(call, x.data, x.dtype, x.numel());
+    terms.dy = conv_bf16_operand(call, dy.data, dy.dtype, dy.numel());
+    conv_weight_mma(call, terms);
+  } else if (x.dtype == DType::f32) launch_f32<float, float>(call, terms);
   else if (dy.dtype == DType::f32) launch_f32<bf16, float>(call, terms);
   else launch_f32<bf16, bf16>(call, terms);
   if (out.dtype == DType::bf16) turn(call, terms, out.as<bf16>());

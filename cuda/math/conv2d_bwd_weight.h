@@ -14,4 +14,7 @@ struct ConvWeightTerms {
   int64_t pixels, n, part_pixels, parts;
 };
 
+// bf16 operands on 16-byte lines; channels and n are multiples of 8.
+void conv_weight_mma(LaunchCall &call, const ConvWeightTerms &terms);
+
 }  // namespace wm::cuda

@@ -18,7 +18,7 @@ class PictureLoad {
       : gather_(terms.gather), source_(static_cast<const T *>(terms.source)),
         pixel_(terms.gather, row0 + TilePlace<Shape, true>::row(), terms.pixels), whole_(whole) {}
 
-  __device__ void load(int64_t step, int64_t end, float (&v)[kTileLoads]) const {
+  __device__ __forceinline__ void load(int64_t step, int64_t end, float (&v)[kTileLoads]) const {
     const auto k = static_cast<uint32_t>(step) + TilePlace<Shape, true>::k();
     const auto channels = static_cast<uint32_t>(gather_.channels);
 #pragma unroll
@@ -55,7 +55,7 @@ class WeightLoad {
     row_ = row < terms.n ? static_cast<const T *>(terms.weight) + row * terms.k() : nullptr;
   }
 
-  __device__ void load(int64_t step, int64_t end, float (&v)[kTileLoads]) const {
+  __device__ __forceinline__ void load(int64_t step, int64_t end, float (&v)[kTileLoads]) const {
     const int64_t k = step + TilePlace<Shape, true>::k();
 #pragma unroll
     for (float &value : v) value = 0.0f;
@@ -121,7 +121,6 @@ void launch(LaunchCall &call, const ConvTerms &terms) {
 }  // namespace
 
 void conv_f32(LaunchCall &call, const ConvTerms &terms, DType source, DType weight, DType out) {
-  if (terms.pixels == 0 || terms.n == 0) return;
   const bool narrow = weight == DType::bf16;
   if (!narrow) return launch<float, float, float>(call, terms);
   if (source == DType::f32) return launch<float, bf16, bf16>(call, terms);

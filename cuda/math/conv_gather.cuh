@@ -12,9 +12,9 @@ struct ConvPixel {
 
   __device__ __forceinline__ ConvPixel(const ConvGather &g, int64_t pixel, int64_t pixels) {
     const auto of_image = static_cast<uint32_t>(g.out_h * g.out_w);
-    const int64_t b = pixel / of_image;
-    const auto rest = static_cast<int>(pixel - b * of_image);
-    image = pixel < pixels ? b * g.height * g.width : -1;
+    const uint32_t b = static_cast<uint32_t>(pixel) / of_image;
+    const auto rest = static_cast<int>(static_cast<uint32_t>(pixel) - b * of_image);
+    image = pixel < pixels ? static_cast<int64_t>(b) * g.height * g.width : -1;
     y = rest / g.out_w * g.mul + g.off;
     x = rest % g.out_w * g.mul + g.off;
   }

@@ -35,7 +35,7 @@ class RowLoad {
     row_ = row < rows ? matrix + row * d : nullptr;
   }
 
-  __device__ void load(int64_t step, int64_t end, float (&v)[kTileLoads]) {
+  __device__ __forceinline__ void load(int64_t step, int64_t end, float (&v)[kTileLoads]) {
     const int64_t k = step + TilePlace<Shape, true>::k();
 #pragma unroll
     for (float &value : v) value = 0.0f;

@@ -28,15 +28,15 @@ template <class Shape, bool kAlongK>
 struct TilePlace {
   static constexpr int kRuns = (kAlongK ? Shape::kDepth : Shape::kTile) / kTileLoads;
 
-  static __device__ int row() {
+  static __device__ __forceinline__ int row() {
     const int t = static_cast<int>(threadIdx.x);
     return kAlongK ? t / kRuns : t % kRuns * kTileLoads;
   }
-  static __device__ int k() {
+  static __device__ __forceinline__ int k() {
     const int t = static_cast<int>(threadIdx.x);
     return kAlongK ? t % kRuns * kTileLoads : t / kRuns;
   }
-  static __device__ void store(float (*tile)[Shape::kWidth], const float (&v)[kTileLoads]) {
+  static __device__ __forceinline__ void store(float (*tile)[Shape::kWidth], const float (&v)[kTileLoads]) {
     if constexpr (kAlongK) {
 #pragma unroll
       for (int i = 0; i < kTileLoads; ++i) tile[k() + i][row()] = v[i];

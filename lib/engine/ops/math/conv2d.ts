@@ -99,6 +99,19 @@ const samples = [
     padding: 1,
     grad: false,
   },
+  {
+    name: 'channels in eights',
+    inputs: [{ shape: [2, 9, 8, 16] }, { shape: [136, 16, 3, 3] }, { shape: [136] }],
+    padding: 1,
+    grad: false,
+  },
+  {
+    name: 'channels in eights, stride 2',
+    inputs: [{ shape: [1, 9, 8, 40] }, { shape: [8, 40, 3, 3] }, undefined],
+    padding: 1,
+    stride: 2,
+    grad: false,
+  },
   { name: 'no images', inputs: [{ shape: [0, 3, 3, 2] }, { shape: [4, 2, 3, 3] }, { shape: [4] }], padding: 1 },
 ].map(({ padding = 0, stride = 1, grad = true, ...rest }) => ({ ...rest, padding, stride, grad }));
 

@@ -58,6 +58,8 @@ const samples: Sample<ReduceAttrs>[] = [
     attrs: { axes: 0b01 },
     dtypes: ['f32', 'f64', 'bf16'],
   },
+  { name: 'last axis, several parts', inputs: [{ shape: [2, 17000] }], attrs: { axes: 0b10 }, grad: false },
+  { name: 'columns in eights', inputs: [{ shape: [150, 264] }], attrs: { axes: 0b01 }, dtypes: ['f32', 'bf16'], grad: false },
   { name: 'middle axis, kept', inputs: [{ shape: [3, 7, 5] }], attrs: { axes: 0b010, keepDims: true } },
   { name: 'two apart', inputs: [{ shape: [3, 4, 5, 6] }], attrs: { axes: 0b1010 } },
   { name: 'all', inputs: [{ shape: [3, 1, 37] }], attrs: { axes: 0b111 } },
