@@ -44,6 +44,13 @@ export interface Trainable {
   dispose(): void;
 }
 
+/** Pairs that are not learnt from. */
+export interface HeldOut {
+  readonly samples: readonly PairSample[];
+  /** Names of the classes that the samples' `labels` count, where they have any. */
+  readonly classes?: readonly string[];
+}
+
 /** What a recipe hands to a system. */
 export interface TrainableRequest {
   /** The recipe's `model`: sizes and options of the system, checked by it. */
@@ -61,6 +68,8 @@ export interface TrainableRequest {
   readonly random: Random;
   /** Captions of the data, for what is learnt from them (a tokenizer); the first `limit` of a pass. */
   captions(limit: number): Promise<readonly string[]>;
+  /** Pairs for the system's own test; absent where the recipe asks for none or the data have none. */
+  readonly heldOut?: () => Promise<HeldOut>;
   readonly signal?: AbortSignal;
 }
 

@@ -119,8 +119,10 @@ export const recipeSchema = z.strictObject({
   save: z
     .strictObject({ every: whole(1).default(500), keep: whole(1, 10_000).default(3) })
     .default({ every: 500, keep: 3 }),
-  /** Steps between two figures of the model's own test; 0 has none. */
-  eval: z.strictObject({ every: whole(0).default(0) }).default({ every: 0 }),
+  /** The system's own test: steps between two figures (0 has none), pairs it takes, and where from (drawn scenes have a split for it). */
+  eval: z
+    .strictObject({ every: whole(0).default(0), count: whole(1, 100_000).default(200), data: data.optional() })
+    .default({ every: 0, count: 200 }),
   log: z.strictObject({ every: whole(1).default(10) }).default({ every: 10 }),
   loader: z
     .strictObject({ workers: whole(0, 64).optional(), prefetch: whole(1, 64).default(2) })

@@ -140,8 +140,11 @@ export class Run {
   async #log(metrics: Metrics): Promise<void> {
     const { recipe, steps, model, trainer } = this.parts;
     const { every } = recipe.eval;
+    const testBegan = performance.now();
     const evaluated =
       every > 0 && (this.#done % every === 0 || this.#done === steps) ? await model.evaluate?.() : undefined;
+    // A test is no part of the pace.
+    if (evaluated) this.#windowBegan += performance.now() - testBegan;
     if (this.#done % recipe.log.every !== 0 && this.#done !== steps && !evaluated) return;
     const values = await model.report?.();
     const { steps: count, losses, norm } = this.#window;

@@ -3,7 +3,7 @@ import { setMaxListeners } from 'node:events';
 import { dirname, join, resolve } from 'node:path';
 import type { PairProblem, PairSource } from '../data/types.js';
 import { freeze, onDevice, parseDevice, resolveDevice, setThreads, withSignal } from '../engine/index.js';
-import type { Trainable } from '../nn/trainable.js';
+import type { Trainable, TrainSystem } from '../nn/trainable.js';
 import { lastingName } from '../registry/base.js';
 import { resolveModel } from '../registry/resolve.js';
 import { systemNames } from '../registry/systems.js';
@@ -13,6 +13,7 @@ import { nearest } from '../util/nearest.js';
 import { Random } from '../util/random.js';
 import { Slices } from '../util/slices.js';
 import { type Checkpoint, findCheckpoint, setAsideAfter } from '../weights/index.js';
+import { heldOut } from './held-out.js';
 import { makeOptimiser, scheduleFactor } from './optimiser.js';
 import { checkRecipe, type Recipe, type RecipeInput, readRecipe, recipeDifferences, withChanges } from './recipe.js';
 import { writeReport } from './report.js';
@@ -105,7 +106,14 @@ export async function train(recipe: RecipeInput | string, options: TrainOptions)
 function fromHere(set: Readonly<Record<string, unknown>>): Record<string, unknown> {
   const absolute = (value: unknown): unknown => (typeof value === 'string' && value !== '' ? resolve(value) : value);
   const changed: Record<string, unknown> = { ...set };
-  for (const key of ['data.path', 'data.images', 'data.captions'])
+  for (const key of [
+    'data.path',
+    'data.images',
+    'data.captions',
+    'eval.data.path',
+    'eval.data.images',
+    'eval.data.captions',
+  ])
     if (key in changed)
       changed[key] = Array.isArray(changed[key]) ? (changed[key] as unknown[]).map(absolute) : absolute(changed[key]);
   if (typeof changed.base === 'string' && changed.base.startsWith('.')) changed.base = resolve(changed.base);
@@ -133,17 +141,7 @@ async function trainChecked(
     source = await openPairs(recipe, folder, { signal, onWarn });
     if (checkpoint && state) checkSameData(checkpoint, state, source);
     const steps = stepsOf(recipe, source.count);
-    const opened = source;
-    model = await system({
-      model: recipe.model,
-      losses: recipe.losses,
-      ...(await resolveBase(recipe, { folder, out, signal, onWarn })),
-      folder,
-      compute: recipe.precision === 'bf16' ? 'bf16' : 'f32',
-      random: new Random(recipe.seed).fork('model'),
-      captions: (limit) => firstCaptions(opened, limit, signal),
-      signal,
-    });
+    model = await makeModel(system, recipe, source, { folder, out, signal, onWarn });
     if (recipe.freeze) freeze(model, recipe.freeze);
     trainer = new Trainer(model, makeOptimiser(model.parameters, recipe.optimiser), {
       parts: recipe.accumulation,
@@ -169,6 +167,32 @@ async function trainChecked(
     model?.dispose();
     await source?.close();
   }
+}
+
+async function makeModel(
+  system: TrainSystem,
+  recipe: Recipe,
+  source: PairSource,
+  options: { folder: string; out: string; signal?: AbortSignal; onWarn: (message: string) => void },
+): Promise<Trainable> {
+  const { folder, signal, onWarn } = options;
+  const { seed, eval: test } = recipe;
+  const model = await system({
+    model: recipe.model,
+    losses: recipe.losses,
+    ...(await resolveBase(recipe, options)),
+    folder,
+    compute: recipe.precision === 'bf16' ? 'bf16' : 'f32',
+    random: new Random(seed).fork('model'),
+    captions: (limit) => firstCaptions(source, limit, signal),
+    heldOut: heldOut(recipe, { seed, folder, signal, onWarn }),
+    signal,
+  });
+  if (test.every > 0 && !model.evaluate)
+    onWarn(
+      `eval.every is ${test.every}, but ${recipe.system} has no test of its own or the data have no part for it: see eval.data`,
+    );
+  return model;
 }
 
 function checkSameRun(out: string, before: Recipe, recipe: Recipe, checkpoint: Checkpoint | undefined): void {

@@ -211,3 +211,27 @@ t.test('refusals name the key', async (t) => {
   await refused({ losses: { nounPatch: { nouns: 'voc22' } } }, /did you mean "voc2/);
   await refused({ losses: { nounPatch: { nouns: [['a']], templates: ['no slot'] } } }, /exactly one \{\}/);
 });
+
+t.test('its own test: captions found, patches named, nothing changed', async (t) => {
+  const samples = pairs(30).map((pair, i) => ({ ...pair, labels: new Uint8Array(24 * 24).fill(i % 3) }));
+  const heldOut = async () => ({ samples, classes: ['red', 'green', 'blue'] });
+  const model = await trainClip({ ...toyRequest(), heldOut });
+  t.teardown(() => model.dispose());
+  const hash = async () => {
+    const digest = createHash('sha256');
+    for (const tensor of model.parameters.values()) digest.update(await tensor.data());
+    return digest.digest('hex');
+  };
+  const before = await hash();
+  const found = (await model.evaluate?.()) as Record<string, number>;
+  t.same(Object.keys(found), ['retrieval', 'mIoU', 'pixelAccuracy']);
+  for (const [name, value] of Object.entries(found)) t.ok(value >= 0 && value <= 1, `${name} ${value}`);
+  t.same(await model.evaluate?.(), found, 'the same again');
+  t.equal(await hash(), before);
+  const plain = await trainClip({ ...toyRequest(), heldOut: async () => ({ samples: pairs(4) }) });
+  t.teardown(() => plain.dispose());
+  t.same(Object.keys((await plain.evaluate?.()) ?? {}), ['retrieval'], 'without labels');
+  const none = await trainClip(toyRequest());
+  t.teardown(() => none.dispose());
+  t.equal(none.evaluate, undefined);
+});

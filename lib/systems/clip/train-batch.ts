@@ -97,7 +97,7 @@ function choose(out: Int32Array, n: number, random: Random): void {
 }
 
 /** Ids [T, L] as long as the longest text, padded behind its end, and the place of each end token. */
-function encode(tokenizer: Tokenizer, texts: readonly string[], context: number) {
+export function encode(tokenizer: Tokenizer, texts: readonly string[], context: number) {
   const rows = tokenizer.encode(texts, { maxLength: context });
   const length = Math.max(...rows.map((row) => row.length));
   const data = new Int32Array(rows.length * length).fill(tokenizer.padId);

@@ -38,6 +38,7 @@ import {
   parseTrainModel,
   trainConfig,
 } from './train-options.js';
+import { testClip } from './train-test.js';
 
 /** Captions that the vocabulary is learnt from. */
 const captionsForVocabulary = 4_000;
@@ -70,7 +71,13 @@ export async function trainClip(request: TrainableRequest): Promise<Trainable> {
     finder: losses.nounPatch && new NounFinder(losses.nounPatch.nouns),
     patchLabels: losses.patchLabels,
   };
-  return new ClipTrainable(clip, plan, losses, { ...files, 'wordmask.json': manifest(model.readOut) });
+  const trainable = new ClipTrainable(clip, plan, losses, { ...files, 'wordmask.json': manifest(model.readOut) });
+  const { heldOut, compute } = request;
+  if (!heldOut) return trainable;
+  const { templates } = model.readOut;
+  return Object.assign(trainable, {
+    evaluate: async () => testClip(clip, { plan, templates, compute, heldOut: await heldOut() }),
+  });
 }
 
 interface Start {
