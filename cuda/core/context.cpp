@@ -1,5 +1,6 @@
 #include "cuda/core/context.h"
 
+#include <atomic>
 #include <cstdio>
 #include <cstring>
 #include <new>
@@ -20,6 +21,11 @@ constexpr uint64_t kKeptBytes = uint64_t{2} << 30;
     if (wm_entered != WM_OK) return wm_entered;            \
   } while (0)
 
+// Devices that have a context: free memory is asked there alone, since asking makes one.
+std::atomic<uint64_t> opened{0};
+
+uint64_t bit_of(int32_t device) { return device >= 0 && device < 64 ? uint64_t{1} << device : 0; }
+
 wm_status pool_value(cudaMemPool_t pool, cudaMemPoolAttr attribute, uint64_t *value) {
   WM_TRY(cudaMemPoolGetAttribute(pool, attribute, value));
   return WM_OK;
@@ -35,6 +41,12 @@ wm_status fill_info(int32_t device, wm_device_info *info) {
   info->total_bytes = properties.totalGlobalMem;
   WM_TRY(cudaDriverGetVersion(&info->driver_version));
   WM_TRY(cudaRuntimeGetVersion(&info->runtime_version));
+  if ((opened.load() & bit_of(device)) != 0 && !device_lost()) {
+    size_t free_bytes = 0, total_bytes = 0;
+    WM_TRY(cudaSetDevice(device));
+    WM_TRY(cudaMemGetInfo(&free_bytes, &total_bytes));
+    info->free_bytes = free_bytes;
+  }
   info->usable = properties.major >= kLowestMajor;
   if (!info->usable) {
     std::snprintf(info->reason, sizeof info->reason, "compute capability %d.%d, this build needs %d.0 or higher",
@@ -97,6 +109,7 @@ wm_status context_create(int32_t device, wm_context **out) {
     WM_TRY(set);
     return fail(WM_ERR_MEMORY, "out of host memory");
   }
+  opened |= bit_of(device);
   *out = context;
   return WM_OK;
 }
@@ -202,6 +215,13 @@ wm_status memory_stats(wm_context *context, wm_memory *stats) {
   if (status == WM_OK) status = pool_value(context->pool, cudaMemPoolAttrUsedMemHigh, &stats->peak_bytes);
   if (status == WM_OK) stats->cached_bytes = reserved - stats->live_bytes;
   return status;
+}
+
+wm_status memory_reset_peak(wm_context *context) {
+  WM_ENTER(context);
+  uint64_t zero = 0;  // the only value that the attribute takes: the peak becomes what is used now
+  WM_TRY(cudaMemPoolSetAttribute(context->pool, cudaMemPoolAttrUsedMemHigh, &zero));
+  return WM_OK;
 }
 
 wm_status host_alloc(wm_context *context, uint64_t bytes, void **out) {

@@ -49,6 +49,7 @@ wm_status memory_alloc(wm_stream *stream, uint64_t bytes, void **out);
 wm_status memory_release(wm_stream *stream, void *data);
 wm_status memory_trim(wm_context *context);
 wm_status memory_stats(wm_context *context, wm_memory *stats);
+wm_status memory_reset_peak(wm_context *context);
 wm_status host_alloc(wm_context *context, uint64_t bytes, void **out);
 void host_free(wm_context *context, void *data);
 

@@ -27,6 +27,7 @@ constexpr wm_backend make_table() {
   table.memory_release = wm::cuda::memory_release;
   table.memory_trim = wm::cuda::memory_trim;
   table.memory_stats = wm::cuda::memory_stats;
+  table.memory_reset_peak = wm::cuda::memory_reset_peak;
   table.host_alloc = wm::cuda::host_alloc;
   table.host_free = wm::cuda::host_free;
   table.copy_in = wm::cuda::copy_in;

@@ -1,11 +1,12 @@
 /**
- * A few operations of the CPU back end with results known in advance, at sizes that reach the vector kernels and their ragged
- * ends. For `wordmask doctor`: it tells a broken build or processor from a wrong model.
+ * A few operations of a back end with results known in advance, at sizes that reach the vector kernels and their ragged
+ * ends. For `wordmask doctor`: it tells a broken build, processor or driver from a wrong model.
  */
-import { layerNorm, linear, noGrad, scope, softmax, Tensor } from '../engine/index.js';
+import { layerNorm, linear, noGrad, onDevice, scope, softmax, Tensor } from '../engine/index.js';
 import { attention, connectedComponents, denseCrf, pamr, resize } from '../post/arrays.js';
 
 export interface Check {
+  readonly device: string;
   readonly name: string;
   readonly ok: boolean;
   /** Largest difference from the known result. */
@@ -24,7 +25,7 @@ interface Case {
 const filled = (count: number, value: (index: number) => number): Float32Array =>
   Float32Array.from({ length: count }, (_, i) => value(i));
 
-async function onDevice(fn: () => Tensor): Promise<ArrayLike<number>> {
+async function computed(fn: () => Tensor): Promise<ArrayLike<number>> {
   return noGrad(() => scope(async () => (await fn().contiguous().toArray()).data));
 }
 
@@ -42,7 +43,7 @@ function matrixProduct(): Case {
     name: 'matrix product',
     tolerance: 0,
     run: async () => ({
-      actual: await onDevice(() =>
+      actual: await computed(() =>
         linear(
           Tensor.from(
             filled(m * k, (at) => x(Math.floor(at / k), at % k)),
@@ -67,7 +68,7 @@ const cases: readonly Case[] = [
     name: 'softmax',
     tolerance: 1e-6,
     run: async () => ({
-      actual: await onDevice(() =>
+      actual: await computed(() =>
         softmax(
           Tensor.from(
             filled(3 * 35, (at) => Math.log((at % 35) + 1)),
@@ -84,7 +85,7 @@ const cases: readonly Case[] = [
     name: 'layer norm',
     tolerance: 1e-5,
     run: async () => ({
-      actual: await onDevice(() =>
+      actual: await computed(() =>
         layerNorm(
           Tensor.from(
             filled(5 * 33, (at) => at % 33),
@@ -155,7 +156,12 @@ const cases: readonly Case[] = [
   },
 ];
 
-export async function selfTest(): Promise<Check[]> {
+/** The cases on a device; default the CPU. */
+export function selfTest(device = 'cpu'): Promise<Check[]> {
+  return onDevice(device, () => runCases(device));
+}
+
+async function runCases(device: string): Promise<Check[]> {
   const checks: Check[] = [];
   for (const { name, tolerance, run } of cases) {
     const started = performance.now();
@@ -164,6 +170,7 @@ export async function selfTest(): Promise<Check[]> {
       const { actual, expected, count } = await run();
       const error = largestError(actual, expected, count);
       checks.push({
+        device,
         name,
         ok: error <= tolerance,
         error,
@@ -171,7 +178,7 @@ export async function selfTest(): Promise<Check[]> {
         ...(error > tolerance && { reason: `differs by ${error}, allowed is ${tolerance}` }),
       });
     } catch (error) {
-      checks.push({ name, ok: false, ms: took(), reason: (error as Error).message });
+      checks.push({ device, name, ok: false, ms: took(), reason: (error as Error).message });
     }
   }
   return checks;

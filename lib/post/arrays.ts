@@ -118,17 +118,16 @@ export async function denseCrf(
   unary: ArrayInput,
   options: DenseCrfOptions = {},
 ): Promise<ArrayResult> {
-  const { device = 'cpu', iterations = 10, ...terms } = options;
-  const place = resolveDevice(device);
+  const { device, iterations = 10, ...terms } = options;
   const picture = image && ('width' in image ? { data: image.data, shape: [image.height, image.width, 3] } : image);
-  return onDevice(place, () =>
+  const run = () =>
     compute(() =>
       crfOp(picture ? tensorOf('image', picture, 'u8', [3]) : undefined, tensorOf('unary', unary, 'f32', [3]), {
         ...terms,
         iterations,
       }),
-    ),
-  );
+    );
+  return device === undefined ? run() : onDevice(resolveDevice(device), run);
 }
 
 /** Pixel-adaptive mask refinement: guide f32 [3, H, W], masks f32 [C, H, W] -> f32 [C, H, W]. */

@@ -151,7 +151,11 @@ cudaError_t cudaMemPoolDestroy(cudaMemPool_t pool) {
   return cudaSuccess;
 }
 
-cudaError_t cudaMemPoolSetAttribute(cudaMemPool_t, cudaMemPoolAttr, void *) { return cudaSuccess; }
+cudaError_t cudaMemPoolSetAttribute(cudaMemPool_t pool, cudaMemPoolAttr attribute, void *) {
+  const std::lock_guard<std::mutex> lock(mutex);
+  if (attribute == cudaMemPoolAttrUsedMemHigh) pool->peak = pool->live;
+  return cudaSuccess;
+}
 
 cudaError_t cudaMemPoolGetAttribute(cudaMemPool_t pool, cudaMemPoolAttr attribute, void *value) {
   const std::lock_guard<std::mutex> lock(mutex);

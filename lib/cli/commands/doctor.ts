@@ -48,8 +48,13 @@ async function examine(cacheDir: string | undefined): Promise<Report> {
     ...native,
     cache: await examineCache(cacheDir),
     environment: environment(),
-    ok: native.devices.some(({ usable }) => usable) && native.selfTest.every(({ ok }) => ok),
+    ok: native.devices.some(({ name, usable }) => usable && passed(name, native.selfTest)),
   };
+}
+
+function passed(device: string, checks: readonly Check[]): boolean {
+  const own = checks.filter((check) => check.device === device);
+  return own.length > 0 && own.every(({ ok }) => ok);
 }
 
 async function examineNative(): Promise<Pick<Report, 'devices' | 'nativeError' | 'selfTest'>> {
@@ -57,7 +62,9 @@ async function examineNative(): Promise<Pick<Report, 'devices' | 'nativeError' |
     const { devices } = await import('../../engine/index.js');
     const found = devices();
     const { selfTest } = await import('../self-test.js');
-    return { devices: found, selfTest: await selfTest() };
+    const checks: Check[] = [];
+    for (const { name, usable } of found) if (usable) checks.push(...(await selfTest(name)));
+    return { devices: found, selfTest: checks };
   } catch (error) {
     const { code, message } = errorRecord(error);
     return { devices: [], nativeError: { code, message }, selfTest: [] };
@@ -115,6 +122,15 @@ function environment(): Record<string, string> {
   );
 }
 
+function deviceText(device: DeviceInfo): string {
+  const { usable, tier, threads, title, capability, memoryBytes, driver, runtime, reason, remedy } = device;
+  const found = title
+    ? `${title}, compute capability ${capability}, ${formatBytes(memoryBytes ?? 0)}, driver for CUDA ${driver}, built with ${runtime}`
+    : '';
+  if (!usable) return [found, reason, remedy].filter(Boolean).join('; ');
+  return found || `${tier}, ${threads} threads`;
+}
+
 function show(report: Report, output: Output): void {
   const { machine: here, devices, cache, selfTest } = report;
   const mark = (ok: boolean): string => (ok ? output.style('green', 'ok') : output.style('red', 'no'));
@@ -138,12 +154,11 @@ function show(report: Report, output: Output): void {
   for (const line of table(rows)) output.line(`  ${line}`);
   output.line('devices');
   if (report.nativeError) output.line(`  ${mark(false)} ${report.nativeError.message}`);
-  for (const { name, usable, tier, threads, reason, remedy } of devices)
-    output.line(
-      `  ${mark(usable)} ${name}${usable ? `: ${tier}, ${threads} threads` : `: ${reason}${remedy ? `; ${remedy}` : ''}`}`,
-    );
-  output.line('self-test of the CPU back end');
-  for (const { name, ok, ms, reason } of selfTest)
-    output.line(`  ${mark(ok)} ${name}, ${ms} ms${reason ? `: ${reason}` : ''}`);
+  for (const device of devices) output.line(`  ${mark(device.usable)} ${device.name}: ${deviceText(device)}`);
+  for (const device of new Set(selfTest.map((check) => check.device))) {
+    output.line(`self-test of ${device}`);
+    for (const { name, ok, ms, reason } of selfTest.filter((check) => check.device === device))
+      output.line(`  ${mark(ok)} ${name}, ${ms} ms${reason ? `: ${reason}` : ''}`);
+  }
   output.line(report.ok ? 'all is well' : 'wordmask cannot be used here: see the lines marked no');
 }
