@@ -137,7 +137,7 @@ __device__ __forceinline__ void add_slices(const CrfSlices &slices, int64_t pixe
 // shared memory. Limited by the cache: 4 * (3 + 6) gathers of a vector for the usual two terms.
 template <int Lanes, int Vectors>
 __global__ void __launch_bounds__(kCrfThreads)
-    crf_update_kernel(CrfSlices slices, const float *scores, int64_t n, int quads, float *q) {
+    crf_update_kernel(CrfSlices slices, const float *__restrict__ scores, int64_t n, int quads, float *__restrict__ q) {
   const int lane = static_cast<int>(threadIdx.x) % Lanes;
   const int64_t pixel = static_cast<int64_t>(blockIdx.x) * (kCrfThreads / Lanes) + threadIdx.x / Lanes;
   const int64_t at = min(pixel, n - 1);  // threads past the end take part in the shuffles

@@ -72,7 +72,8 @@ __device__ __forceinline__ float channel_scale(const PamrParams &p, const float 
 
 // weights [tiles, 8 * rings, 32, 32] (=), zero outside the picture. One block of 256 threads a tile, four pixels a
 // thread, no shared memory; guide [3, H, W] comes from the first-level cache. A thread keeps its scores in `weights`.
-__global__ void __launch_bounds__(kThreads) pamr_affinity_kernel(PamrParams p, const float *guide, float *weights) {
+__global__ void __launch_bounds__(kThreads)
+    pamr_affinity_kernel(PamrParams p, const float *__restrict__ guide, float *__restrict__ weights) {
   const Position origin = tile_origin(p, static_cast<int>(blockIdx.x));
   const int column = static_cast<int>(threadIdx.x) % kTile, row = static_cast<int>(threadIdx.x) / kTile;
   const int64_t plane_size = static_cast<int64_t>(p.height) * p.width;
@@ -178,7 +179,8 @@ __device__ __forceinline__ void load_tile(const PamrParams &p, const float *from
 // thread; dynamic shared memory Planes * (32 + 2 * reach)^2 * 4 bytes, or none.
 template <int Planes, bool Shared>
 __global__ void __launch_bounds__(kThreads)
-    pamr_mix_kernel(PamrParams p, const float *weights, const float *from, float *to) {
+    pamr_mix_kernel(PamrParams p, const float *__restrict__ weights, const float *__restrict__ from,
+                    float *__restrict__ to) {
   WM_DYNAMIC_SHARED(float, tile);
   const Position origin = tile_origin(p, static_cast<int>(blockIdx.x));
   const int column = static_cast<int>(threadIdx.x) % kTile, row = static_cast<int>(threadIdx.x) / kTile;
