@@ -149,7 +149,7 @@ __global__ void __launch_bounds__(kCrfThreads) crf_add_pieces_kernel(CrfLattice 
 // to[v] (=) factor * (from[v] + 0.5 * (from[below] + from[above])); factor [quads * W], or 1 where it is not Scaled. One
 // thread a vector of a row. Missing neighbours, the greater part, cost no load.
 template <int W, bool Scaled>
-__global__ void __launch_bounds__(kCrfThreads, 5)
+__global__ void __launch_bounds__(kCrfThreads)
     crf_blur_kernel(CrfLattice lattice, int axis, const float *__restrict__ from, float *__restrict__ to,
                     const float *factor, int quads) {
   const CrfLane lane(quads);
@@ -160,6 +160,7 @@ __global__ void __launch_bounds__(kCrfThreads, 5)
   if constexpr (Scaled) scale = load_vector<float, W>(factor + lane.quad * W);
   from += lane.quad * W;
   to += lane.quad * W;
+#pragma unroll 1
   for (int64_t v = lane.item; v < vertices; v += lane.step) {
     const uint2 near = table[v];
     Vector<float, W> row = load_vector<float, W>(from + v * width), below = {}, above = {};
