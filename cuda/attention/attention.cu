@@ -50,6 +50,9 @@ __global__ void attention_combine_kernel(Params p, const float *o, const float *
 }
 
 void by_tier(LaunchCall &call, DType dtype, const Params &p) {
+#if !defined(WM_SIMT)
+  if (call.tier() >= 3 && dtype == DType::bf16 && fits_sm90(p)) return fwd_sm90(call, p);
+#endif
   if (call.tier() >= 2 && dtype == DType::bf16 && fits_mma(p)) return fwd_mma(call, p);
   fwd_simt(call, dtype, p);
 }
@@ -96,7 +99,7 @@ void fwd(LaunchCall &call, DType dtype, Params p) {
   const int64_t rows = static_cast<int64_t>(p.batch) * p.heads * p.nq;
   const int even = (p.nk + kMostSplits - 1) / kMostSplits;
   Params parts = p;
-  parts.split_keys = max(kSplitKeys, (even + 63) / 64 * 64);
+  parts.split_keys = max(kSplitKeys, (even + 127) / 128 * 128);
   parts.splits = (p.nk + parts.split_keys - 1) / parts.split_keys;
   parts.split_o = rows * p.dv;
   parts.split_lse = rows;

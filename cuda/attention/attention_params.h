@@ -133,6 +133,7 @@ int source_input(int source, int softmax, bool keys);
 // One softmax. T1 takes any layout and head size; T2 what fits_mma() says; T3 what fits_sm90() says.
 void fwd_simt(LaunchCall &call, DType dtype, const Params &p);
 void fwd_mma(LaunchCall &call, const Params &p);
+void fwd_sm90(LaunchCall &call, const Params &p);
 void map_simt(LaunchCall &call, DType dtype, const Params &p, const MapParams &m);
 void bwd_rows_simt(LaunchCall &call, DType dtype, const Params &p, const BackwardParams &g);
 void bwd_keys_simt(LaunchCall &call, DType dtype, const Params &p, const BackwardParams &g);
@@ -144,5 +145,8 @@ void bwd(LaunchCall &call, DType dtype, const Params &p, const BackwardParams &g
 
 // bf16, neighbouring columns, 16-byte rows, d and dv multiples of 8 up to 256.
 bool fits_mma(const Params &p);
+
+// Besides: heads of 33 to 128, rows within reach of the copy engine, one length for all images.
+bool fits_sm90(const Params &p);
 
 }  // namespace wm::cuda::attention

@@ -45,11 +45,12 @@ __device__ inline void locate_packed(const Params &p, int slot, int tile, Place 
   at.begin = (slot - first / tile - low) * tile;
 }
 
-// `n`: rows that are cut into tiles, Nq or Nk. at.begin may lie behind the sequence (a slot without work).
-__device__ inline Place locate(const Params &p, int n, int tile, int splits) {
+// `n`: rows that are cut into tiles, Nq or Nk; `number`: of the tile over all heads. at.begin may lie behind the sequence (a
+// slot without work).
+__device__ inline Place locate_tile(const Params &p, int n, int tile, int splits, int64_t number) {
   Place at;
   const int slots = p.starts != nullptr ? n / tile + p.batch : (n + tile - 1) / tile;
-  int64_t rest = blockIdx.x;
+  int64_t rest = number;
   const int slot = static_cast<int>(rest % slots);
   rest /= slots;
   at.split = static_cast<int>(rest % splits);
@@ -64,6 +65,10 @@ __device__ inline Place locate(const Params &p, int n, int tile, int splits) {
   if (p.key_lengths != nullptr) at.keys = min(at.keys, max(0, p.key_lengths[at.b * p.key_length_step]));
   at.stats = (static_cast<int64_t>(at.b) * p.heads + at.head) * p.nq + at.first;
   return at;
+}
+
+__device__ inline Place locate(const Params &p, int n, int tile, int splits) {
+  return locate_tile(p, n, tile, splits, blockIdx.x);
 }
 
 // Leading keys that row i sees; none behind the last row.

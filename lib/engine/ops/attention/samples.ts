@@ -16,6 +16,7 @@ export interface TermSample {
 }
 
 const all: readonly DType[] = ['f32', 'f64', 'bf16', 'f16'];
+const blocks: readonly DType[] = ['f32', 'bf16'];
 
 function qkv(batch: number, heads: number, nq: number, nk: number, d: number, dv = d): SampleInput[] {
   return [{ shape: [batch, heads, nq, d] }, { shape: [batch, heads, nk, d] }, { shape: [batch, heads, nk, dv] }];
@@ -162,4 +163,79 @@ export const termSamples: readonly TermSample[] = [
     attrs: { scale: 0.5 },
     lse: false,
   },
+  // Several blocks of rows and of keys, in the narrow type whose kernels differ from those of f32.
+  { name: 'causal over blocks', inputs: qkv(1, 2, 140, 140, 16), attrs: { causal: true, scale: 0.25 }, dtypes: blocks },
+  {
+    name: 'bias and bit mask over blocks',
+    inputs: [...qkv(1, 2, 70, 150, 8), { shape: [1, 2, 70, 150] }, { shape: [1, 70, 19], dtype: 'u8' }],
+    attrs: { scale: 0.35 },
+    dtypes: blocks,
+  },
+  {
+    name: 'gaussian grid over blocks',
+    inputs: qkv(2, 1, 82, 82, 8),
+    attrs: { source: 1, scale: 0.35, sigma: 5, gridHeight: 9, gridWidth: 9 },
+    dtypes: blocks,
+  },
+  {
+    name: 'nonly over blocks',
+    inputs: qkv(2, 2, 82, 82, 8),
+    attrs: { scale: 0.35, nonly: true, sigma: 2, gridHeight: 9, gridWidth: 9 },
+    dtypes: blocks,
+  },
+  {
+    name: 'maft class tokens over blocks',
+    inputs: [...qkv(1, 2, 80, 80, 8), none, none, { shape: [1, 1, 5, 75], fill: 'unit', grad: false }],
+    attrs: { scale: 0.35, classTokens: 5, classMode: 1 },
+    dtypes: blocks,
+  },
+  {
+    name: 'san class tokens over blocks',
+    inputs: [...qkv(1, 2, 80, 80, 8), none, none, { shape: [1, 2, 5, 74] }],
+    attrs: { scale: 0.35, classTokens: 5, classMode: 2 },
+    dtypes: blocks,
+  },
+  {
+    name: 'self column over blocks',
+    inputs: [...qkv(1, 2, 70, 90, 8, 16), none, none, none, { shape: [1, 2, 70, 8] }, { shape: [1, 2, 70, 16] }],
+    attrs: { scale: 0.35 },
+    dtypes: blocks,
+  },
+  {
+    name: 'key lengths over blocks',
+    inputs: [
+      ...qkv(2, 1, 66, 130, 8),
+      none,
+      none,
+      none,
+      none,
+      none,
+      { shape: [2], dtype: 'i32', fill: { values: [130, 67] } },
+    ],
+    attrs: { scale: 0.35 },
+    dtypes: blocks,
+  },
+  {
+    name: 'few queries over many keys',
+    inputs: [
+      ...qkv(1, 2, 5, 1100, 8),
+      { shape: [1, 1, 1, 1100] },
+      none,
+      none,
+      { shape: [1, 2, 5, 8] },
+      { shape: [1, 2, 5, 8] },
+    ],
+    attrs: { scale: 0.35 },
+    dtypes: blocks,
+  },
+  {
+    name: 'qq plus kk over blocks',
+    inputs: qkv(1, 1, 70, 70, 8),
+    attrs: { source: 4, scale: 0.35 },
+    dtypes: blocks,
+    lse: false,
+  },
+  { name: 'heads of 80', inputs: qkv(1, 1, 9, 70, 80), attrs: { scale: 0.11 }, dtypes: blocks },
+  { name: 'heads of 128', inputs: qkv(1, 1, 70, 40, 128), attrs: { scale: 0.09 }, dtypes: blocks },
+  { name: 'heads of 200', inputs: qkv(1, 1, 10, 40, 200), attrs: { scale: 0.07 }, dtypes: blocks },
 ];

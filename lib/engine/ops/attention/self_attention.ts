@@ -145,6 +145,13 @@ const cases = [
     attrs: { heads: 2, scale: 0.2 },
     dtypes: tuned,
   },
+  {
+    name: 'sequences of more than a tile',
+    shape: [1, 200, 3 * 32],
+    starts: lengths(0, 130, 131, 200),
+    attrs: { heads: 1, scale: 0.2, causal: true },
+    dtypes: tuned,
+  },
   { name: 'heads of 96, 17 tokens', shape: [1, 17, 3 * 96], attrs: { heads: 1, scale: 0.1 }, dtypes: tuned },
   { name: 'no samples', shape: [0, 3, 6], attrs: { heads: 1, scale: 1 }, dtypes: all },
 ] as const;
