@@ -39,7 +39,7 @@ async function measureFolder(
   });
 }
 
-const mgcaSteps = 600;
+const mgcaSteps = 200;
 
 /** Levels that are added one by one, and the other reading of the pixel loss. */
 const levels: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
