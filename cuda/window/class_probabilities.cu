@@ -1,8 +1,8 @@
 // class_probabilities: softmax over all queries, then the largest of each class (naclip.md section 6, steps 3, 4, 7).
 //   p[c] = max over queries s of class c of exp(scale * (x[s] - max x)) / sum over all queries; 0 for a class without
 //   queries; with renormalise divided by the sum over classes. Query classes of -1 count in the sum alone.
-// Floor: the logits read and the probabilities written once; as written the logits are read three times (twice from L2
-// where a wave's share fits) and the expected bound is memory.
+// Floor: the logits read and the probabilities written once; expected to be bound by memory. The logits of a block's
+// pixels stay in shared memory between the passes, up to some 1700 queries; beyond that they are read three times.
 #include "cuda/image/rows.cuh"
 #include "cuda/window/score_state.cuh"
 
@@ -32,38 +32,67 @@ __global__ void __launch_bounds__(256) first_query_kernel(const int *classes, in
   if (c >= 0 && c < count) atomicMin(first + c, static_cast<unsigned>(s));
 }
 
-__device__ __forceinline__ float exponential(const Probabilities &p, float x, float peak) {
-  return expf(__fmul_rn(p.scale, __fsub_rn(x, peak)));
-}
-
-// out [count, plane] (=). A thread a pixel, 256 a block. The queries of a class after its first raise what that one wrote.
-template <bool kRenormalise>
+// out [count, plane] (=). A thread a pixel. kStaged: its column of queries lies in dynamic shared memory, 4 bytes a query and
+// thread, first as logits, then as exponentials; no thread reads another's. The queries of a class after its first raise
+// what that one wrote.
+template <bool kRenormalise, bool kStaged>
 __global__ void __launch_bounds__(256) class_probabilities_kernel(const Probabilities p) {
+  WM_DYNAMIC_SHARED(float, stage);
   const int64_t i = grid_index();
   if (i >= p.plane) return;
   const float *x = p.logits + i;
-  float *out = p.out + i;
+  float *held = kStaged ? stage + threadIdx.x : nullptr, *out = p.out + i;
+  const int pitch = static_cast<int>(blockDim.x);
   for (int64_t c = 0; c < p.count; ++c) {
     if (__ldg(p.first + c) < 0) out[c * p.plane] = 0.0f;
   }
-  if (p.queries == 0) return;
-  float peak = x[0], sum = 0.0f;
-  for (int64_t s = 1; s < p.queries; ++s) peak = fmaxf(peak, x[s * p.plane]);
-  if constexpr (!kRenormalise) {
-    for (int64_t s = 0; s < p.queries; ++s) sum += exponential(p, x[s * p.plane], peak);
+  float peak = -FLT_MAX, sum = 0.0f;
+#pragma unroll 8
+  for (int s = 0; s < p.queries; ++s) {
+    const float value = x[s * p.plane];
+    if constexpr (kStaged) held[s * pitch] = value;
+    peak = fmaxf(peak, value);
   }
-  for (int64_t s = 0; s < p.queries; ++s) {
+  const auto exponential = [&](int s) {
+    const float value = kStaged ? held[s * pitch] : x[s * p.plane];
+    return expf(__fmul_rn(p.scale, __fsub_rn(value, peak)));
+  };
+  if constexpr (kStaged || !kRenormalise) {
+#pragma unroll 4
+    for (int s = 0; s < p.queries; ++s) {
+      const float e = exponential(s);
+      if constexpr (kStaged) held[s * pitch] = e;
+      sum += e;
+    }
+  }
+  for (int s = 0; s < p.queries; ++s) {
     const int c = __ldg(p.classes + s);
     if (c < 0 || c >= p.count) continue;
-    const float e = exponential(p, x[s * p.plane], peak), value = kRenormalise ? e : __fdiv_rn(e, sum);
+    const float e = kStaged ? held[s * pitch] : exponential(s), value = kRenormalise ? e : __fdiv_rn(e, sum);
     float &best = out[c * p.plane];
     best = __ldg(p.first + c) == s ? value : fmaxf(best, value);
   }
   if constexpr (kRenormalise) {
+    sum = 0.0f;
     for (int64_t c = 0; c < p.count; ++c) sum += out[c * p.plane];
     // Every class that competes can underflow beside queries that do not.
     sum = sum > 0.0f ? sum : 1.0f;
     for (int64_t c = 0; c < p.count; ++c) out[c * p.plane] = __fdiv_rn(out[c * p.plane], sum);
+  }
+}
+
+// The widest block whose columns leave room for a few blocks a multiprocessor, the narrowest that fits at all, or none.
+template <bool kRenormalise>
+void launch(const LaunchCall &call, const Probabilities &p) {
+  const auto bytes = [&](int threads) { return static_cast<size_t>(p.queries) * sizeof(float) * static_cast<size_t>(threads); };
+  constexpr size_t kRoom = 48 << 10;
+  const int threads = bytes(128) <= kRoom ? 128 : bytes(64) <= kRoom ? 64 : 32;
+  if (bytes(threads) <= call.shared_limit()) {
+    WM_LAUNCH((class_probabilities_kernel<kRenormalise, true>), dim3(blocks_for(p.plane, threads)),
+              dim3(static_cast<unsigned>(threads)), bytes(threads), call.stream(), p);
+  } else {
+    WM_LAUNCH((class_probabilities_kernel<kRenormalise, false>), dim3(blocks_for(p.plane, 256)), dim3(256), 0,
+              call.stream(), p);
   }
 }
 
@@ -82,12 +111,8 @@ void class_probabilities(LaunchCall &call) {
             first);
   const Probabilities p{logits.as<const float>(), classes, reinterpret_cast<const int *>(first), out.as<float>(),
                         queries, count, plane, static_cast<float>(call.attr(0))};
-  const dim3 grid(blocks_for(plane, 256));
-  if (call.attr_flag(2)) {
-    WM_LAUNCH((class_probabilities_kernel<true>), grid, dim3(256), 0, call.stream(), p);
-  } else {
-    WM_LAUNCH((class_probabilities_kernel<false>), grid, dim3(256), 0, call.stream(), p);
-  }
+  if (call.attr_flag(2)) return launch<true>(call, p);
+  launch<false>(call, p);
 }
 
 }  // namespace

@@ -11,7 +11,7 @@ namespace wm::cuda {
 constexpr int kTileColumns = 32, kTileRows = 8, kMergeThreads = kTileColumns * kTileRows;
 constexpr int kQueriesAtOnce = 8;  // whose canvas under a tile is in shared memory
 constexpr int kSlotRows = 2 * kTileRows, kSlotColumns = 2 * kTileColumns;
-constexpr int kListed = 64;  // windows under a tile that are kept at hand; where there are more, all are tried
+constexpr int kListed = 32;  // windows under a tile that are kept at hand; where there are more, all are tried
 
 // Bilinear taps of one position. One 16-byte read.
 struct alignas(16) LerpEntry {
@@ -80,8 +80,15 @@ __device__ __forceinline__ Slots make_slots(const LerpEntry *entry, int position
 
 __device__ __forceinline__ float lerp(float a, float b, float t) { return fmaf(t, b - a, a); }
 
-// What the threads of a block share beside the canvas.
+// Source row of a window under a canvas row: `low` and the one behind it, low -1 where the window does not reach.
+struct RowTap {
+  int low;
+  float fraction;
+};
+
+// What the threads of a block share beside the canvas: 4.9 KB.
 struct TileWindows {
+  RowTap tap[kListed][kSlotRows];
   Box box[kListed];
   int window[kListed];
   int count;   // windows under the tile
@@ -115,41 +122,46 @@ __device__ __forceinline__ void list_windows(const MergePlan &plan, int y0, int 
   }
 }
 
-// visit(window, box) for every window that may cover a pixel under the tile, in the order of the table; none where one is
+// visit(window, box, place in the list or -1) for every window that may cover a pixel under the tile, in the order of the table; none where one is
 // broken, since nothing may be read by its box.
 template <class Visit>
 __device__ __forceinline__ void each_window(const MergePlan &plan, const TileWindows &list, Visit visit) {
   if (list.broken != 0) return;
   if (list.count <= kListed) {
-    for (int k = 0; k < list.count; ++k) visit(int64_t{list.window[k]}, list.box[k]);
+    for (int k = 0; k < list.count; ++k) visit(int64_t{list.window[k]}, list.box[k], k);
   } else {
-    for (int64_t n = 0; n < plan.windows; ++n) visit(n, load_box(plan.boxes, n));
+    for (int64_t n = 0; n < plan.windows; ++n) visit(n, load_box(plan.boxes, n), -1);
   }
+}
+
+__device__ __forceinline__ RowTap row_tap(const MergePlan &plan, const Box &b, int y) {
+  if (y < b.y1 || y >= b.y2) return {-1, 0.0f};
+  const LerpEntry row = plan.window_rows[y - b.y1 + plan.pad_top];
+  return {row.low, row.fraction};
 }
 
 // Sums of one query down one canvas column: neighbouring rows share their two source rows nearly always, so those are
 // read, and interpolated along the columns, when they change.
 __device__ __forceinline__ void sum_column(const MergePlan &plan, const TileWindows &list, int rows, int x, int64_t query,
                                            float (&sum)[kSlotRows]) {
-  each_window(plan, list, [&](int64_t n, const Box &b) {
+  each_window(plan, list, [&](int64_t n, const Box &b, int place) {
     if (x < b.x1 || x >= b.x2) return;
     const LerpEntry column = plan.window_columns[x - b.x1 + plan.pad_left];
     const float *map = plan.logits + (n * plan.queries + query) * plan.h * plan.w;
     int held = -1;
-    float top = 0.0f, bottom = 0.0f;
+    float top = 0.0f, step = 0.0f;
 #pragma unroll
     for (int r = 0; r < kSlotRows; ++r) {
       if (r >= rows) continue;
-      const int y = list.row[r];
-      if (y < b.y1 || y >= b.y2) continue;
-      const LerpEntry row = plan.window_rows[y - b.y1 + plan.pad_top];
-      if (row.low != held) {
-        held = row.low;
-        const float *upper = map + int64_t{row.low} * plan.w, *lower = map + int64_t{row.high} * plan.w;
+      const RowTap tap = place >= 0 ? list.tap[place][r] : row_tap(plan, b, list.row[r]);
+      if (tap.low < 0) continue;
+      if (tap.low != held) {
+        held = tap.low;
+        const float *upper = map + int64_t{held} * plan.w, *lower = map + int64_t{min(held + 1, plan.h - 1)} * plan.w;
         top = lerp(__ldg(upper + column.low), __ldg(upper + column.high), column.fraction);
-        bottom = lerp(__ldg(lower + column.low), __ldg(lower + column.high), column.fraction);
+        step = lerp(__ldg(lower + column.low), __ldg(lower + column.high), column.fraction) - top;
       }
-      sum[r] += lerp(top, bottom, row.fraction);
+      sum[r] += fmaf(tap.fraction, step, top);
     }
   });
 }
@@ -168,11 +180,15 @@ __device__ __forceinline__ void compose_tile(const MergePlan &plan, int row, int
   if (id < rows.count) list.row[id] = rows.canvas(id);
   __syncthreads();
   const int pitch = plan.slot_columns, size = plan.slot_rows * pitch;
+  for (int k = id; k < min(list.count, kListed) * kSlotRows; k += kMergeThreads) {
+    const int place = k / kSlotRows, r = k % kSlotRows;
+    if (r < rows.count) list.tap[place][r] = list.broken != 0 ? RowTap{-1, 0.0f} : row_tap(plan, list.box[place], list.row[r]);
+  }
   float *share = canvas + kQueriesAtOnce * size;  // 1 / windows that cover a canvas pixel; one none covers stays 0
   for (int slot = id; slot < rows.count * columns.count; slot += kMergeThreads) {
     const int r = slot / columns.count, c = slot - r * columns.count, y = list.row[r], x = columns.canvas(c);
     int count = 0;
-    each_window(plan, list, [&](int64_t, const Box &b) { count += y >= b.y1 && y < b.y2 && x >= b.x1 && x < b.x2; });
+    each_window(plan, list, [&](int64_t, const Box &b, int) { count += y >= b.y1 && y < b.y2 && x >= b.x1 && x < b.x2; });
     share[r * pitch + c] = list.broken != 0 ? __uint_as_float(0x7fc00000u) : __fdiv_rn(1.0f, static_cast<float>(max(count, 1)));
   }
   const bool inside = row < plan.rows && column < plan.out_w;

@@ -10,7 +10,7 @@ namespace wm::cuda {
 namespace {
 
 // state [6 + 2 topk, rows, W] (+=), logits f32 [N, S, h, w], classes [S]. A tile of 8 x 32 pixels and 256 threads a block,
-// a thread a pixel; at most 36 KB of dynamic and 1.4 KB of static shared memory.
+// a thread a pixel; at most 36 KB of dynamic and 4.9 KB of static shared memory.
 template <bool kSum, bool kRest>
 __global__ void __launch_bounds__(kMergeThreads, 3)
     window_merge_kernel(const MergePlan plan, const ScorePlan scores, const int *classes) {

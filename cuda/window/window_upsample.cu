@@ -40,7 +40,7 @@ int slot_capacity(int64_t canvas, int64_t out, int positions) {
 }
 
 // logits f32 [N, S, h, w] -> out [S, rows, W] (=). A tile of 8 x 32 pixels and 256 threads a block, at most 36 KB of dynamic
-// and 1.4 KB of static shared memory.
+// and 4.9 KB of static shared memory.
 __global__ void __launch_bounds__(kMergeThreads) window_upsample_kernel(const MergePlan plan, float *out) {
   WM_DYNAMIC_SHARED(float, canvas);
   __shared__ TileWindows list;
