@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "cuda/loss/alignment_row.cuh"
+#include "cuda/math/bf16_operand.h"
 #include "cuda/math/gemm.h"
 
 namespace wm::cuda {
@@ -66,7 +67,7 @@ void alignment_lengths(LaunchCall &call, AlignmentProblem &p) {
 }
 
 AlignmentGroup alignment_largest_group(const AlignmentProblem &p) {
-  const int64_t rows = std::max<int64_t>(1, (int64_t{1} << 24) / std::max<int64_t>(1, p.pixels));
+  const int64_t rows = std::max<int64_t>(1, (int64_t{1} << 23) / std::max<int64_t>(1, p.pixels));
   AlignmentGroup group{};
   group.texts = std::min(p.texts, rows);
   group.images = std::min(p.batch, std::max<int64_t>(1, rows / std::max<int64_t>(1, group.texts)));
@@ -85,20 +86,48 @@ AlignmentScratch alignment_scratch(LaunchCall &call, const AlignmentProblem &p, 
   return scratch;
 }
 
-void alignment_similarities(LaunchCall &call, const AlignmentProblem &p, const AlignmentGroup &group) {
+bool alignment_splits(const LaunchCall &call, const AlignmentProblem &p) {
+  // Rows of bf16 on 16-byte lines need no further copy. The tier follows from the width alone.
+  return call.tier() >= 2 && p.width % 8 == 0;
+}
+
+AlignmentSplit alignment_split(LaunchCall &call, const AlignmentProblem &p, const AlignmentGroup &largest) {
+  AlignmentSplit split;
+  if (!alignment_splits(call, p)) return split;
+  split.text = call.workspace<bf16>(kSplitPieces * p.texts * p.width);
+  split.embeddings = call.workspace<bf16>(kSplitPieces * largest.images * p.pixels * p.width);
+  bf16_split(call, p.text, p.texts, p.width, SplitSide::left, split.text);
+  return split;
+}
+
+void alignment_similarities(LaunchCall &call, const AlignmentProblem &p, const AlignmentGroup &group,
+                            const AlignmentSplit &split) {
+  const float *embeddings = p.embeddings + group.image0 * p.pixels * p.width;
+  const bool narrow = split.text != nullptr;
+  const int64_t k = narrow ? kSplitPieces * p.width : p.width;
   GemmArgs args;
+  args.narrow = narrow;
   args.params.m = group.texts;
   args.params.n = p.pixels;
-  args.params.k = p.width;
+  args.params.k = k;
   args.params.leads = 1;
   args.params.lead_size[0] = group.images;
-  args.params.a.data = p.text + group.text0 * p.width;
-  args.params.a.row_stride = p.width;
+  args.params.a.row_stride = k;
   args.params.a.k_stride = 1;
-  args.params.b.data = p.embeddings + group.image0 * p.pixels * p.width;
-  args.params.b.row_stride = p.width;
+  args.params.b.row_stride = k;
   args.params.b.k_stride = 1;
-  args.params.b.lead_stride[0] = p.pixels * p.width;
+  args.params.b.lead_stride[0] = p.pixels * k;
+  if (narrow) {
+    // Of later texts the images are split already.
+    if (group.text0 == 0)
+      bf16_split(call, embeddings, group.images * p.pixels, p.width, SplitSide::right, split.embeddings);
+    args.params.a.data = split.text + group.text0 * k;
+    args.params.b.data = split.embeddings;
+    args.params.a.dtype = args.params.b.dtype = DType::bf16;
+  } else {
+    args.params.a.data = p.text + group.text0 * k;
+    args.params.b.data = embeddings;
+  }
   args.params.epilogue.out = group.similarity;
   gemm(call, args);
 }

@@ -1,5 +1,5 @@
 // What forward and backward of alignment_stats share on the host: the checked problem and how it is cut. A group of
-// (image, text) rows is worked at a time, at most 64 MiB of similarities; nothing grows with images x texts x pixels.
+// (image, text) rows is worked at a time, at most 32 MiB of similarities; nothing grows with images x texts x pixels.
 #pragma once
 
 #include "cuda/core/op.h"
@@ -32,13 +32,21 @@ struct AlignmentScratch {
 };
 
 AlignmentProblem alignment_problem(LaunchCall &call);
-// Checks sizes alone when inverse lengths are not needed yet; fills inverse_texts and inverse_pixels.
+// Fills inverse_texts and inverse_pixels.
 void alignment_lengths(LaunchCall &call, AlignmentProblem &p);
+// Whether products go through bf16 units, each f32 operand as the sum of three bf16.
+bool alignment_splits(const LaunchCall &call, const AlignmentProblem &p);
 // Texts and images of a group; texts a group follow from their number and the pixels alone.
 AlignmentGroup alignment_largest_group(const AlignmentProblem &p);
 AlignmentScratch alignment_scratch(LaunchCall &call, const AlignmentProblem &p, const AlignmentGroup &largest);
+// Split operands of the similarities; without splitting, null.
+struct AlignmentSplit {
+  bf16 *text = nullptr, *embeddings = nullptr;  // [texts, 6, width]; [images of a group, pixels, 6, width]
+};
+AlignmentSplit alignment_split(LaunchCall &call, const AlignmentProblem &p, const AlignmentGroup &largest);
 // group.similarity = text x embeddings^T
-void alignment_similarities(LaunchCall &call, const AlignmentProblem &p, const AlignmentGroup &group);
+void alignment_similarities(LaunchCall &call, const AlignmentProblem &p, const AlignmentGroup &group,
+                            const AlignmentSplit &split);
 
 // body(group) over all groups: images outermost, the texts of an image in order.
 template <class Body>

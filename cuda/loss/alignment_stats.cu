@@ -3,8 +3,9 @@
 // [B, Q] and pixels [B, Q]. With P = softmax over pixels of S / temperature and M its largest entries, r_ij = sum of P M e_i^k:
 //   regions[i] = r_ij for the image's own text, cosines[i, j] = cos(r_ij, t_j), pixels[i, j] = the rank-th largest S for the
 //   own text, the largest for others (or of the cosines).
-// Groups of (image, text) rows: similarities by the GEMM family (f32), then a block a row. Expected limiter: the FMA units in
-// the product; beside it the rows read their regions' pixels from the second-level cache.
+// Groups of (image, text) rows: similarities by the GEMM family, then a block a row. On devices with bf16 units an f32 operand
+// goes into the product as the sum of three bf16. Expected limiter: the product (six of bf16, or the FMA units); beside it the
+// rows read their regions' pixels from the second-level cache.
 #include <algorithm>
 
 #include "cuda/loss/alignment_row.cuh"
@@ -46,9 +47,10 @@ void alignment_stats(LaunchCall &call) {
   AlignmentGroup largest = alignment_largest_group(p);
   largest.similarity = call.workspace<float>(largest.rows() * p.pixels);
   const AlignmentScratch scratch = alignment_scratch(call, p, largest);
+  const AlignmentSplit split = alignment_split(call, p, largest);
   const Outputs out{call.out(0).as<float>(), call.out(1).as<float>(), call.out(2).as<float>()};
   for_each_group(p, largest, [&](const AlignmentGroup &group) {
-    alignment_similarities(call, p, group);
+    alignment_similarities(call, p, group, split);
     WM_LAUNCH(alignment_rows_kernel, dim3(blocks_for(group.rows(), 1)), dim3(kSelectThreads), scratch.shared_bytes,
               call.stream(), p, group, scratch, out);
   });

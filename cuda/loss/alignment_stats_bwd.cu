@@ -3,10 +3,12 @@
 // cosine's gradients together), w = P on the region and dP_k = <g, e_k> there:
 //   de_k = w_k g + dS_k t,   dS = P (dP - <P, dP>) / temperature + dpixel at its pixel;   with detach, dS of P is 0.
 // The terms in t are one product over texts; those in g are gathered pixel by pixel, so that each pixel has one writer and its
-// texts come in order. Expected limiter: the FMA units in the two products, the second-level cache in the gathers.
+// texts come in order. On devices with bf16 units an f32 operand goes into a product as the sum of three bf16. Expected limiter: the
+// two products, the second-level cache in the gathers.
 #include <algorithm>
 
 #include "cuda/loss/alignment_row.cuh"
+#include "cuda/math/bf16_operand.h"
 #include "cuda/math/gemm.h"
 
 namespace wm::cuda {
@@ -95,21 +97,39 @@ alignment_rows_bwd_kernel(AlignmentProblem p, AlignmentGroup group, AlignmentScr
   store_coefficients(p, row, to, pixel_up, shared, coefficients);
 }
 
+// Split operands of the product below; without splitting, null.
+struct TextSplit {
+  bf16 *coefficients = nullptr, *text = nullptr;  // [images, 6, texts, N]; [6, texts, D]
+};
+
 // out [images, N, D] = (first texts) or += coefficients^T [N, texts] x text [texts, D]
-void add_text_terms(LaunchCall &call, const AlignmentProblem &p, const AlignmentGroup &group, float *out) {
+void add_text_terms(LaunchCall &call, const AlignmentProblem &p, const AlignmentGroup &group, const TextSplit &split,
+                    float *out) {
+  const float *text = p.text + group.text0 * p.width;
+  const bool narrow = split.text != nullptr;
+  const int64_t k = narrow ? kSplitPieces * group.texts : group.texts;
   GemmArgs args;
+  args.narrow = narrow;
   args.params.m = p.pixels;
   args.params.n = p.width;
-  args.params.k = group.texts;
+  args.params.k = k;
   args.params.leads = 1;
   args.params.lead_size[0] = group.images;
   args.params.a.data = group.similarity;
   args.params.a.row_stride = 1;
   args.params.a.k_stride = p.pixels;
-  args.params.a.lead_stride[0] = group.texts * p.pixels;
-  args.params.b.data = p.text + group.text0 * p.width;
+  args.params.a.lead_stride[0] = k * p.pixels;
+  args.params.b.data = text;
   args.params.b.row_stride = 1;
   args.params.b.k_stride = p.width;
+  if (narrow) {
+    bf16_split(call, group.similarity, group.images, group.texts * p.pixels, SplitSide::right,
+               split.coefficients);
+    bf16_split(call, text, 1, group.texts * p.width, SplitSide::left, split.text);
+    args.params.a.data = split.coefficients;
+    args.params.b.data = split.text;
+    args.params.a.dtype = args.params.b.dtype = DType::bf16;
+  }
   args.params.epilogue.residual = group.text0 == 0 ? nullptr : out;
   args.params.epilogue.out = out;
   gemm(call, args);
@@ -174,14 +194,20 @@ void alignment_stats_bwd(LaunchCall &call) {
   const AlignmentScratch scratch = alignment_scratch(call, p, largest);
   const RowGradients gradients{call.workspace<float>(rows * p.pixels), call.workspace<float>(rows * p.width),
                                call.workspace<float>(rows), call.workspace<int>(rows), call.attr_flag(6)};
+  const AlignmentSplit split = alignment_split(call, p, largest);
+  TextSplit text_split;
+  if (alignment_splits(call, p)) {
+    text_split.coefficients = call.workspace<bf16>(kSplitPieces * rows * p.pixels);
+    text_split.text = call.workspace<bf16>(kSplitPieces * largest.texts * p.width);
+  }
   const Upstream up{given[0], given[1], given[2]};
   const unsigned tiles = blocks_for(p.pixels, kSelectWarps);
   for_each_group(p, largest, [&](const AlignmentGroup &group) {
     float *out = call.out(0).as<float>() + group.image0 * p.pixels * p.width;
-    alignment_similarities(call, p, group);
+    alignment_similarities(call, p, group, split);
     WM_LAUNCH(alignment_rows_bwd_kernel, dim3(blocks_for(group.rows(), 1)), dim3(kSelectThreads), scratch.shared_bytes,
               call.stream(), p, group, scratch, up, gradients);
-    add_text_terms(call, p, group, out);
+    add_text_terms(call, p, group, text_split, out);
     WM_LAUNCH(alignment_pixels_bwd_kernel, dim3(blocks_for(group.images * static_cast<int64_t>(tiles), 1)),
               dim3(kSelectThreads), 0, call.stream(), p, group, gradients, out, tiles);
   });

@@ -8,6 +8,8 @@
 
 #include <algorithm>
 
+#include "cuda/math/bf16_operand.h"
+
 namespace wm::cuda {
 
 ConvProblem conv_problem(const LaunchCall &call, int64_t batch, int64_t height, int64_t width, int64_t channels,
@@ -38,7 +40,7 @@ constexpr int kThreads = 256;
 void convolve(LaunchCall &call, ConvTerms &terms, int64_t source_size, DType source, DType weight, DType out) {
   if (call.tier() < 2 || weight != DType::bf16 || terms.gather.channels % 8 != 0)
     return conv_f32(call, terms, source, weight, out);
-  terms.source = conv_bf16_operand(call, terms.source, source, source_size);
+  terms.source = bf16_operand(call, terms.source, source, source_size);
   conv_mma(call, terms, out);
 }
 

@@ -42,7 +42,5 @@ struct ConvTerms {
 void conv_f32(LaunchCall &call, const ConvTerms &terms, DType source, DType weight, DType out);
 // The same of bf16 operands on 16-byte lines by mma.sync; channels are a multiple of 8.
 void conv_mma(LaunchCall &call, const ConvTerms &terms, DType out);
-// x [n] in bf16 on a 16-byte line: itself or a copy.
-const void *conv_bf16_operand(LaunchCall &call, const void *x, DType dtype, int64_t n);
 
 }  // namespace wm::cuda

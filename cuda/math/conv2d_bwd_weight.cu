@@ -8,6 +8,7 @@
 
 #include <algorithm>
 
+#include "cuda/math/bf16_operand.h"
 #include "cuda/math/conv_gather.cuh"
 #include "cuda/math/rows.cuh"
 #include "cuda/math/tile_f32.cuh"
@@ -191,8 +192,8 @@ void conv2d_bwd_weight(LaunchCall &call) {
   terms.sums = call.workspace<float>(terms.parts * out.numel());
   // The tier follows from dtype and channels alone.
   if (call.tier() >= 2 && x.dtype == DType::bf16 && p.channels % 8 == 0 && p.outputs % 8 == 0) {
-    terms.x = conv_bf16_operand(call, x.data, x.dtype, x.numel());
-    terms.dy = conv_bf16_operand(call, dy.data, dy.dtype, dy.numel());
+    terms.x = bf16_operand(call, x.data, x.dtype, x.numel());
+    terms.dy = bf16_operand(call, dy.data, dy.dtype, dy.numel());
     conv_weight_mma(call, terms);
   } else if (x.dtype == DType::f32) launch_f32<float, float>(call, terms);
   else if (dy.dtype == DType::f32) launch_f32<bf16, float>(call, terms);

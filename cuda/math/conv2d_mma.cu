@@ -33,18 +33,27 @@ class PictureCopy {
   ConvPixel pixels_[2];
 };
 
-__device__ __forceinline__ void store_pair(float *to, float low, float high, bool pair) {
+// Two neighbouring results, or one at the end of a row; `even`: both lie in one line of their size.
+__device__ __forceinline__ void store_pair(float *to, float low, float high, bool pair, bool even) {
+  if (pair && even) {
+    *reinterpret_cast<float2 *>(to) = make_float2(low, high);
+    return;
+  }
   to[0] = low;
   if (pair) to[1] = high;
 }
-__device__ __forceinline__ void store_pair(bf16 *to, float low, float high, bool pair) {
+__device__ __forceinline__ void store_pair(bf16 *to, float low, float high, bool pair, bool even) {
+  if (pair && even) {
+    *reinterpret_cast<uint32_t *>(to) = pack_bf16(low, high);
+    return;
+  }
   to[0] = from_float<bf16>(low);
   if (pair) to[1] = from_float<bf16>(high);
 }
 
 // A tile of 128 pixels and 128 channels of the result a block; 256 threads, 64 KiB shared. out (=).
 template <class Out>
-__global__ void __launch_bounds__(kMmaThreads, 2) conv_mma_kernel(ConvTerms terms, unsigned tiles_n) {
+__global__ void __launch_bounds__(kMmaThreads, 2) conv_mma_kernel(ConvTerms terms, unsigned tiles_n, bool even) {
   WM_DYNAMIC_SHARED(bf16, shared);
   const int64_t row0 = static_cast<int64_t>(blockIdx.x / tiles_n) * kMmaRows<4>;
   const int64_t column0 = static_cast<int64_t>(blockIdx.x % tiles_n) * kMmaColumns;
@@ -62,7 +71,7 @@ __global__ void __launch_bounds__(kMmaThreads, 2) conv_mma_kernel(ConvTerms term
       low += to_float(bias[column]);
       if (pair) high += to_float(bias[column + 1]);
     }
-    store_pair(out + row * terms.n + column, low, high, pair);
+    store_pair(out + row * terms.n + column, low, high, pair, even);
   });
 }
 
@@ -135,39 +144,21 @@ conv_weight_mma_kernel(ConvWeightTerms terms, unsigned tiles_n, unsigned tiles) 
   mma_each<4>(sum, [&](int r, int c, float low, float high) {
     const int64_t row = row0 + r, column = column0 + c;
     if (row >= rows || column >= terms.n) return;
-    store_pair(terms.sums + (part * rows + row) * terms.n + column, low, high, column + 1 < terms.n);
+    store_pair(terms.sums + (part * rows + row) * terms.n + column, low, high, column + 1 < terms.n, true);
   });
-}
-
-// x [n] -> y (=) in bf16. 256 threads a block.
-template <class T>
-__global__ void __launch_bounds__(kMmaThreads) narrow_kernel(const T *x, bf16 *y, int64_t n) {
-  const int64_t i = static_cast<int64_t>(blockIdx.x) * kMmaThreads + threadIdx.x;
-  if (i < n) y[i] = from_float<bf16>(to_float(x[i]));
-}
-
-template <class T>
-const void *narrow_copy(LaunchCall &call, const void *x, int64_t n) {
-  auto *y = call.workspace<bf16>(n);
-  WM_LAUNCH((narrow_kernel<T>), dim3(blocks_for(n, kMmaThreads)), dim3(kMmaThreads), 0, call.stream(),
-            static_cast<const T *>(x), y, n);
-  return y;
 }
 
 }  // namespace
 
-const void *conv_bf16_operand(LaunchCall &call, const void *x, DType dtype, int64_t n) {
-  if (dtype == DType::f32) return narrow_copy<float>(call, x, n);
-  return reinterpret_cast<uintptr_t>(x) % 16 == 0 ? x : narrow_copy<bf16>(call, x, n);
-}
-
 void conv_mma(LaunchCall &call, const ConvTerms &terms, DType out) {
   const unsigned tiles_n = blocks_for(terms.n, kMmaColumns);
   const dim3 grid(blocks_for((terms.pixels + kMmaRows<4> - 1) / kMmaRows<4> * tiles_n, 1));
+  const bool even = terms.n % 2 == 0 && reinterpret_cast<uintptr_t>(terms.out) % 8 == 0;
   if (out == DType::f32) {
-    WM_LAUNCH((conv_mma_kernel<float>), grid, dim3(kMmaThreads), kMmaSharedBytes<4>, call.stream(), terms, tiles_n);
+    WM_LAUNCH((conv_mma_kernel<float>), grid, dim3(kMmaThreads), kMmaSharedBytes<4>, call.stream(), terms, tiles_n, even);
   } else {
-    WM_LAUNCH((conv_mma_kernel<bf16>), grid, dim3(kMmaThreads), kMmaSharedBytes<4>, call.stream(), terms, tiles_n);
+    WM_LAUNCH((conv_mma_kernel<bf16>), grid, dim3(kMmaThreads), kMmaSharedBytes<4>, call.stream(), terms, tiles_n,
+              even);
   }
 }
 

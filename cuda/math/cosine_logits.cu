@@ -4,6 +4,8 @@
 // FMA units from about 200 names on, below that the latency of the chain over D.
 #include <algorithm>
 
+#include "cuda/math/bf16_operand.h"
+#include "cuda/math/cosine_logits.h"
 #include "cuda/math/gemm.h"
 #include "cuda/math/rows.cuh"
 #include "cuda/math/tile_f32.cuh"
@@ -11,18 +13,6 @@
 namespace wm::cuda {
 
 namespace {
-
-// Shorter vectors are divided by this instead, so that a zero patch gives zero logits.
-constexpr float kMinLength = 1e-12f;
-
-struct CosineParams {
-  const void *x;   // [batch, patches, d]
-  const float *w;  // [s, d]
-  float *out;      // [batch, s, patches]
-  int64_t batch, patches, d, s;
-  float scale;
-  bool normalise, aligned;  // aligned: rows of x and w begin at 16-byte (x in bf16: 8-byte) lines
-};
 
 // Rows of a matrix [rows, d]; kSquares: sums of the squares of what this thread fetched.
 template <class Shape, class T, bool kSquares>
@@ -68,7 +58,7 @@ cosine_logits_kernel(CosineParams p, unsigned tiles_s, unsigned tiles_p) {
   using Shape = TileShape<kSide>;
   constexpr int kTile = Shape::kTile, kRuns = TilePlace<Shape, true>::kRuns;
   __shared__ TileShared<Shape> shared;
-  __shared__ float squares[kTile][kRuns];
+  __shared__ float squares[kTile][kRuns], factor[kTile];
   const unsigned tile = blockIdx.x % (tiles_s * tiles_p);
   const int64_t image = blockIdx.x / (tiles_s * tiles_p);
   const int64_t row0 = static_cast<int64_t>(tile % tiles_s) * kTile, column0 = static_cast<int64_t>(tile / tiles_s) * kTile;
@@ -78,14 +68,13 @@ cosine_logits_kernel(CosineParams p, unsigned tiles_s, unsigned tiles_p) {
   tile_product<Shape>(a, b, 0, p.d, shared, sum);
   squares[TilePlace<Shape, true>::row()][TilePlace<Shape, true>::k() / kTileLoads] = b.squares;
   __syncthreads();
-  const int tx = static_cast<int>(threadIdx.x) % 16, ty = static_cast<int>(threadIdx.x) / 16;
-  float factor[kSide];
-#pragma unroll
-  for (int c = 0; c < kSide; ++c) {
+  if (threadIdx.x < kTile) {
     float total = 0.0f;
-    for (int i = 0; i < kRuns; ++i) total += squares[tile_index(tx, c)][i];
-    factor[c] = p.normalise ? p.scale / fmaxf(sqrtf(total), kMinLength) : p.scale;
+    for (int i = 0; i < kRuns; ++i) total += squares[threadIdx.x][i];
+    factor[threadIdx.x] = p.normalise ? p.scale / fmaxf(sqrtf(total), kMinCosineLength) : p.scale;
   }
+  __syncthreads();
+  const int tx = static_cast<int>(threadIdx.x) % 16, ty = static_cast<int>(threadIdx.x) / 16;
 #pragma unroll
   for (int r = 0; r < kSide; ++r) {
     const int64_t row = row0 + tile_index(ty, r);
@@ -94,7 +83,7 @@ cosine_logits_kernel(CosineParams p, unsigned tiles_s, unsigned tiles_p) {
 #pragma unroll
     for (int c = 0; c < kSide; ++c) {
       const int64_t column = column0 + tile_index(tx, c);
-      if (column < p.patches) out[column] = sum[r][c] * factor[c];
+      if (column < p.patches) out[column] = sum[r][c] * factor[tile_index(tx, c)];
     }
   }
 }
@@ -138,8 +127,11 @@ void cosine_logits(LaunchCall &call) {
   if (out.numel() != p.batch * p.s * p.patches || out.dtype != DType::f32) call.reject("the output must be [N, S, P]");
   if (out.numel() == 0) return;
   p.out = out.as<float>();
-  if (call.in(0).dtype == DType::bf16) forward<bf16>(call, p);
-  else forward<float>(call, p);
+  if (call.in(0).dtype == DType::f32) return forward<float>(call, p);
+  // The tier follows from dtype and width alone.
+  if (call.tier() < 2 || p.d % 8 != 0) return forward<bf16>(call, p);
+  p.x = bf16_operand(call, p.x, DType::bf16, call.in(0).numel());
+  cosine_logits_mma(call, p);
 }
 
 constexpr int kRowThreads = 128, kRowWarps = kRowThreads / 32;
@@ -157,7 +149,7 @@ inverse_lengths_kernel(const X *x, float *inverse, int64_t rows, int64_t d, bool
     }
   }
   squares = warp_sum(squares);
-  if (r < rows && threadIdx.x % 32 == 0) inverse[r] = normalise ? 1.0f / fmaxf(sqrtf(squares), kMinLength) : 1.0f;
+  if (r < rows && threadIdx.x % 32 == 0) inverse[r] = normalise ? 1.0f / fmaxf(sqrtf(squares), kMinCosineLength) : 1.0f;
 }
 
 // g [batch, s, patches] -> scaled [s, batch, patches] (=) scale g / |x|: what both gradients multiply. 256 threads a block.
@@ -182,7 +174,7 @@ project_kernel(const X *x, const float *v, const float *inverse, X *dx, int64_t 
   along = warp_sum(along);
   if (r >= rows) return;
   // Where the length was clamped it is a constant, and nothing is projected out.
-  const bool project = normalise && inverse[r] < 1.0f / kMinLength;
+  const bool project = normalise && inverse[r] < 1.0f / kMinCosineLength;
   along = project ? along * inverse[r] * inverse[r] : 0.0f;
   for (int64_t i = threadIdx.x % 32; i < d; i += 32)
     dx[r * d + i] = from_float<X>(v[r * d + i] - along * to_float(x[r * d + i]));

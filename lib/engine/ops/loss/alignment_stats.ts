@@ -58,6 +58,7 @@ const samples = [
     q: 3,
     attrs: { positives: 5, negatives: 2, rank: 4, cosinePixels: true },
   },
+  { name: 'width in eights', b: 2, n: 37, d: 40, q: 5, attrs: { positives: 15, negatives: 3, rank: 4, first: 2 } },
   { name: 'many pixels', b: 1, n: 300, d: 6, q: 2, attrs: { positives: 120, negatives: 15, rank: 18 } },
   { name: 'all pixels', b: 1, n: 5, d: 3, q: 2, attrs: { positives: 5, negatives: 5, rank: 5 } },
   { name: 'wide', b: 1, n: 9, d: 150, q: 2, attrs: { positives: 4, negatives: 2, rank: 2, temperature: 9 } },
