@@ -28,7 +28,7 @@ class RowLoad {
   __device__ __forceinline__ void load(int64_t step, int64_t end, float (&v)[kTileLoads]) {
     const int64_t k = step + TilePlace<Shape, true>::k();
 #pragma unroll
-    for (float &value : v) value = 0.0f;
+    for (int i = 0; i < kTileLoads; ++i) v[i] = 0.0f;
     if (row_ == nullptr || k >= end) return;
     if (aligned_) {
       load_values(row_ + k, true, v);
@@ -39,8 +39,10 @@ class RowLoad {
       }
     }
     if constexpr (kSquares) {
+      float sum = squares;
 #pragma unroll
-      for (float value : v) squares += value * value;
+      for (int i = 0; i < kTileLoads; ++i) sum += v[i] * v[i];
+      squares = sum;
     }
   }
 
