@@ -149,9 +149,13 @@ GemmRun::GemmRun(OpCall &call, const GemmArgs &args)
 void GemmRun::choose_chunks() {
   const int64_t max_tiles = kChunkRows / kernels_.tile_rows;
   const int64_t tile_bytes = kernels_.tile_rows * units(args_.k) * 4;
+  // Rows that lie across memory (a gradient of weights) cost about as much to pack as to multiply by a narrow B. Threads then
+  // share them out: with chunks of columns, each thread would pack all rows itself.
+  const bool rows_alone = threads_ > 1 && !in_place_ && args_.a.k_stride != 1 && args_.m >= args_.n &&
+                          args_.batch == 1 && tiles_ >= 2 * threads_;
   // With a weight to pack and few rows, a chunk takes all rows: each panel is then packed once, into cache.
-  const bool all_rows =
-      !args_.b.packed && tiles_ <= 2 * max_tiles && tiles_ * tile_bytes <= kKeptBytesUnpacked;
+  const bool all_rows = !rows_alone && !args_.b.packed && tiles_ <= 2 * max_tiles &&
+                        tiles_ * tile_bytes <= kKeptBytesUnpacked;
   const auto set_tiles = [&](int64_t tiles) {
     row_chunks_ = ceil_div(tiles_, tiles);
     chunk_tiles_ = ceil_div(tiles_, row_chunks_);
@@ -171,7 +175,8 @@ void GemmRun::choose_chunks() {
          heavy(chunk_tiles_ / 2, chunk_panels_)) {
     set_tiles(ceil_div(chunk_tiles_, 2));
   }
-  while (chunks() < wanted && chunk_panels_ > 1 && heavy(chunk_tiles_, chunk_panels_ / 2)) {
+  if (rows_alone) set_tiles(std::min(chunk_tiles_, ceil_div(tiles_, 2 * threads_)));
+  while (!rows_alone && chunks() < wanted && chunk_panels_ > 1 && heavy(chunk_tiles_, chunk_panels_ / 2)) {
     chunk_panels_ = ceil_div(chunk_panels_, 2);
   }
   column_chunks_ = ceil_div(panels_, chunk_panels_);
