@@ -100,6 +100,21 @@ __global__ void scan_rows_kernel(uint32_t *counts, uint32_t *totals, int rows, i
   if (lane == 0) totals[row] = carry;
 }
 
+// The same for few columns: one thread a row.
+constexpr int kShortRow = 8;
+__global__ void scan_short_rows_kernel(uint32_t *counts, uint32_t *totals, int rows, int columns) {
+  const int row = static_cast<int>(blockIdx.x) * kSortThreads + static_cast<int>(threadIdx.x);
+  if (row >= rows) return;
+  uint32_t before = 0;
+  for (int i = 0; i < columns; ++i) {
+    uint32_t *count = counts + static_cast<int64_t>(row) * columns + i;
+    const uint32_t own = *count;
+    *count = before;
+    before += own;
+  }
+  totals[row] = before;
+}
+
 // keys_out, values_out [n] (=): the elements in the order of the digit, equal ones in their old order. values null: the
 // value of an element is its index. One block of 256 threads a tile; a warp ranks its run of the tile by votes, and the
 // sorted tile is staged in shared memory (34 KiB, 36 KiB for wide keys) so that runs of one digit are written together.
@@ -123,8 +138,9 @@ __global__ void __launch_bounds__(kSortThreads)
   uint32_t rank[kItems];
 #pragma unroll
   for (int item = 0; item < kItems; ++item) {
+    const int first = (warp * kItems + item) * kWarp, i = first + lane;
+    if (first >= valid) break;  // the whole warp
     // Elements past the end take the last digit: being last in the tile, they rank behind all others.
-    const int i = (warp * kItems + item) * kWarp + lane;
     key[item] = i < valid ? keys[tile_first + i] : ~static_cast<Key>(0);
     const int digit = i < valid ? digit_of(key[item], shift) : kSortDigits - 1;
     unsigned same = kFullMask;
@@ -156,10 +172,11 @@ __global__ void __launch_bounds__(kSortThreads)
 #pragma unroll
   for (int item = 0; item < kItems; ++item) {
     const int i = (warp * kItems + item) * kWarp + lane;
-    const int digit = i < valid ? digit_of(key[item], shift) : kSortDigits - 1;
+    if (i >= valid) break;
+    const int digit = digit_of(key[item], shift);
     const uint32_t place = local_start[digit] + warp_count[warp][digit] + rank[item];
     staged_key[place] = key[item];
-    if (i < valid) staged_value[place] = values == nullptr ? static_cast<uint32_t>(tile_first + i) : values[tile_first + i];
+    staged_value[place] = values == nullptr ? static_cast<uint32_t>(tile_first + i) : values[tile_first + i];
   }
   __syncthreads();
   for (int i = thread; i < valid; i += kSortThreads) {
@@ -173,8 +190,13 @@ __global__ void __launch_bounds__(kSortThreads)
 }  // namespace
 
 inline void scan_rows(LaunchCall &call, uint32_t *counts, uint32_t *totals, int rows, int columns) {
-  WM_LAUNCH(scan_rows_kernel, dim3(blocks_for(rows, kSortWarps)), dim3(kSortThreads), 0, call.stream(), counts, totals,
-            rows, columns);
+  const dim3 block(kSortThreads);
+  if (columns <= kShortRow) {
+    WM_LAUNCH(scan_short_rows_kernel, dim3(blocks_for(rows, kSortThreads)), block, 0, call.stream(), counts, totals, rows,
+              columns);
+  } else {
+    WM_LAUNCH(scan_rows_kernel, dim3(blocks_for(rows, kSortWarps)), block, 0, call.stream(), counts, totals, rows, columns);
+  }
 }
 
 // Memory of a sort of up to n elements; any sort of fewer may use it.

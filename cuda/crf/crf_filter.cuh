@@ -192,10 +192,12 @@ void crf_filter(LaunchCall &call, const CrfLattice &lattice, const float *x, int
               parts, quads, from);
   }
   for (int axis = 0; axis < lattice.corners; ++axis) {
-    const bool scaled = axis == lattice.corners - 1 && factor != nullptr;
-    const auto kernel = scaled ? crf_blur_kernel<W, true> : crf_blur_kernel<W, false>;
-    WM_LAUNCH(kernel, crf_grid(call, lattice.capacity, quads), block, 0, call.stream(), lattice, axis, from, to, factor,
-              quads);
+    const dim3 grid = crf_grid(call, lattice.capacity, quads);
+    if (axis == lattice.corners - 1 && factor != nullptr) {
+      WM_LAUNCH((crf_blur_kernel<W, true>), grid, block, 0, call.stream(), lattice, axis, from, to, factor, quads);
+    } else {
+      WM_LAUNCH((crf_blur_kernel<W, false>), grid, block, 0, call.stream(), lattice, axis, from, to, nullptr, quads);
+    }
     std::swap(from, to);
   }
 }

@@ -212,21 +212,23 @@ inline int crf_row_width(int64_t classes) {
 // Rows wider than this do not fit the registers of a warp.
 constexpr int kCrfFusedWidth = 1024;
 
+template <int Lanes, int Vectors>
+void launch_update(LaunchCall &call, const CrfSlices &slices, const float *scores, int64_t n, int quads, float *q) {
+  WM_LAUNCH((crf_update_kernel<Lanes, Vectors>), dim3(blocks_for(n, kCrfThreads / Lanes)), dim3(kCrfThreads), 0,
+            call.stream(), slices, scores, n, quads, q);
+}
+
 // q = softmax(scores + slices) for rows of at most kCrfFusedWidth.
 inline void crf_update(LaunchCall &call, const CrfSlices &slices, const float *scores, int64_t n, int quads, float *q) {
-  const auto launch = [&](auto kernel, int lanes) {
-    WM_LAUNCH(kernel, dim3(blocks_for(n, kCrfThreads / lanes)), dim3(kCrfThreads), 0, call.stream(), slices, scores, n,
-              quads, q);
-  };
-  if (quads <= 1) launch(crf_update_kernel<1, 1>, 1);
-  else if (quads <= 2) launch(crf_update_kernel<2, 1>, 2);
-  else if (quads <= 4) launch(crf_update_kernel<4, 1>, 4);
-  else if (quads <= 8) launch(crf_update_kernel<8, 1>, 8);
-  else if (quads <= 16) launch(crf_update_kernel<16, 1>, 16);
-  else if (quads <= 32) launch(crf_update_kernel<32, 1>, 32);
-  else if (quads <= 64) launch(crf_update_kernel<32, 2>, 32);
-  else if (quads <= 128) launch(crf_update_kernel<32, 4>, 32);
-  else launch(crf_update_kernel<32, 8>, 32);
+  if (quads <= 1) launch_update<1, 1>(call, slices, scores, n, quads, q);
+  else if (quads <= 2) launch_update<2, 1>(call, slices, scores, n, quads, q);
+  else if (quads <= 4) launch_update<4, 1>(call, slices, scores, n, quads, q);
+  else if (quads <= 8) launch_update<8, 1>(call, slices, scores, n, quads, q);
+  else if (quads <= 16) launch_update<16, 1>(call, slices, scores, n, quads, q);
+  else if (quads <= 32) launch_update<32, 1>(call, slices, scores, n, quads, q);
+  else if (quads <= 64) launch_update<32, 2>(call, slices, scores, n, quads, q);
+  else if (quads <= 128) launch_update<32, 4>(call, slices, scores, n, quads, q);
+  else launch_update<32, 8>(call, slices, scores, n, quads, q);
 }
 
 }  // namespace wm::cuda
