@@ -5,8 +5,11 @@
 #include <cstdint>
 #include <cstring>
 
-// Kernels of a device use the same conversions.
+// Kernels of a device use the same conversions, by the instructions there are for them (f32 to f16 takes 1 in place of
+// some 40); their NaN is the one of all ones.
 #if defined(__CUDACC__)
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
 #define WM_HOST_DEVICE __host__ __device__
 #else
 #define WM_HOST_DEVICE
@@ -36,12 +39,19 @@ WM_HOST_DEVICE inline float float_from_bits(uint32_t u) {
 WM_HOST_DEVICE inline float to_float(bf16 x) { return float_from_bits(static_cast<uint32_t>(x.bits) << 16); }
 
 WM_HOST_DEVICE inline bf16 to_bf16(float x) {
+#if defined(__CUDA_ARCH__)
+  return {__bfloat16_as_ushort(__float2bfloat16_rn(x))};
+#else
   const uint32_t u = float_bits(x);
   if ((u & 0x7fffffffu) > 0x7f800000u) return {static_cast<uint16_t>((u >> 16) | 0x40u)};
   return {static_cast<uint16_t>((u + 0x7fffu + ((u >> 16) & 1u)) >> 16)};
+#endif
 }
 
 WM_HOST_DEVICE inline float to_float(f16 x) {
+#if defined(__CUDA_ARCH__)
+  return __half2float(__ushort_as_half(x.bits));
+#else
   const uint32_t sign = static_cast<uint32_t>(x.bits & 0x8000u) << 16;
   const uint32_t exponent = (x.bits >> 10) & 0x1fu;
   const uint32_t mantissa = x.bits & 0x3ffu;
@@ -50,9 +60,13 @@ WM_HOST_DEVICE inline float to_float(f16 x) {
   // Subnormal: value = mantissa * 2^-24, exact in f32.
   const float magnitude = static_cast<float>(mantissa) * 5.9604644775390625e-8f;
   return sign ? -magnitude : magnitude;
+#endif
 }
 
 WM_HOST_DEVICE inline f16 to_f16(float x) {
+#if defined(__CUDA_ARCH__)
+  return {__half_as_ushort(__float2half_rn(x))};
+#else
   const uint32_t u = float_bits(x);
   const uint16_t sign = static_cast<uint16_t>((u >> 16) & 0x8000u);
   const uint32_t magnitude = u & 0x7fffffffu;
@@ -65,6 +79,7 @@ WM_HOST_DEVICE inline f16 to_f16(float x) {
   }
   const uint32_t rounded = magnitude + 0xfffu + ((magnitude >> 13) & 1u);
   return {static_cast<uint16_t>(sign | ((rounded - 0x38000000u) >> 13))};
+#endif
 }
 
 WM_HOST_DEVICE inline float to_float(float x) { return x; }
