@@ -24,6 +24,8 @@ figure{margin:0;min-width:0}.curves{display:grid;grid-template-columns:repeat(au
 summary{cursor:pointer;color:var(--soft)}pre{overflow:auto;background:var(--box);border-radius:.4rem;padding:.8rem;font-size:.85rem}`;
 
 export interface ReportParts {
+  /** Full name of the device that trained. */
+  readonly device: string;
   readonly recipe: Recipe;
   readonly run: Run;
   readonly steps: number;
@@ -41,7 +43,7 @@ export async function writeReport(out: string, parts: ReportParts): Promise<void
   try {
     // Whoever stops a run wants the prompt back.
     if (folder && parts.status === 'done')
-      pictures = await (await import('./samples.js')).samplePictures(folder, parts.recipe, parts.source);
+      pictures = await (await import('./samples.js')).samplePictures(folder, parts);
   } catch (error) {
     // Not every system can segment, and a report without pictures is still one.
     parts.onWarn(`the report has no sample pictures: ${(error as Error).message}`);

@@ -15,10 +15,13 @@ export interface SamplePicture extends LabelPictures {
  * Segments a few pictures with a checkpoint: drawn ones of the validation split with all class names, others with the nouns
  * that the data set lists. Empty where the data name no nouns. @throws what opening and segmenting throw
  */
-export async function samplePictures(folder: string, recipe: Recipe, source: PairSource): Promise<SamplePicture[]> {
+export async function samplePictures(
+  folder: string,
+  { recipe, source, device }: { recipe: Recipe; source: PairSource; device: string },
+): Promise<SamplePicture[]> {
   const wanted = await picturesToSegment(recipe, source);
   if (wanted.length === 0) return [];
-  await using model = await open(resolve(folder), {});
+  await using model = await open(resolve(folder), { device });
   const pictures: SamplePicture[] = [];
   for (const each of wanted) {
     const { labels } = await model.segment(each.image, [...each.words], { keepImage: false });

@@ -158,7 +158,16 @@ async function trainChecked(
     await writeRunRecord(out, recipe);
     const run = new Run({ ...options, out, recipe, steps, source, model, trainer, state, checkpoint, onWarn });
     const status = await run.go();
-    await writeReport(out, { recipe, run, steps, status, skipped: trainer.skipped, source, onWarn });
+    await writeReport(out, {
+      recipe,
+      device: options.device,
+      run,
+      steps,
+      status,
+      skipped: trainer.skipped,
+      source,
+      onWarn,
+    });
     const { done: step, losses, unusable, seconds } = run;
     const saved = run.checkpoint?.folder;
     return { status, out, step, steps, checkpoint: saved, losses, skipped: trainer.skipped, unusable, seconds };

@@ -12,6 +12,8 @@ const skip = noDevice();
 const names = ['disc', 'box', 'star', 'sky', 'grass'];
 // Small: threads of kernels are fibers here.
 const picture = waves(40, 36);
+/** One window. */
+const quick: SegmentOptions = { size: 64 };
 const opened = (place: string, dtype = 'fp32') => open('tiny', { device: place, dtype, onLog: () => undefined });
 
 /** Share of pixels with one label in both. */
@@ -27,14 +29,14 @@ t.test('labels of whole calls', { skip }, async (t) => {
   t.same([there.info.device, there.info.dtype], [device, 'fp32']);
   const vocab = Vocabulary.from(names, { templates: 'none' });
   for (const refine of ['none', 'pamr', 'crf'] as const) {
-    const options: SegmentOptions = { refine, outputs: ['score', 'margin', 'entropy', 'topk'] };
+    const options: SegmentOptions = { ...quick, refine, outputs: ['score', 'margin', 'entropy', 'topk'] };
     const [cpu, far] = [await here.segment(picture, vocab, options), await there.segment(picture, vocab, options)];
     t.ok(new Set(cpu.labels).size > 1, `${refine}: more than one label`);
     t.ok(agreement(cpu, far) >= 0.999, `${refine}: ${agreement(cpu, far)} of the labels agree`);
     t.same(far.provenance.device, device);
   }
-  const again = await there.segment(picture, vocab);
-  t.same(differences(again, await there.segment(picture, vocab)), [], 'the same bytes twice');
+  const again = await there.segment(picture, vocab, quick);
+  t.same(differences(again, await there.segment(picture, vocab, quick)), [], 'the same bytes twice');
 });
 
 t.test('bf16 where no dtype is named', { skip }, async (t) => {
@@ -42,7 +44,7 @@ t.test('bf16 where no dtype is named', { skip }, async (t) => {
   await using there = await opened(device, 'auto');
   t.equal(there.info.dtype, 'bf16');
   const vocab = Vocabulary.from(names, { templates: 'none' });
-  const share = agreement(await here.segment(picture, vocab), await there.segment(picture, vocab));
+  const share = agreement(await here.segment(picture, vocab, quick), await there.segment(picture, vocab, quick));
   t.ok(share >= 0.98, `${share} of the labels agree`);
 });
 
@@ -51,7 +53,10 @@ t.test('sizes at the edge', { skip }, async (t) => {
   await using there = await opened(device);
   // Compiled once: text features depend on the encoder alone.
   const vocab = await here.vocabulary(words(3000), { templates: 'none' });
-  t.ok(agreement(await here.segment(picture, vocab), await there.segment(picture, vocab)) >= 0.999, '3,000 labels');
+  t.ok(
+    agreement(await here.segment(picture, vocab, quick), await there.segment(picture, vocab, quick)) >= 0.999,
+    '3,000 labels',
+  );
   const few = Vocabulary.from(names, { templates: 'none' });
   const pixel = { data: Uint8Array.of(200, 10, 10), width: 1, height: 1, channels: 3 as const };
   t.equal((await there.segment(pixel, few)).labels[0], (await here.segment(pixel, few)).labels[0], 'one pixel');
@@ -65,9 +70,9 @@ t.test('bytes come back', { skip }, async (t) => {
   const before = memory()[device]?.liveBytes ?? 0;
   const model = await opened(device);
   const vocab = Vocabulary.from(names, { templates: 'none' });
-  await model.segment(picture, vocab);
+  await model.segment(picture, vocab, quick);
   const held = memory()[device]?.liveBytes ?? 0;
-  await model.segment(picture, vocab);
+  await model.segment(picture, vocab, quick);
   t.equal(memory()[device]?.liveBytes, held, 'a second call leaves nothing');
   t.ok(held - before >= model.info.sizes.parametersBytes / 2, 'the weights are there');
   await model.dispose();
