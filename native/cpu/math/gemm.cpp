@@ -163,16 +163,13 @@ void GemmRun::choose_chunks() {
   set_tiles(all_rows ? tiles_ : std::min(tiles_, max_tiles));
   chunk_panels_ = panels_;
   if (k_blocks_ > 1) chunk_panels_ = std::min(panels_, ceil_div(kChunkColumnsCarried, kernels_.tile_cols));
-  const int64_t wanted =
-      threads_ == 1 ? 1 : std::min<int64_t>(threads_ * kChunksPerThread, kMostChunks);
+  const int64_t wanted = threads_ == 1 ? 1 : std::min<int64_t>(threads_ * kChunksPerThread, kMostChunks);
   const auto chunks = [&] { return args_.batch * row_chunks_ * ceil_div(panels_, chunk_panels_); };
   // One row of tiles is bound by the reading of B, which costs about as much as a second row would.
   const auto heavy = [&](int64_t tiles, int64_t panels) {
-    return std::max<int64_t>(tiles, 2) * panels * std::max<int64_t>(args_.k, 1) >=
-           kMinChunkTiles * kGemmBlockK;
+    return std::max<int64_t>(tiles, 2) * panels * std::max<int64_t>(args_.k, 1) >= kMinChunkTiles * kGemmBlockK;
   };
-  while (!all_rows && chunks() < wanted && chunk_tiles_ > 8 &&
-         heavy(chunk_tiles_ / 2, chunk_panels_)) {
+  while (!all_rows && chunks() < wanted && chunk_tiles_ > 8 && heavy(chunk_tiles_ / 2, chunk_panels_)) {
     set_tiles(ceil_div(chunk_tiles_, 2));
   }
   if (rows_alone) set_tiles(std::min(chunk_tiles_, ceil_div(tiles_, 2 * threads_)));
@@ -214,8 +211,7 @@ Workbench &GemmRun::workbench() {
 }
 
 // Panels of tiles [tile0, tile1), a_panel_elements(kc) apart.
-void GemmRun::pack_a_panels(int64_t batch, int64_t tile0, int64_t tile1, int64_t k0, int64_t kc,
-                            uint32_t *panels) const {
+void GemmRun::pack_a_panels(int64_t batch, int64_t tile0, int64_t tile1, int64_t k0, int64_t kc, uint32_t *panels) const {
   const int width = kernels_.tile_rows;
   const int64_t start = offset(args_.a.offsets, batch), stride = a_panel_elements(kc);
   const bool expand = args_.pairs && !dot_pairs_;
@@ -261,8 +257,7 @@ void GemmRun::pack_b_shared() {
   b_shared_ = panels;
 }
 
-const uint32_t *GemmRun::b_panel(int64_t batch, int64_t panel, int64_t k0, int64_t kc,
-                                 uint32_t *scratch) const {
+const uint32_t *GemmRun::b_panel(int64_t batch, int64_t panel, int64_t k0, int64_t kc, uint32_t *scratch) const {
   const int width = kernels_.tile_cols;
   const bool expand = args_.pairs && !dot_pairs_;
   const uint32_t *source = nullptr;
