@@ -175,8 +175,10 @@ __device__ __forceinline__ void compose_tile(const MergePlan &plan, int row, int
   const int row0 = row - ty, column0 = column - tx;
   const Slots rows = make_slots(plan.out_rows + row0, min(kTileRows, plan.rows - row0), plan.slot_rows);
   const Slots columns = make_slots(plan.out_columns + column0, min(kTileColumns, plan.out_w - column0), plan.slot_columns);
-  if (id < kWarp) list_windows(plan, rows.canvas(0), rows.canvas(rows.count - 1), columns.canvas(0),
-                               columns.canvas(columns.count - 1), list);
+  if (id < kWarp) {
+    list_windows(plan, rows.canvas(0), rows.canvas(rows.count - 1), columns.canvas(0),
+                 columns.canvas(columns.count - 1), list);
+  }
   if (id < rows.count) list.row[id] = rows.canvas(id);
   __syncthreads();
   const int pitch = plan.slot_columns, size = plan.slot_rows * pitch;

@@ -20,15 +20,14 @@ struct alignas(16) Unit16 {
 // pixels -> patches (=). A block of 128 threads a patch, its units in order.
 template <class U>
 __global__ void __launch_bounds__(128) patchify_kernel(const U *pixels, const PatchGrid g, U *patches) {
-  const auto run = static_cast<uint32_t>(g.run), patch = static_cast<uint32_t>(g.patch);
   const int64_t count = g.channels * g.patch * g.run;
   const int64_t index = blockIdx.x, line = quotient(index, g.columns), image = quotient(line, g.rows);
   const int64_t row = line - image * g.rows, column = index - line * g.columns;
   const U *from = pixels + (image * g.channels * g.height + row * g.patch) * g.units + column * g.run;
   U *to = patches + index * count;
   for (int64_t k = threadIdx.x; k < count; k += blockDim.x) {
-    const int64_t strip = quotient(k, run), channel = quotient(strip, patch);
-    to[k] = from[(channel * g.height + strip - channel * patch) * g.units + k - strip * run];
+    const int64_t strip = quotient(k, g.run), channel = quotient(strip, g.patch);
+    to[k] = from[(channel * g.height + strip - channel * g.patch) * g.units + k - strip * g.run];
   }
 }
 
