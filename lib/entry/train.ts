@@ -64,6 +64,7 @@ export {
   noGrad,
   normaliseImage,
   omega,
+  onDevice,
   Parameter,
   packLinear,
   pad,

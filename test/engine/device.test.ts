@@ -1,7 +1,11 @@
 /** Tensors on a device of a module: where they lie, how they move, what is refused, and what follows faults. */
 import { execFile } from 'node:child_process';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import { Worker } from 'node:worker_threads';
 import t, { type Test } from 'tap';
 import {
   add,
@@ -25,9 +29,11 @@ import {
   trimMemory,
   where,
 } from '#lib/engine/index.js';
+import { heldBytes } from '../helpers/memory.js';
 import { deviceUnderTest, noDevice } from '../helpers/simt.js';
 
 const skip = noDevice();
+t.setTimeout(600_000);
 const there = deviceUnderTest;
 /** What a test makes is gone at its end: other tests measure memory. */
 const scoped = (body: (t: Test) => Promise<void>) => (t: Test) => scope(() => body(t));
@@ -137,6 +143,21 @@ t.test(
   }),
 );
 
+t.test('workers end with work in flight', { skip }, async (t) => {
+  const file = join(t.testdir(), 'mapped');
+  await writeFile(file, new Uint8Array(1 << 12));
+  const before = await heldBytes(there);
+  const script = new URL('../helpers/worker-load.js', import.meta.url);
+  for (let i = 0; i < 6; i++) {
+    const worker = new Worker(script, { workerData: { kind: 'busy', file, device: there }, env: { ...process.env } });
+    if (i > 0) await new Promise((resolve, reject) => worker.once('message', resolve).once('error', reject));
+    await delay(i * 9);
+    t.ok((await worker.terminate()) <= 1);
+  }
+  t.equal(await heldBytes(there), before, 'their bytes are back');
+  t.equal(await onDevice(there, () => sum(fill([9], 2)).item()), 18, 'this environment goes on');
+});
+
 const child = fileURLToPath(new URL('../helpers/device-child.js', import.meta.url));
 async function inChild(what: string, env: Record<string, string>): Promise<unknown> {
   const { stdout } = await promisify(execFile)(process.execPath, [child, what], {
@@ -154,6 +175,8 @@ t.test('memory that runs out', { skip: simtOnly }, async (t) => {
     after: [2, 3],
   });
   // Out of memory once (cudaErrorMemoryAllocation): tried again, and nobody hears of it.
+  // Nothing is left for it: another process holds all memory.
+  t.match(await inChild('names', { WORDMASK_SIMT_MEMORY: '1000' }), { code: 'E_OOM', message: /fails its self-test/ });
   t.same(await inChild('once', { WORDMASK_SIMT_FAULT: 'malloc:3:2' }), { values: [2, 3] });
 });
 

@@ -8,6 +8,7 @@ import {
   mapFile,
   matmul,
   mean,
+  onDevice,
   requireGrad,
   softmax,
   square,
@@ -16,14 +17,16 @@ import {
 } from '#lib/engine/index.js';
 import { answer } from './answer.js';
 
-const { kind, file } = workerData as { kind: string; file: string };
+const { kind, file, device } = workerData as { kind: string; file: string; device?: string };
+// Kernels on the emulated device are slow.
+const side = device ? 24 : 256;
 
 /** Everything that can be in flight: ops, reads, fences, loans, mapped bytes, host algorithms, tokens, gradients. */
 async function busy(): Promise<never> {
   const forgotten: unknown[] = [];
   for (let round = 0; ; round++) {
-    const big = fill([256, 256], 1 / 256);
-    const lent = Tensor.lend(new Float32Array(256 * 256).fill(0.5), [256, 256]);
+    const big = fill([side, side], 1 / side);
+    const lent = Tensor.lend(new Float32Array(side * side).fill(0.5), [side, side]);
     const mapped = mapFile(file).tensor(0, 'f32', [16, 16]);
     let x = matmul(big, lent);
     for (let i = 0; i < 20; i++) x = matmul(x, big);
@@ -31,7 +34,7 @@ async function busy(): Promise<never> {
     const bytes = new Uint8Array(1 << 16).fill(round);
     forgotten.push(hostCall('distance_transform', [bytes], [256, 256]).catch(() => undefined));
     forgotten.push(withSignal(new AbortController().signal, () => softmax(x).data() as Promise<unknown>));
-    const w = requireGrad(fill([64, 64], 0.1));
+    const w = requireGrad(fill([side / 4, side / 4], 0.1));
     forgotten.push(
       backward(mean(square(matmul(w, w))))
         .get(w)
@@ -49,7 +52,7 @@ switch (kind) {
     parentPort?.postMessage(await answer());
     break;
   case 'busy':
-    await busy();
+    await (device ? onDevice(device, busy) : busy());
     break;
   case 'exit':
     setTimeout(() => process.exit(0), 20);
