@@ -14,7 +14,8 @@ namespace wm::cuda::attention {
 template <int kD, bool kGeneral>
 struct MmaBackwardShape {
   static constexpr int kRows = 16 * kMmaWarps;  // that a block owns
-  static constexpr int kStep = kD <= 64 && !kGeneral ? 64 : 32;  // of the other side, a stage
+  // Of the other side, a stage: what registers leave for scores and dP.
+  static constexpr int kStep = kGeneral ? (kD <= 80 ? 32 : 16) : (kD <= 64 ? 64 : 32);
   static constexpr int kRowElements = kRows * MmaTile<kD>::kPitch, kStepElements = kStep * MmaTile<kD>::kPitch;
   // Two operands of its own rows, two of the other side in two stages, two stages of row statistics.
   static constexpr int kSharedBytes = (2 * kRowElements + 4 * kStepElements) * 2 + 4 * kStep * 4;
@@ -23,7 +24,7 @@ struct MmaBackwardShape {
 // lse2, delta [B, A, Nq] (=), dA (=). One block a tile of 64 queries of one head; 128 threads; dynamic shared memory: Q and dO,
 // and two stages of K and V (49 KB at d 64). Each warp owns 16 queries.
 template <int kD, bool kGeneral>
-__global__ void __launch_bounds__(kMmaThreads) attention_bwd_rows_mma_kernel(Params p, BackwardParams g) {
+__global__ void __launch_bounds__(kMmaThreads, 2) attention_bwd_rows_mma_kernel(Params p, BackwardParams g) {
   using Shape = MmaBackwardShape<kD, kGeneral>;
   constexpr int kStep = Shape::kStep;
   WM_DYNAMIC_SHARED(bf16, shared);
@@ -75,7 +76,7 @@ __global__ void __launch_bounds__(kMmaThreads) attention_bwd_rows_mma_kernel(Par
       for (int r = 0; r < 2; ++r) {
 #pragma unroll
         for (int c = 0; c < kStep / 4; ++c) {
-          dp.at(r, c) = exp2f(fmaf(s.at(r, c), unit, -row[r].lse2)) * (dp.at(r, c) - row[r].delta);
+          dp.at(r, c) = exp2_approx(fmaf(s.at(r, c), unit, -row[r].lse2)) * (dp.at(r, c) - row[r].delta);
         }
       }
       multiply_weights(dp, k_tile, da);
@@ -91,7 +92,7 @@ __global__ void __launch_bounds__(kMmaThreads) attention_bwd_rows_mma_kernel(Par
 // dB, dV (=) of a tile of 64 keys from lse2 and delta. One block of 128 threads; dynamic shared memory: K and V of the tile,
 // two stages of Q, dO and the statistics. Each warp owns 16 keys; query tiles in order from the first that sees the keys.
 template <int kD, bool kGeneral>
-__global__ void __launch_bounds__(kMmaThreads) attention_bwd_keys_mma_kernel(Params p, BackwardParams g) {
+__global__ void __launch_bounds__(kMmaThreads, 2) attention_bwd_keys_mma_kernel(Params p, BackwardParams g) {
   using Shape = MmaBackwardShape<kD, kGeneral>;
   constexpr int kStep = Shape::kStep;
   WM_DYNAMIC_SHARED(bf16, shared);
@@ -152,7 +153,7 @@ __global__ void __launch_bounds__(kMmaThreads) attention_bwd_keys_mma_kernel(Par
       const float log_mass = lse2[s.column(c)], shift = delta[s.column(c)];
 #pragma unroll
       for (int r = 0; r < 2; ++r) {
-        s.at(r, c) = exp2f(fmaf(s.at(r, c), unit, -log_mass));
+        s.at(r, c) = exp2_approx(fmaf(s.at(r, c), unit, -log_mass));
         dp.at(r, c) = s.at(r, c) * (dp.at(r, c) - shift);
       }
     }

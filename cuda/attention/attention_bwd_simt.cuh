@@ -33,7 +33,7 @@ __device__ inline void softmax_gradient(const float (&lse2)[4], const float (&de
   for (int r = 0; r < 4; ++r) {
 #pragma unroll
     for (int c = 0; c < 4; ++c) {
-      s.at(r, c) = exp2f(s.at(r, c) - lse2[r]);
+      s.at(r, c) = exp2_approx(s.at(r, c) - lse2[r]);
       dp.at(r, c) = s.at(r, c) * (dp.at(r, c) - delta[r]);
     }
   }

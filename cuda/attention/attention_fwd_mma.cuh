@@ -15,7 +15,9 @@ struct MmaShape {
   static constexpr int kTiles = kD <= 64 && !kTerms ? 2 : 1;
   static constexpr int kRows = 16 * kTiles * kMmaWarps;
   // Keys of a stage, and of one step of the softmax: scores of 32 rows by 64 keys would not fit beside Q and O.
-  static constexpr int kKeys = kD <= 128 ? 64 : 32, kStep = kTiles == 1 && kD <= 128 ? 64 : 32;
+  static constexpr int kKeys = kD <= 128 ? 64 : 32, kStep = kD == 256 ? 16 : (kTiles == 1 && kD <= (kTerms ? 80 : 128) ? 64 : 32);
+  // Wider heads read Q again at each use.
+  static constexpr bool kKeepsQ = kD <= 128;
   static constexpr int kRowElements = kRows * MmaTile<kD>::kPitch, kKeyElements = kKeys * MmaTile<kD>::kPitch;
   static constexpr int kSharedBytes = (kRowElements + 4 * kKeyElements) * 2;
 };
@@ -24,7 +26,7 @@ struct MmaShape {
 // memory: Q, and two stages of K and V (48 KB at d 64). Each warp owns its rows from scores to store. Bits of a row
 // depend on its own keys alone: tiles start at key split * split_keys.
 template <int kD, bool kTerms>
-__global__ void __launch_bounds__(kMmaThreads) attention_fwd_mma_kernel(Params p) {
+__global__ void __launch_bounds__(kMmaThreads, 2) attention_fwd_mma_kernel(Params p) {
   using Shape = MmaShape<kD, kTerms>;
   constexpr int kTiles = Shape::kTiles, kKeys = Shape::kKeys, kStep = Shape::kStep;
   WM_DYNAMIC_SHARED(bf16, shared);
@@ -46,7 +48,7 @@ __global__ void __launch_bounds__(kMmaThreads) attention_fwd_mma_kernel(Params p
   cp_async_wait<1>();
   __syncthreads();
   RowOperand<kTiles, kD> q;
-  q.load(q_tile, warp_row);
+  if constexpr (Shape::kKeepsQ) q.load(q_tile, warp_row);
   MmaFragment<kTiles, kD> o;
   RowState<2 * kTiles> state;
   o.clear();
@@ -62,7 +64,8 @@ __global__ void __launch_bounds__(kMmaThreads) attention_fwd_mma_kernel(Params p
       const bf16 *k_tile = stages + stage * 2 * Shape::kKeyElements + (j - j0) * MmaTile<kD>::kPitch;
       MmaFragment<kTiles, kStep> s;
       float factor[2 * kTiles];
-      multiply_rows(q, k_tile, s);
+      if constexpr (Shape::kKeepsQ) multiply_rows(q, k_tile, s);
+      else multiply_rows<kD>(q_tile, warp_row, k_tile, s);
       if (!tile_is_plain<kTerms>(p, i0, j, kStep, end)) apply_terms<kTerms>(p, at, i0, j, end, s);
       softmax_step(unit, s, state, factor);
       scale_rows(o, factor);

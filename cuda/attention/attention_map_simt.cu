@@ -33,7 +33,7 @@ __global__ void __launch_bounds__(kSimtThreads, 2) attention_map_simt_kernel(Par
       if (j >= at.nk) continue;
       float x = s.at(r, c);
       // A row without any allowed key has LSE -inf and no probability.
-      if (m.lse != nullptr) x = lse == negative_infinity() ? 0.0f : exp2f(x - lse);
+      if (m.lse != nullptr) x = lse == negative_infinity() ? 0.0f : exp2_approx(x - lse);
       if (m.d_maps.data != nullptr) x += head_rows<float>(m.d_maps, at)[i * m.d_maps.row + j * m.d_maps.column];
       out[j] = m.accumulate ? out[j] + x : x;
     }

@@ -19,14 +19,14 @@ struct Place {
 
 // Tiles of `tile` rows that a head's sequences of `n` rows need. Packed sequences: sequence s starts at slot
 // starts[s] / tile + s, which leaves each at least as many slots as it has tiles.
-inline int64_t tile_slots(const Params &p, int n, int tile) {
+__host__ __device__ inline int tile_slots(const Params &p, int n, int tile) {
   return p.starts != nullptr ? n / tile + p.batch : (n + tile - 1) / tile;
 }
 
 // Blocks of a launch over all heads.
 inline dim3 tile_grid(const Params &p, int n, int tile, int splits) {
   const int64_t images = p.starts != nullptr ? 1 : p.batch;
-  return dim3(static_cast<unsigned>(tile_slots(p, n, tile) * splits * p.heads * images));
+  return dim3(blocks_for(images * p.heads * splits * tile_slots(p, n, tile), 1));
 }
 
 // The packed sequence of a slot: the last s with starts[s] / tile + s <= slot. Starts that do not rise from 0 to the number
@@ -49,7 +49,7 @@ __device__ inline void locate_packed(const Params &p, int slot, int tile, Place 
 // slot without work).
 __device__ inline Place locate_tile(const Params &p, int n, int tile, int splits, int64_t number) {
   Place at;
-  const int slots = p.starts != nullptr ? n / tile + p.batch : (n + tile - 1) / tile;
+  const int slots = tile_slots(p, n, tile);
   int64_t rest = number;
   const int slot = static_cast<int>(rest % slots);
   rest /= slots;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "cuda/attention/attention_terms.cuh"
+#include "cuda/core/mma.cuh"
 
 namespace wm::cuda::attention {
 
@@ -87,11 +88,11 @@ __device__ void softmax_step(float unit, Fragment &s, RowState<Fragment::kRows> 
     peak = lanes_max<Fragment::kLanes>(peak);
     // A row blocked everywhere so far has peak -inf; subtracting it would give NaN.
     const float shift = peak == negative_infinity() ? 0.0f : peak * unit;
-    factor[r] = exp2f(state.peak[r] * unit - shift);
+    factor[r] = exp2_approx(state.peak[r] * unit - shift);
     float sum = 0.0f;
 #pragma unroll
     for (int c = 0; c < Fragment::kColumns; ++c) {
-      const float x = exp2f(fmaf(s.at(r, c), unit, -shift));
+      const float x = exp2_approx(fmaf(s.at(r, c), unit, -shift));
       s.at(r, c) = x;
       sum += x;
     }
