@@ -120,12 +120,16 @@ export function resolveDevice(value: unknown, onWarn?: (message: string) => void
   if (device !== 'auto') return openDevice(device);
   // Whoever keeps every module closed has chosen the CPU.
   if (process.env.WORDMASK_BACKEND === 'cpu') return 'cpu';
-  const [, ...others] = devices();
-  const usable = others.find((found) => found.usable);
-  if (usable) return openDevice(usable.name);
+  const cuda = addon().backendReport('cuda', binaryFolder ?? '');
+  let obstacle: Pick<DeviceInfo, 'usable' | 'reason' | 'remedy'> = cuda;
+  for (let index = 0; cuda.usable && index < cuda.devices; index++) {
+    const found = deviceInfo(`cuda:${index}`);
+    if (found.usable) return openDevice(found.name);
+    if (index === 0) obstacle = found;
+  }
   if (!warned) {
     warned = true;
-    const [{ reason, remedy } = {}] = others as Partial<DeviceInfo>[];
+    const { reason, remedy = 'see `wordmask doctor`' } = obstacle;
     const warn = onWarn ?? ((message: string) => process.emitWarning(message));
     warn(
       `device 'auto' takes the CPU: ${reason}. To use a GPU, ${remedy}; device 'cpu' asks for the CPU without this warning`,

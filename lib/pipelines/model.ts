@@ -202,7 +202,8 @@ export class Model {
     this.#disposed = true;
     if (this.#running > 0) await new Promise<void>((resolve) => this.#idle.push(resolve));
     this.parts.dispose();
-    await onDevice(this.info.device, () => sync());
+    // On a device that is lost nothing runs any more.
+    await onDevice(this.info.device, () => sync()).catch(() => undefined);
     trimMemory();
   }
 

@@ -22,18 +22,27 @@ wm_status device_open(const char *device) {
   return guarded([&] { DeviceContext::open(device); });
 }
 
+namespace {
+
+// A device that is lost holds nothing and has nothing to give: its failure belongs to the work that met it.
+void check_alive(const DeviceContext &device, wm_status status) {
+  if (status != WM_ERR_DEVICE_LOST) device.check(status, "memory");
+}
+
+}  // namespace
+
 wm_status device_memory(const char *device, wm_memory *out) {
   return guarded([&] {
     *out = {};
     const DeviceContext *found = DeviceContext::find(device);
-    if (found != nullptr) found->check(found->table().memory_stats(found->context(), out), "memory");
+    if (found != nullptr) check_alive(*found, found->table().memory_stats(found->context(), out));
   });
 }
 
 wm_status device_trim(const char *device) {
   return guarded([&] {
     const DeviceContext *found = DeviceContext::find(device);
-    if (found != nullptr) found->check(found->table().memory_trim(found->context()), "memory");
+    if (found != nullptr) check_alive(*found, found->table().memory_trim(found->context()));
   });
 }
 
@@ -44,7 +53,7 @@ wm_status device_reset_peak(const char *device) {
     const wm_backend &table = found->table();
     const size_t reach = offsetof(wm_backend, memory_reset_peak) + sizeof table.memory_reset_peak;
     if (table.size < reach || table.memory_reset_peak == nullptr) return;
-    found->check(table.memory_reset_peak(found->context()), "memory");
+    check_alive(*found, table.memory_reset_peak(found->context()));
   });
 }
 

@@ -9,6 +9,8 @@ namespace {
 
 // Smaller reads stay on the compute stream: two events would cost more than the overlap gives.
 constexpr uint64_t kSmallRead = uint64_t{64} << 10;
+// Uploads that are remembered as under way; many small ones would else keep thousands of events.
+constexpr size_t kMostUploads = 64;
 // Vector loads of kernels.
 constexpr uintptr_t kAlignment = 16;
 
@@ -138,7 +140,7 @@ void DeviceExecutor::execute_op(Command &command) {
 // A piece of page-locked memory, waiting for the oldest upload where all is taken.
 void *DeviceExecutor::upload_piece(uint64_t bytes) {
   for (;;) {
-    void *piece = in_.try_take(bytes);
+    void *piece = uploads_.size() < kMostUploads ? in_.try_take(bytes) : nullptr;
     if (piece != nullptr) return piece;
     wm_event *oldest = uploads_.front();
     uploads_.pop_front();

@@ -184,6 +184,7 @@ t.test('a device that is lost', { skip: simtOnly }, async (t) => {
   // cudaErrorIllegalAddress: sticky.
   t.same(await inChild('lost', { WORDMASK_SIMT_FAULT: 'launch:3:700' }), {
     codes: ['E_DEVICE_LOST', 'E_DEVICE_LOST', 'E_DEVICE_LOST'],
+    held: 0,
     cpu: [2, 3],
   });
 });

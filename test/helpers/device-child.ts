@@ -1,5 +1,5 @@
 /** What a process of its own does on the emulated device while faults are asked of it; prints JSON. */
-import { add, fill, resolveDevice, scope, sync, Tensor } from '#lib/engine/index.js';
+import { add, fill, memory, resolveDevice, scope, sync, Tensor, trimMemory } from '#lib/engine/index.js';
 
 const code = (work: Promise<unknown>) =>
   work.then(
@@ -30,7 +30,9 @@ const scenes: Record<string, () => Promise<unknown>> = {
     await x.data();
     await add(x, 1).data();
     codes.push(await code(add(x, 1).data()), await code(x.data()), await code(Tensor.from([3]).to(device).data()));
-    return { codes, cpu: [...(await add(Tensor.from([1, 2]), 1).data())] };
+    trimMemory();
+    await code(sync());
+    return { codes, held: memory()[device]?.liveBytes, cpu: [...(await add(Tensor.from([1, 2]), 1).data())] };
   },
   fails: async () => {
     const device = resolveDevice('simt');
