@@ -2,16 +2,20 @@
 // kernel and architecture in bench/results/cuda-resources.jsonl. No GPU is needed. Fails where a tensor core kernel (its
 // name or its file's holds mma or sm90) spills: such a kernel is built around the registers it has.
 //
-//   node scripts/cuda-resources.mjs             all files; writes the record
-//   node scripts/cuda-resources.mjs FILE ...    these alone; prints their lines
+//   node scripts/cuda-resources.mjs             all files
+//   node scripts/cuda-resources.mjs FILE ...    these alone; the record keeps its other lines
+//
+// A line says from which sources it was made (a digest of the file, the headers of ours that it includes, and the
+// toolkit's version): what has not changed is not compiled again.
 import { spawn, spawnSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { dirname, join, relative, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
-const record = join('bench', 'results', 'cuda-resources.jsonl');
+const record = join(root, 'bench', 'results', 'cuda-resources.jsonl');
 const nvcc = process.env.CUDACXX ?? 'nvcc';
 const architectures = ['sm_80', 'sm_90a'];
 
@@ -41,6 +45,25 @@ function kernelFiles() {
     );
 }
 
+/** A digest of a file and of all it includes from the repository. */
+function digest(file) {
+  const seen = new Set([file]);
+  const hash = createHash('sha256').update(`${version}\0`);
+  for (const path of seen) {
+    const text = readFileSync(join(root, path), 'utf8');
+    hash.update(`${path}\0${text}\0`);
+    for (const [, name] of text.matchAll(/^#include "(.*)"$/gm)) if (existsSync(join(root, name))) seen.add(name);
+  }
+  return hash.digest('hex').slice(0, 12);
+}
+
+/** Rows of the record as it is. */
+function readRecord() {
+  if (!existsSync(record)) return [];
+  const lines = readFileSync(record, 'utf8').trim().split('\n');
+  return lines.map((line) => JSON.parse(line)).filter(({ kernel }) => kernel !== undefined);
+}
+
 /** What the compiler says while it makes device code of one file for one architecture. */
 function compile(file, arch, target) {
   const args = ['-std=c++17', `-arch=${arch}`, '-cubin', '-Xptxas', '-v', '-Xcudafe', '--diag_suppress=186'];
@@ -62,13 +85,13 @@ function compile(file, arch, target) {
 }
 
 /** Reads "Function properties for f", its spills and its registers, which follow each other line by line. */
-function parse(text, file, arch) {
+function parse(text, file, arch, source) {
   const rows = [];
   let row;
   for (const line of text.split('\n')) {
     const name = /Function properties for (\S+)/.exec(line)?.[1];
     if (name) {
-      row = { file, kernel: name, arch, registers: 0, shared: 0, stack: 0, spillStores: 0, spillLoads: 0 };
+      row = { file, kernel: name, arch, registers: 0, shared: 0, stack: 0, spillStores: 0, spillLoads: 0, source };
       rows.push(row);
     }
     const stack = /(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads/.exec(line);
@@ -101,16 +124,14 @@ function readable(rows) {
 }
 
 async function inParallel(jobs, workers) {
-  const results = [];
   let next = 0;
   const work = async () => {
     while (next < jobs.length) {
       const k = next++;
-      results[k] = await jobs[k](k);
+      await jobs[k](k);
     }
   };
   await Promise.all(Array.from({ length: workers }, work));
-  return results.flat();
 }
 
 const order = (a, b) => (a < b ? -1 : a > b ? 1 : 0);
@@ -120,17 +141,37 @@ if (!version) stop(`cannot run ${nvcc} --version; set CUDACXX to a CUDA compiler
 const folder = mkdtempSync(join(tmpdir(), 'cuda-resources-'));
 process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
 
-const jobs = (chosen.length > 0 ? chosen : kernelFiles()).flatMap((file) =>
-  architectures
-    .filter((arch) => arch === 'sm_90a' || !file.endsWith('_sm90.cu'))
-    .map((arch) => async (k) => parse(await compile(file, arch, join(folder, `${k}.cubin`)), file, arch)),
-);
-const rows = await inParallel(jobs, Math.min(availableParallelism(), jobs.length));
-readable(rows);
-rows.sort((a, b) => order(a.file, b.file) || order(a.kernel, b.kernel) || order(a.arch, b.arch));
-const lines = rows.map((row) => `${JSON.stringify(row)}\n`).join('');
-if (chosen.length > 0) process.stdout.write(lines);
-else writeFileSync(join(root, record), `${JSON.stringify({ name: 'toolkit', nvcc: version })}\n${lines}`);
+const files = kernelFiles();
+const wanted = chosen.length > 0 ? chosen : files;
+const known = readRecord();
+const rows = [];
+const jobs = [];
+
+/** Written after every file: a run that is stopped goes on from there. */
+function save() {
+  rows.sort((a, b) => order(a.file, b.file) || order(a.kernel, b.kernel) || order(a.arch, b.arch));
+  const lines = rows.map((row) => `${JSON.stringify(row)}\n`).join('');
+  writeFileSync(record, `${JSON.stringify({ name: 'toolkit', nvcc: version })}\n${lines}`);
+}
+
+for (const file of files) {
+  const source = digest(file);
+  for (const arch of file.endsWith('_sm90.cu') ? ['sm_90a'] : architectures) {
+    const old = known.filter((row) => row.file === file && row.arch === arch);
+    if (old.some((row) => row.source === source) || !wanted.includes(file)) {
+      rows.push(...old);
+      continue;
+    }
+    jobs.push(async (k) => {
+      const made = parse(await compile(file, arch, join(folder, `${k}.cubin`)), file, arch, source);
+      if (made.length > 0) readable(made);
+      rows.push(...made);
+      save();
+    });
+  }
+}
+await inParallel(jobs, Math.min(availableParallelism(), jobs.length));
+save();
 
 const spilling = rows.filter(({ spillStores, spillLoads }) => spillStores + spillLoads > 0);
 for (const { kernel, file, arch, spillStores, spillLoads } of spilling)
