@@ -1,6 +1,6 @@
-// Hopper's own instructions (sm_90a alone): mbarriers, the tensor copy engine (TMA), warpgroup products (wgmma), register
-// reallocation, named barriers. WM_USE_WGMMA is defined where this pass compiles them; kernels that call them keep their
-// bodies inside #if WM_USE_WGMMA and live in *_sm90.cu, which the emulator's build leaves out.
+// Hopper's own instructions (sm_90a alone, and emulated): mbarriers, the tensor copy engine (TMA), warpgroup products (wgmma),
+// register reallocation, named barriers. WM_USE_WGMMA is 1 where this pass compiles them; kernels that call them keep their
+// bodies inside #if WM_USE_WGMMA and live in *_sm90.cu.
 //
 // Tiles in shared memory: rows of 128 bytes (64 bf16), 1024-byte aligned, written by TMA with the 128-byte swizzle: the
 // 16-byte chunk c of row r lies at chunk c ^ (r % 8). A "K-major" tile has K along its rows, an "MN-major" one M or N.
@@ -10,7 +10,7 @@
 
 #include <cstdint>
 
-#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL) || !defined(__CUDACC__)
 #define WM_USE_WGMMA 1
 #else
 #define WM_USE_WGMMA 0
@@ -18,17 +18,23 @@
 
 #if WM_USE_WGMMA
 
+#if !defined(__CUDACC__)
+#include "cuda/core/sm90_simt.cuh"
+#endif
+
 namespace wm::cuda {
 
 constexpr int kWarpgroup = 128;  // threads that issue a wgmma together: four warps from a multiple of four on
 constexpr uint32_t kSwizzleRow = 128, kSwizzleAtom = 8 * kSwizzleRow;  // bytes
 
+// Byte offset in a tile of 128-byte rows -> where the swizzle puts it.
+__device__ __forceinline__ uint32_t swizzle_128(uint32_t offset) { return offset ^ ((offset >> 3) & 0x70u); }
+
+#if defined(__CUDACC__)
+
 __device__ __forceinline__ uint32_t shared_u32(const void *shared) {
   return static_cast<uint32_t>(__cvta_generic_to_shared(shared));
 }
-
-// Byte offset in a tile of 128-byte rows -> where the swizzle puts it.
-__device__ __forceinline__ uint32_t swizzle_128(uint32_t offset) { return offset ^ ((offset >> 3) & 0x70u); }
 
 // --- mbarrier: a phase ends once `arrivals` threads arrived and the expected bytes came; waiting names the phase's parity.
 // mbarrier.init.shared::cta.b64 [barrier], arrivals: by one thread, then barrier_init_fence and __syncthreads.
@@ -146,28 +152,7 @@ __device__ __forceinline__ void stmatrix_x4(void *row, uint32_t r0, uint32_t r1,
                : "memory");
 }
 
-// --- wgmma. Shared-memory operands are named by 64-bit descriptors:
-//   bits  0-13 start address / 16      bits 32-45 stride byte offset / 16      bits 62-63 swizzle, 1 = 128 bytes
-//   bits 16-29 leading byte offset / 16      bits 49-51 base offset, 0 for atoms on 1024-byte lines
-// Adding bytes / 16 to a descriptor moves its start.
-__device__ __forceinline__ uint64_t wgmma_descriptor(const void *tile, uint32_t leading_bytes, uint32_t stride_bytes) {
-  return static_cast<uint64_t>((shared_u32(tile) & 0x3ffffu) >> 4) | static_cast<uint64_t>(leading_bytes >> 4) << 16 |
-         static_cast<uint64_t>(stride_bytes >> 4) << 32 | uint64_t{1} << 62;
-}
-// K-major tile [rows of M or N][64 of K]: groups of eight rows lie 1024 bytes apart (the leading offset is not used).
-// The next 16 of K start 32 bytes on.
-__device__ __forceinline__ uint64_t wgmma_descriptor_k(const void *tile) {
-  return wgmma_descriptor(tile, 16, kSwizzleAtom);
-}
-constexpr uint64_t kDescriptorStepK = 32 / 16;
-// MN-major tiles [rows of K][64 of M or N], one every `tile_bytes` (128 times its rows of K): leading = the next 64 of M or
-// N, stride = the next eight rows of K. The next 16 of K start 2048 bytes on.
-__device__ __forceinline__ uint64_t wgmma_descriptor_mn(const void *tile, uint32_t tile_bytes) {
-  return wgmma_descriptor(tile, tile_bytes, kSwizzleAtom);
-}
-constexpr uint64_t kDescriptorStepMn = 2 * kSwizzleAtom / 16;
-
-// wgmma.fence: before the first product and whenever registers it reads or adds to were written by other instructions.
+// --- wgmma. wgmma.fence: before the first product and whenever registers it reads or adds to were written by other instructions.
 __device__ __forceinline__ void wgmma_fence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
 __device__ __forceinline__ void wgmma_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
 // Until at most kPending committed groups run; accumulators may be read only after their group.
@@ -273,6 +258,29 @@ WM_WGMMA(256, 16, 128, 129, 130, 131, 132, 133, 134)
 
 #undef WM_WGMMA
 #undef WM_EIGHT
+
+#endif  // __CUDACC__
+
+// Shared-memory operands of wgmma are named by 64-bit descriptors:
+//   bits  0-13 start address / 16      bits 32-45 stride byte offset / 16      bits 62-63 swizzle, 1 = 128 bytes
+//   bits 16-29 leading byte offset / 16      bits 49-51 base offset, 0 for atoms on 1024-byte lines
+// Adding bytes / 16 to a descriptor moves its start.
+__device__ __forceinline__ uint64_t wgmma_descriptor(const void *tile, uint32_t leading_bytes, uint32_t stride_bytes) {
+  return static_cast<uint64_t>((shared_u32(tile) & 0x3ffffu) >> 4) | static_cast<uint64_t>(leading_bytes >> 4) << 16 |
+         static_cast<uint64_t>(stride_bytes >> 4) << 32 | uint64_t{1} << 62;
+}
+// K-major tile [rows of M or N][64 of K]: groups of eight rows lie 1024 bytes apart (the leading offset is not used).
+// The next 16 of K start 32 bytes on.
+__device__ __forceinline__ uint64_t wgmma_descriptor_k(const void *tile) {
+  return wgmma_descriptor(tile, 16, kSwizzleAtom);
+}
+constexpr uint64_t kDescriptorStepK = 32 / 16;
+// MN-major tiles [rows of K][64 of M or N], one every `tile_bytes` (128 times its rows of K): leading = the next 64 of M or
+// N, stride = the next eight rows of K. The next 16 of K start 2048 bytes on.
+__device__ __forceinline__ uint64_t wgmma_descriptor_mn(const void *tile, uint32_t tile_bytes) {
+  return wgmma_descriptor(tile, tile_bytes, kSwizzleAtom);
+}
+constexpr uint64_t kDescriptorStepMn = 2 * kSwizzleAtom / 16;
 
 }  // namespace wm::cuda
 

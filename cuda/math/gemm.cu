@@ -30,13 +30,13 @@ void split(LaunchCall &call, GemmParams &p, int64_t wanted) {
   if (p.row_sums != nullptr) p.row_partial = call.workspace<float>(p.parts * p.m);
 }
 
-#if defined(__CUDACC__)
-
 bool try_sm90(LaunchCall &call, const GemmParams &p, Activation activation) {
   if (call.tier() < 3 || !gemm_bf16_sm90_fits(p, activation)) return false;
   gemm_bf16_sm90(call, p, activation);
   return true;
 }
+
+#if defined(__CUDACC__)
 
 // NVIDIA's library, where the environment asks for it. It knows few of the epilogues here: a product that has one stops at its
 // f32 sums.
@@ -64,8 +64,7 @@ bool try_library(LaunchCall &call, GemmParams p, Activation activation) {
 
 #else
 
-// The emulated device has neither.
-bool try_sm90(LaunchCall &, const GemmParams &, Activation) { return false; }
+// The emulated device has none.
 bool try_library(LaunchCall &, const GemmParams &, Activation) { return false; }
 
 #endif

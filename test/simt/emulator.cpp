@@ -11,6 +11,7 @@
 
 #include "test/simt/faults.h"
 #include "test/simt/fiber.h"
+#include "test/simt/hopper.h"
 
 #if defined(WM_FIBER_TSAN)
 #include <sanitizer/tsan_interface.h>
@@ -33,7 +34,7 @@ constexpr int kLanes = 32;
 constexpr int kSnapshots = 128;
 constexpr int kMaxThreads = 1024;
 
-enum class State { ready, block_wait, warp_wait, done };
+enum class State { ready, block_wait, warp_wait, condition_wait, done };
 
 struct Copy {
   void *to;
@@ -69,6 +70,7 @@ struct Machine {
   int count = 0, current = 0, live = 0, arrived = 0;
   int predicates[2] = {0, 0};
   int generation = 0;
+  int64_t met = 0;  // conditions that threads waited for and found
   char block_order[2];
   char start, end;  // order the scheduler with all threads of a block, and no thread with another
 };
@@ -147,6 +149,7 @@ std::string describe(const Machine &m, const char *name) {
     text += "thread " + std::to_string(i) + " ";
     if (thread.state == State::done) text += "has returned; ";
     else if (thread.state == State::block_wait) text += std::string("waits at ") + thread.place + "; ";
+    else if (thread.state == State::condition_wait) text += std::string("waits for ") + thread.place + "; ";
     else text += std::string("waits in ") + thread.place + " of lanes " + std::to_string(thread.mask) + "; ";
   }
   return text + "all threads of a block must reach one barrier, all lanes of a mask one collective";
@@ -173,18 +176,24 @@ void run_block(Machine &m, const char *name) {
     thread.copies.assign(1, {});
     thread.fiber.prepare(thread_main);
   }
+  begin_hopper_block();
   WM_RELEASE(&m.start);
   while (m.live > 0) {
-    bool moved = false;
+    bool moved = false, waits = false;
     for (int i = 0; i < m.count; ++i) {
       Thread &thread = *m.threads[static_cast<size_t>(i)];
-      if (thread.state != State::ready) continue;
+      if (thread.state != State::ready && thread.state != State::condition_wait) continue;
+      const int64_t met = m.met;
+      const bool ready = thread.state == State::ready;
       select_thread(m, i);
       thread.fiber.enter_from(m.scheduler);
-      moved = true;
+      moved = moved || ready || m.met != met;
+      waits = waits || thread.state == State::condition_wait;
     }
+    if (!moved && waits) throw Error(Status::internal, describe(m, name));
     if (!moved) settle_block(m, name);
   }
+  end_hopper_block(name);
   WM_ACQUIRE(&m.end);
 }
 
@@ -203,7 +212,7 @@ void make_threads(Machine &m, dim3 block) {
 void run(const char *name, dim3 grid, dim3 block, size_t shared_bytes, const std::function<void()> &thread) {
   static std::mutex mutex;
   const std::lock_guard<std::mutex> lock(mutex);
-  // The limits of compute capability 8.0.
+  // The limits of compute capability 9.0.
   const uint64_t threads = uint64_t{block.x} * block.y * block.z;
   if (threads == 0 || threads > kMaxThreads || block.z > 64) {
     fail(Status::device, "%s: a block of %u x %u x %u threads", name, block.x, block.y, block.z);
@@ -211,13 +220,13 @@ void run(const char *name, dim3 grid, dim3 block, size_t shared_bytes, const std
   if (grid.x > 0x7fffffffu || grid.y > 65535 || grid.z > 65535) {
     fail(Status::device, "%s: a grid of %u x %u x %u blocks", name, grid.x, grid.y, grid.z);
   }
-  if (shared_bytes > 163 * 1024) fail(Status::device, "%s: %zu bytes of shared memory", name, shared_bytes);
+  if (shared_bytes > 227 * 1024) fail(Status::device, "%s: %zu bytes of shared memory", name, shared_bytes);
   const cudaError_t fault = injected_fault("launch");
   if (fault != cudaSuccess) wm::cuda::throw_error(fault, name);
   Machine &m = machine();
   make_threads(m, block);
   m.body = &thread;
-  m.shared.resize(shared_bytes + 256);
+  m.shared.resize(shared_bytes + 2048);
   blockDim = block;
   gridDim = grid;
   for (blockIdx.z = 0; blockIdx.z < grid.z; ++blockIdx.z) {
@@ -230,9 +239,24 @@ void run(const char *name, dim3 grid, dim3 block, size_t shared_bytes, const std
   }
 }
 
+void wait_until(const char *place, const std::function<bool()> &ready) {
+  Machine &m = machine();
+  if (ready()) return;
+  Thread &thread = self();
+  thread.place = place;
+  do {
+    thread.state = State::condition_wait;
+    yield();
+  } while (!ready());
+  thread.state = State::ready;
+  ++m.met;
+}
+
+int current_thread() { return machine().current; }
+
 void *dynamic_shared() {
   const uintptr_t start = reinterpret_cast<uintptr_t>(machine().shared.data());
-  return reinterpret_cast<void *>((start + 127) & ~uintptr_t{127});
+  return reinterpret_cast<void *>((start + 1023) & ~uintptr_t{1023});
 }
 
 int lane_id() { return machine().current % kLanes; }

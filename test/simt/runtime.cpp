@@ -4,6 +4,7 @@
 // Faults on request, for tests of what follows them: WORDMASK_SIMT_MEMORY=BYTES limits what may be live at once;
 // WORDMASK_SIMT_FAULT=CALL:N:ERROR makes the N-th call (from 1) of cudaMallocFromPoolAsync ("malloc"), cudaMemcpyAsync
 // ("copy") or a kernel ("launch") fail with a runtime error number; WORDMASK_SIMT_DEVICES=N is the device count.
+// WORDMASK_SIMT_CAPABILITY=90 makes it a device of compute capability 9.0, else it is one of 8.0.
 #include <cuda_runtime_api.h>
 
 #include <cstdio>
@@ -41,6 +42,12 @@ cudaError_t keep(cudaError_t error) {
 int device_count() {
   const char *text = std::getenv("WORDMASK_SIMT_DEVICES");
   return text == nullptr ? 1 : std::atoi(text);
+}
+
+// 80, or 90 for the kernels of Hopper's instructions.
+int device_capability() {
+  const char *text = std::getenv("WORDMASK_SIMT_CAPABILITY");
+  return text != nullptr && std::strcmp(text, "90") == 0 ? 90 : 80;
 }
 
 uint64_t memory_limit() {
@@ -83,11 +90,12 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp *properties, int device) {
   if (device < 0 || device >= device_count()) return keep(cudaErrorInvalidDevice);
   std::memset(properties, 0, sizeof *properties);
   std::snprintf(properties->name, sizeof properties->name, "emulated device");
-  properties->major = 8;
-  properties->minor = 0;
+  const int capability = device_capability();
+  properties->major = capability / 10;
+  properties->minor = capability % 10;
   properties->multiProcessorCount = 4;
   properties->totalGlobalMem = memory_limit();
-  properties->sharedMemPerBlockOptin = 163 * 1024;
+  properties->sharedMemPerBlockOptin = (capability == 90 ? 227 : 163) * 1024;
   return cudaSuccess;
 }
 

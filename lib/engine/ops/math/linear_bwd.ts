@@ -74,7 +74,7 @@ export const linearBwdInputCard = defineOp({
     },
     {
       name: 'gate, whole lines of 16 bytes',
-      inputs: [{ shape: [70, 136] }, { shape: [136, 72] }, { shape: [70, 72] }],
+      inputs: [{ shape: [70, 72] }, { shape: [72, 136] }, { shape: [70, 136] }],
       attrs: { bf16: true, bf16Out: true },
       dtypes: ['bf16'],
     },
@@ -143,7 +143,7 @@ export const linearBwdWeightCard = defineOp({
       attrs: { bf16: true },
       dtypes: ['bf16'],
     },
-    { name: 'parts of rows', inputs: [{ shape: [1100, 24] }, { shape: [1100, 40] }], dtypes: ['f32', 'bf16'] },
+    { name: 'parts of rows', inputs: [{ shape: [1100, 24] }, { shape: [1100, 136] }], dtypes: ['f32', 'bf16'] },
     { name: 'one row', inputs: [{ shape: [7] }, { shape: [5] }], dtypes: ['f32', 'f64', 'bf16'] },
     { name: 'no rows', inputs: [{ shape: [0, 5] }, { shape: [0, 3] }], dtypes: ['f32', 'f64', 'bf16'] },
   ],

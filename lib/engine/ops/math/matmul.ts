@@ -110,7 +110,7 @@ export const matmulCard = defineOp({
     { name: 'two K blocks', inputs: [{ shape: [9, 1000] }, { shape: [1000, 17] }], dtypes, grad: false },
     {
       name: 'heads, whole lines of 16 bytes',
-      inputs: [{ shape: [2, 3, 37, 64] }, { shape: [2, 3, 45, 64] }],
+      inputs: [{ shape: [2, 3, 37, 64] }, { shape: [2, 3, 136, 64] }],
       attrs: { transposeB: true },
       dtypes,
       grad: false,
