@@ -50,9 +50,7 @@ __global__ void attention_combine_kernel(Params p, const float *o, const float *
 }
 
 void by_tier(LaunchCall &call, DType dtype, const Params &p) {
-#if !defined(WM_SIMT)
   if (call.tier() >= 3 && dtype == DType::bf16 && fits_sm90(p)) return fwd_sm90(call, p);
-#endif
   if (call.tier() >= 2 && dtype == DType::bf16 && fits_mma(p)) return fwd_mma(call, p);
   fwd_simt(call, dtype, p);
 }

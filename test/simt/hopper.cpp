@@ -13,6 +13,15 @@
 #include "cuda/core/tensor_map.h"
 #include "test/simt/hopper.h"
 
+#if defined(WM_FIBER_TSAN)
+#include <sanitizer/tsan_interface.h>
+#define WM_RELEASE(x) __tsan_release(x)
+#define WM_ACQUIRE(x) __tsan_acquire(x)
+#else
+#define WM_RELEASE(x) static_cast<void>(x)
+#define WM_ACQUIRE(x) static_cast<void>(x)
+#endif
+
 namespace wm {
 
 namespace simt {
@@ -205,6 +214,7 @@ void barrier_init(uint64_t *barrier, uint32_t arrivals) {
 }
 
 void barrier_arrive(uint64_t *barrier, uint32_t bytes) {
+  WM_RELEASE(barrier);
   Phase phase = read(barrier);
   phase.set(phase.bytes() + static_cast<int32_t>(bytes), phase.parity());
   if (phase.missing == 0) fail(Status::internal, "an mbarrier with more arrivals than its %d", phase.count);
@@ -216,17 +226,20 @@ bool barrier_passed(const uint64_t *barrier, uint32_t parity) { return read(barr
 
 void barrier_wait(const uint64_t *barrier, uint32_t parity) {
   wait_until("mbarrier", [=] { return barrier_passed(barrier, parity); });
+  WM_ACQUIRE(const_cast<uint64_t *>(barrier));
 }
 
 void named_barrier(int id, int threads, bool waits) {
   NamedBarrier &barrier = block().named[id];
   const int generation = barrier.generation;
+  WM_RELEASE(&barrier);
   if (++barrier.arrived == threads) {
     barrier.arrived = 0;
     ++barrier.generation;
   } else if (waits) {
     wait_until("named barrier", [&] { return barrier.generation != generation; });
   }
+  if (waits) WM_ACQUIRE(&barrier);
 }
 
 void tensor_load(void *tile, const CUtensorMap &opaque, uint64_t *barrier, const int (&at)[4]) {
