@@ -33,17 +33,6 @@ CUtensorMapDataType map_dtype(DType dtype) {
 
 }  // namespace
 
-bool tensor_map_fits(const void *data, DType dtype, const TensorMapShape &shape) {
-  const int64_t element = static_cast<int64_t>(dtype_size(dtype));
-  if (reinterpret_cast<uintptr_t>(data) % 16 != 0) return false;
-  for (int i = 0; i < shape.dims; ++i) {
-    if (shape.size[i] < 1 || shape.size[i] > INT32_MAX) return false;
-    if (i > 0 && (shape.stride[i] * element % 16 != 0 || shape.stride[i] <= 0)) return false;
-    if (i > 0 && shape.stride[i] >= (int64_t{1} << 40) / element) return false;
-  }
-  return true;
-}
-
 CUtensorMap make_tensor_map(const void *data, DType dtype, const TensorMapShape &shape, bool swizzle) {
   static const EncodeTiled encode = find_encode();
   if (encode == nullptr) wm::fail(Status::device, "the driver offers no cuTensorMapEncodeTiled (CUDA 12.0)");

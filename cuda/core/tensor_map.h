@@ -21,7 +21,16 @@ struct TensorMapShape {
 };
 
 // Whether `data` and the strides are aligned as the engine needs (16 bytes) and the sizes in its range.
-bool tensor_map_fits(const void *data, DType dtype, const TensorMapShape &shape);
+inline bool tensor_map_fits(const void *data, DType dtype, const TensorMapShape &shape) {
+  const int64_t element = static_cast<int64_t>(dtype_size(dtype));
+  if (reinterpret_cast<uintptr_t>(data) % 16 != 0) return false;
+  for (int i = 0; i < shape.dims; ++i) {
+    if (shape.size[i] < 1 || shape.size[i] > INT32_MAX) return false;
+    if (i > 0 && (shape.stride[i] * element % 16 != 0 || shape.stride[i] <= 0)) return false;
+    if (i > 0 && shape.stride[i] >= (int64_t{1} << 40) / element) return false;
+  }
+  return true;
+}
 
 // A map over f32, bf16 or f16 memory; `swizzle`: 16-byte chunks permuted within 1024-byte atoms as sm90.cuh says, else rows
 // as they are. Throws wm::Error where the driver refuses or has no such function.

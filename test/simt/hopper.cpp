@@ -319,16 +319,6 @@ void product_wait(int groups_left) {
 
 namespace cuda {
 
-bool tensor_map_fits(const void *data, DType dtype, const TensorMapShape &shape) {
-  const int64_t element = static_cast<int64_t>(dtype_size(dtype));
-  if (reinterpret_cast<uintptr_t>(data) % 16 != 0) return false;
-  for (int i = 0; i < shape.dims; ++i) {
-    if (shape.size[i] < 1 || shape.size[i] > INT32_MAX) return false;
-    if (i > 0 && (shape.stride[i] * element % 16 != 0 || shape.stride[i] <= 0)) return false;
-  }
-  return true;
-}
-
 CUtensorMap make_tensor_map(const void *data, DType dtype, const TensorMapShape &shape, bool swizzle) {
   simt::Map map = {};
   map.data = static_cast<unsigned char *>(const_cast<void *>(data));
