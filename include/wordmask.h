@@ -99,6 +99,72 @@ typedef struct wm_device_report {
   uint64_t free_bytes; /* 0 where asking would open it */
 } wm_device_report;
 
+/* --- DLPack 1.x, declared here with its own layout: any DLManagedTensorVersioned may be cast to wm_dlpack ------------- */
+
+#define WM_DLPACK_MAJOR 1u
+#define WM_DLPACK_MINOR 0u
+#define WM_DLPACK_READ_ONLY 1u /* bit of `flags` */
+#define WM_DLPACK_COPIED 2u
+
+typedef enum wm_dlpack_device_type {
+  WM_DLPACK_CPU = 1,
+  WM_DLPACK_CUDA = 2,
+  WM_DLPACK_CUDA_HOST = 3, /* page-locked host memory: taken as the CPU's */
+  WM_DLPACK_EXTENSION = 12
+} wm_dlpack_device_type;
+
+typedef enum wm_dlpack_code {
+  WM_DLPACK_INT = 0,
+  WM_DLPACK_UINT = 1,
+  WM_DLPACK_FLOAT = 2,
+  WM_DLPACK_BFLOAT = 4,
+  WM_DLPACK_BOOL = 6
+} wm_dlpack_code;
+
+typedef struct wm_dlpack_tensor {
+  void *data; /* device memory for WM_DLPACK_CUDA */
+  struct {
+    int32_t type; /* wm_dlpack_device_type */
+    int32_t id;
+  } device;
+  int32_t ndim;
+  struct {
+    uint8_t code; /* wm_dlpack_code */
+    uint8_t bits;
+    uint16_t lanes;
+  } dtype;
+  int64_t *shape;
+  int64_t *strides; /* in elements; NULL: row-major without gaps */
+  uint64_t byte_offset;
+} wm_dlpack_tensor;
+
+typedef struct wm_dlpack {
+  struct {
+    uint32_t major;
+    uint32_t minor;
+  } version;
+  void *manager_ctx;
+  void (*deleter)(struct wm_dlpack *self); /* called once by whoever owns it, on any thread; may be NULL */
+  uint64_t flags;
+  wm_dlpack_tensor dl_tensor;
+} wm_dlpack;
+
+/* How a DLPack tensor travels through JS: an External with the tag below, whose data is such a box. Whoever takes the
+ * tensor puts NULL in its place and owns it from then on; the External's finalizer calls the deleter of one that nobody
+ * took. */
+typedef struct wm_dlpack_box {
+  wm_dlpack *tensor;
+  void *stream; /* native stream (cudaStream_t) whose work writes the values; NULL: they are there */
+} wm_dlpack_box;
+
+/* What `tensor.handle()` gives, in an External with the tag below: a view for run() and read() on the tensor's own queue.
+ * Borrowed from the External; the executor lives as long as the JS environment, the storage as long as the External (or
+ * longer with storage_retain). */
+typedef struct wm_tensor_handle {
+  wm_executor *executor;
+  wm_view view;
+} wm_tensor_handle;
+
 /* Called once, on a thread of the library; `text` is valid during the call only. Must not throw or block. */
 typedef void (*wm_done)(void *user, wm_status status, const char *text);
 
@@ -183,11 +249,35 @@ typedef struct wm_api {
   wm_status (*device_reset_peak)(const char *device);
   /* Whether an opened device has a kernel for an op. */
   int32_t (*device_has_op)(const char *device, const char *op);
+
+  /* Lends memory of the executor's own device without a copy: a pointer of that device, host memory on the CPU. Ops read it
+   * and never write to it, and nobody else changes it before `released` is called (on any thread, once the last kernel that
+   * reads it has run). `stream` (cudaStream_t) is where the lender's kernels write the bytes: what is queued from now on waits
+   * for what that stream holds; NULL where the bytes are there already. Memory of another device is refused with
+   * WM_ERR_DEVICE. After a failure the lender still owns it and `released` is not called. */
+  wm_status (*storage_borrow)(wm_executor *executor, void *data, size_t bytes, void *stream, wm_done released, void *user,
+                              wm_storage **out);
+
+  /* Makes a view of a DLPack tensor on the executor's device, without a copy: `out->storage` is owned by the caller
+   * (storage_release). The library owns `tensor` from then on and calls its deleter when the last kernel that reads it has
+   * run; after a failure the caller still owns it. Taken are the seven dtypes of wm_dtype, up to WM_MAX_DIMS dimensions, any
+   * strides, memory aligned to the element. `stream` as in storage_borrow. */
+  wm_status (*dlpack_import)(wm_executor *executor, wm_dlpack *tensor, void *stream, wm_view *out);
+  /* Queues making a DLPack tensor of a view, without a copy. `*out` is set at once and may be looked at, and deleted, once
+   * `done` was called: with WM_OK its values are there for every stream and thread. The caller owns it and calls its deleter,
+   * after a failure too, when its own work on it is over. It is read-only: other tensors may share the memory. */
+  wm_status (*dlpack_export)(wm_executor *executor, const wm_view *view, wm_dlpack **out, wm_done done, void *user);
 } wm_api;
 
 /* Type tag of the External through which `capi()` of `wordmask/native` hands the table to other add-ons. */
 #define WM_API_TAG_LOWER 0x776f72646d61736bull
 #define WM_API_TAG_UPPER 0x2d6361706900000full
+
+/* Of the External that holds a wm_dlpack_box, and of one that holds a wm_tensor_handle. */
+#define WM_DLPACK_TAG_LOWER 0x776f72646d61736bull
+#define WM_DLPACK_TAG_UPPER 0x2d646c7061636b31ull
+#define WM_HANDLE_TAG_LOWER 0x776f72646d61736bull
+#define WM_HANDLE_TAG_UPPER 0x2d68616e646c6531ull
 
 /* The table for the ABI asked for, or NULL. Borrowed, valid for the life of the process. */
 const wm_api *wm_get_api(uint32_t abi);

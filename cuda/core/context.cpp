@@ -224,6 +224,28 @@ wm_status memory_reset_peak(wm_context *context) {
   return WM_OK;
 }
 
+wm_status memory_borrow(wm_stream *stream, const void *data, uint64_t bytes, void *lender) {
+  const int device = stream->context->device;
+  WM_ENTER(stream->context);
+  if (bytes > 0) {
+    cudaPointerAttributes at{};
+    WM_TRY(cudaPointerGetAttributes(&at, data));
+    const bool here = at.type == cudaMemoryTypeManaged || (at.type == cudaMemoryTypeDevice && at.device == device);
+    if (!here && at.type == cudaMemoryTypeDevice) {
+      return fail(WM_ERR_DEVICE, "the memory lies on cuda:%d, not on cuda:%d: copy it first", at.device, device);
+    }
+    if (!here) return fail(WM_ERR_DEVICE, "host memory where memory of cuda:%d was announced", device);
+  }
+  if (lender == nullptr) return WM_OK;
+  cudaEvent_t event = nullptr;
+  WM_TRY(cudaEventCreateWithFlags(&event, cudaEventDisableTiming));
+  cudaError_t error = cudaEventRecord(event, static_cast<cudaStream_t>(lender));
+  if (error == cudaSuccess) error = cudaStreamWaitEvent(stream->handle, event, 0);
+  cudaEventDestroy(event);  // what waits for it goes on waiting
+  WM_TRY(error);
+  return WM_OK;
+}
+
 wm_status host_alloc(wm_context *context, uint64_t bytes, void **out) {
   *out = nullptr;
   WM_ENTER(context);

@@ -50,6 +50,7 @@ wm_status memory_release(wm_stream *stream, void *data);
 wm_status memory_trim(wm_context *context);
 wm_status memory_stats(wm_context *context, wm_memory *stats);
 wm_status memory_reset_peak(wm_context *context);
+wm_status memory_borrow(wm_stream *stream, const void *data, uint64_t bytes, void *lender);
 wm_status host_alloc(wm_context *context, uint64_t bytes, void **out);
 void host_free(wm_context *context, void *data);
 

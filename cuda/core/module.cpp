@@ -35,6 +35,7 @@ constexpr wm_backend make_table() {
   table.copy_within = wm::cuda::copy_within;
   table.op_find = wm::cuda::op_find;
   table.op_launch = wm::cuda::op_launch;
+  table.memory_borrow = wm::cuda::memory_borrow;
   return table;
 }
 

@@ -13,6 +13,15 @@ export interface NativeStorage {
 export type NativeToken = { readonly __token: unique symbol };
 export type NativeMapped = { readonly __mapped: unique symbol };
 
+/** A tensor as the add-on describes it; `dtype` is the C ABI's number, offset and strides count elements. */
+export interface NativeWindow {
+  readonly storage: NativeStorage;
+  readonly dtype: number;
+  readonly offset: number;
+  readonly shape: readonly number[];
+  readonly strides: readonly number[];
+}
+
 export interface NativeMemory {
   readonly liveBytes: number;
   readonly cachedBytes: number;
@@ -41,6 +50,13 @@ export interface Addon {
   /** Fills the buffer, which nobody may look at before the promise settles. */
   read(storage: NativeStorage, meta: Float64Array, buffer: ArrayBuffer, device?: number): Promise<ArrayBuffer>;
   readSync(storage: NativeStorage, meta: Float64Array, buffer: ArrayBuffer, device?: number): ArrayBuffer;
+  /** An External with a wm_dlpack_box, once the values are there. */
+  exportDlpack(storage: NativeStorage, meta: Float64Array, device: number): Promise<unknown>;
+  /** Where the values lie: 'cpu', 'cuda:0'. */
+  dlpackDevice(external: unknown): string;
+  importDlpack(external: unknown, device: number): NativeWindow;
+  /** An External with a wm_tensor_handle. */
+  handle(storage: NativeStorage, meta: Float64Array, device: number): unknown;
   fence(device?: number): Promise<unknown>;
   synchronise(device?: number): void;
   tokenCreate(): NativeToken;

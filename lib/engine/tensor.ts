@@ -6,7 +6,7 @@ import { addon, type NativeMapped, type NativeStorage } from '../binding/addon.j
 import { show, WordmaskError } from '../util/errors.js';
 import { currentContext, isolated, type ScopeFrame } from './context.js';
 import { deviceName, deviceNumber } from './device-table.js';
-import { type DType, dtypeBytes, dtypeCode, dtypeOfArray, type TypedArray, viewAs } from './dtype.js';
+import { type DType, dtypeBytes, dtypeCode, dtypeOfArray, dtypes, type TypedArray, viewAs } from './dtype.js';
 import type { GradValue } from './grad/node.js';
 import { recordExpand, recordMove, recordPermute, recordReshape, recordSlice } from './grad/views.js';
 import { cast } from './ops/math/cast.js';
@@ -90,6 +90,18 @@ export class Tensor {
       dtype,
       shape,
     );
+  }
+
+  /**
+   * Another library's tensor without a copy, on the device where it lies: an External with the tag and box of wordmask.h
+   * (`wm_dlpack_box`), which is empty afterwards. The memory stays its owner's, who hears (the tensor's deleter) when the last
+   * kernel that reads it has run, and must not change it before.
+   * @throws E_USAGE for another value, dtype, rank or alignment, E_DISPOSED for a box that was emptied, E_DEVICE
+   */
+  static fromDLPack(external: unknown): Tensor {
+    const device = deviceNumber(addon().dlpackDevice(external));
+    const { storage, dtype, shape, strides, offset } = addon().importDlpack(external, device);
+    return new Tensor({ native: storage, handles: 0, device }, dtypes[dtype] as DType, shape, strides, offset);
   }
 
   static scalar(value: number, dtype: DType = 'f32'): Tensor {
@@ -264,6 +276,23 @@ export class Tensor {
     const moved = new Tensor({ native, handles: 0, device: target }, this.dtype, this.shape);
     recordMove(this, moved);
     return moved;
+  }
+
+  /**
+   * This tensor for another library, without a copy: an External with the tag and box of wordmask.h, which `fromDLPack` and
+   * other add-ons take. Resolves once the values are there for every stream. The memory stays alive until the taker calls the
+   * deleter, after `dispose()` too; it is read-only, since other tensors may share it.
+   */
+  toDLPack(): Promise<unknown> {
+    return addon().exportDlpack(this.storage.native, this.describe(), this.#device);
+  }
+
+  /**
+   * An External with a `wm_tensor_handle` (wordmask.h): what another add-on hands to `run` and `read` of `capi`, in call order
+   * with everything queued here. It keeps the memory alive.
+   */
+  handle(): unknown {
+    return addon().handle(this.storage.native, this.describe(), this.#device);
   }
 
   /** Values as a fresh typed array in row-major order. bf16 and f16 come as 16-bit patterns: `cast` to f32 first for numbers. */

@@ -1,5 +1,6 @@
 /**
  * Kernels on host arrays, for tools that have no tensors of their own: `{ data, shape }` (or an ndarray) in, the same out.
+ * `attention`, `denseCrf` and `pamr` also take tensors, where they lie (`Tensor.fromDLPack` makes them of device pointers).
  * Names and shapes are those of user-interfaces.md section 12.
  */
 
@@ -94,7 +95,14 @@ export function contiguousArray(
   return { data: target, shape };
 }
 
-function tensorOf(name: string, input: ArrayInput, dtype: HostType, ranks: readonly number[]): Tensor {
+function tensorOf(name: string, input: ArrayInput | Tensor, dtype: HostType, ranks: readonly number[]): Tensor {
+  if (input instanceof Tensor) {
+    if (ranks.includes(input.rank)) return input;
+    throw new WordmaskError(
+      'E_USAGE',
+      `${name} must be of rank ${ranks.join(' or ')}, got a ${input.dtype}[${input.shape.join(', ')}] tensor`,
+    );
+  }
   const { data, shape } = contiguousArray(name, input, dtype, ranks);
   return Tensor.lend(data, shape, dtype as DType);
 }
@@ -103,61 +111,91 @@ function compute(fn: () => Tensor): Promise<ArrayResult> {
   return noGrad(() => scope(async () => fn().contiguous().toArray()));
 }
 
+/** On the device of the first tensor among the operands unless one is named; a tensor where `main` is one. */
+async function computeWhere(
+  operands: readonly unknown[],
+  main: ArrayInput | Tensor,
+  fn: () => Tensor,
+  device?: string,
+): Promise<ArrayResult | Tensor> {
+  const lies = operands.find((operand) => operand instanceof Tensor)?.device;
+  const where = device === undefined ? lies : resolveDevice(device);
+  const work = (): Promise<ArrayResult> | Tensor =>
+    main instanceof Tensor ? noGrad(() => scope(() => fn().contiguous())) : compute(fn);
+  return where === undefined ? work() : onDevice(where, work);
+}
+
+export type CrfImage = ArrayInput | Tensor | { data: Uint8Array; width: number; height: number } | null;
+
 export interface DenseCrfOptions extends CrfTerms {
   readonly iterations?: number;
-  /** cpu (default), cuda, cuda:N or auto. @throws E_DEVICE for one that cannot be used */
+  /** cpu, cuda, cuda:N or auto; default: where a tensor among the operands lies, else the CPU. @throws E_DEVICE for one that cannot be used */
   readonly device?: string;
 }
 
 /**
  * Dense CRF (dense-crf.md): image RGB u8 [H, W, 3] (or `{ data, width, height }`, or null without a bilateral term), unary f32
- * [C, H, W] of negative log probabilities -> marginals f32 [C, H, W].
+ * [C, H, W] of negative log probabilities -> marginals f32 [C, H, W]: a tensor on the same device where the unary is one.
  */
+export async function denseCrf(image: CrfImage, unary: Tensor, options?: DenseCrfOptions): Promise<Tensor>;
+export async function denseCrf(image: CrfImage, unary: ArrayInput, options?: DenseCrfOptions): Promise<ArrayResult>;
 export async function denseCrf(
-  image: ArrayInput | { data: Uint8Array; width: number; height: number } | null,
-  unary: ArrayInput,
+  image: CrfImage,
+  unary: ArrayInput | Tensor,
   options: DenseCrfOptions = {},
-): Promise<ArrayResult> {
+): Promise<ArrayResult | Tensor> {
   const { device, iterations = 10, ...terms } = options;
   const picture = image && ('width' in image ? { data: image.data, shape: [image.height, image.width, 3] } : image);
   const run = () =>
-    compute(() =>
-      crfOp(picture ? tensorOf('image', picture, 'u8', [3]) : undefined, tensorOf('unary', unary, 'f32', [3]), {
-        ...terms,
-        iterations,
-      }),
-    );
-  return device === undefined ? run() : onDevice(resolveDevice(device), run);
+    crfOp(picture ? tensorOf('image', picture, 'u8', [3]) : undefined, tensorOf('unary', unary, 'f32', [3]), {
+      ...terms,
+      iterations,
+    });
+  return computeWhere([unary, picture], unary, run, device);
 }
 
-/** Pixel-adaptive mask refinement: guide f32 [3, H, W], masks f32 [C, H, W] -> f32 [C, H, W]. */
+export interface ArrayPamrOptions {
+  readonly dilations?: readonly number[];
+  readonly iterations?: number;
+}
+
+/** Pixel-adaptive mask refinement: guide f32 [3, H, W], masks f32 [C, H, W] -> f32 [C, H, W], a tensor where the masks are one. */
+export async function pamr(guide: ArrayInput | Tensor, masks: Tensor, options?: ArrayPamrOptions): Promise<Tensor>;
 export async function pamr(
-  guide: ArrayInput,
+  guide: ArrayInput | Tensor,
   masks: ArrayInput,
-  options: { dilations?: readonly number[]; iterations?: number } = {},
-): Promise<ArrayResult> {
+  options?: ArrayPamrOptions,
+): Promise<ArrayResult>;
+export async function pamr(
+  guide: ArrayInput | Tensor,
+  masks: ArrayInput | Tensor,
+  options: ArrayPamrOptions = {},
+): Promise<ArrayResult | Tensor> {
   const { dilations = [8, 16], iterations = 10 } = options;
-  return compute(() =>
+  return computeWhere([masks, guide], masks, () =>
     pamrOp(tensorOf('guide', guide, 'f32', [3]), tensorOf('masks', masks, 'f32', [3]), { dilations, iterations }),
   );
 }
 
 export interface ArrayAttentionOptions extends Pick<AttentionOptions, 'source' | 'causal' | 'scale'> {
   /** f32, broadcast to [B, H, Tq, Tk]. */
-  readonly bias?: ArrayInput;
+  readonly bias?: ArrayInput | Tensor;
   /** Broadcast to [B, H, Tq, Tk], or [B, Tq, Tk] for all heads; non-zero = blocked. */
   readonly mask?: ArrayInput;
 }
 
-/** softmax(scale q k^T + bias + mask) v on [B, H, T, d] -> f32 [B, H, Tq, d]. A row whose keys are all blocked gives 0. */
-export async function attention(
-  q: ArrayInput,
-  k: ArrayInput,
-  v: ArrayInput,
+/**
+ * softmax(scale q k^T + bias + mask) v on [B, H, T, d] -> f32 [B, H, Tq, d]. A row whose keys are all blocked gives 0. Where q
+ * is a tensor the result is one, of its dtype and on its device.
+ */
+export async function attention<T extends ArrayInput | Tensor>(
+  q: T,
+  k: ArrayInput | Tensor,
+  v: ArrayInput | Tensor,
   options: ArrayAttentionOptions = {},
-): Promise<ArrayResult> {
+): Promise<T extends Tensor ? Tensor : ArrayResult> {
   const { source, causal, scale } = options;
-  return compute(() => {
+  const run = () => {
     const [query, key, value] = [
       tensorOf('q', q, 'f32', [4]),
       tensorOf('k', k, 'f32', [4]),
@@ -180,7 +218,8 @@ export async function attention(
       mask: bits,
     });
     return out.reshape(batch, heads, rows, out.shape[3] as number);
-  });
+  };
+  return (await computeWhere([q, k, v, options.bias], q, run)) as T extends Tensor ? Tensor : ArrayResult;
 }
 
 function withRank4(tensor: Tensor): Tensor {

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "native/core/arena.h"
+#include "native/api/borrow.h"
 #include "native/api/devices.h"
 #include "native/core/backend_loader.h"
 #include "native/core/cpu_info.h"
@@ -27,9 +28,6 @@ const char *last_error_text() { return error_text.c_str(); }
 namespace {
 
 bool valid_dtype(int32_t dtype) { return dtype >= 0 && dtype < kDTypeCount; }
-
-// Elements a view may have: far above any machine, low enough that sizes in bytes fit 64 bits.
-constexpr int64_t kMaxElements = int64_t{1} << 46;
 
 // Checks the element range [low, high] that a view touches against the storage. Sizes and strides are the caller's:
 // every product and sum is checked, so that none comes back as a small number.
@@ -56,6 +54,8 @@ void check_bounds(const wm_view &view, size_t storage_bytes) {
   }
 }
 
+}  // namespace
+
 StorageView to_internal(const wm_executor *executor, const wm_view &view) {
   StorageView result;
   if (view.ndim < 0) return result;
@@ -77,6 +77,8 @@ StorageView to_internal(const wm_executor *executor, const wm_view &view) {
   }
   return result;
 }
+
+namespace {
 
 TensorView contiguous_view(const wm_spec &spec) {
   if (spec.ndim < 0 || spec.ndim > WM_MAX_DIMS || !valid_dtype(spec.dtype)) {
@@ -316,6 +318,7 @@ const wm_api table = {
     token_create, token_cancel, token_free, mapped_open, mapped_size, mapped_free, memory, memory_trim, memory_reset_peak,
     threads, set_threads, op_count, op_name, host_call, host_result_count, host_result_bytes, host_result_free,
     backend_report, transfer, device_report, device_open, device_memory, device_trim, device_reset_peak, device_has_op,
+    storage_borrow, dlpack_import, dlpack_export,
 };
 
 }  // namespace

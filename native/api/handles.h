@@ -34,9 +34,15 @@ struct wm_host_result {
 
 namespace wm {
 
+// Elements a view may have: far above any machine, low enough that sizes in bytes fit 64 bits.
+constexpr int64_t kMaxElements = int64_t{1} << 46;
+
 // Leaves the text for last_error() of this thread and returns the status.
 wm_status set_last_error(Status status, const char *text);
 const char *last_error_text();
+
+// Checks a view against its storage and the executor that shall read it.
+StorageView to_internal(const wm_executor *executor, const wm_view &view);
 
 // Runs body and turns whatever it throws into a status.
 template <class F>

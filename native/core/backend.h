@@ -98,6 +98,10 @@ typedef struct wm_backend {
 
   /* peak_bytes of memory_stats counts from here on. */
   wm_status (*memory_reset_peak)(wm_context *context);
+
+  /* For memory that somebody else allocated: WM_ERR_DEVICE unless it lies on the stream's device. The stream's later work waits
+   * for what the lender's native stream (cudaStream_t; NULL: nothing) holds now. */
+  wm_status (*memory_borrow)(wm_stream *stream, const void *data, uint64_t bytes, void *lender);
 } wm_backend;
 
 /* The table for the ABI asked for, or NULL. Borrowed, valid for the life of the process. */

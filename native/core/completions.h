@@ -24,7 +24,7 @@ class Completions {
   Completions(const Completions &) = delete;
   Completions &operator=(const Completions &) = delete;
 
-  // Takes the event over; null: `follow` runs when its turn comes.
+  // Takes the event over; null: `follow` runs when its turn comes. After close() it is waited for here.
   void push(wm_event *event, Follow follow);
   // Runs what was pushed, then ends.
   void close();
@@ -35,13 +35,14 @@ class Completions {
     Follow follow;
   };
   void main();
+  void perform(Task task);
 
   DeviceQueue &queue_;
   const Follow failed_;
   std::mutex mutex_;
   std::condition_variable wake_;
   std::deque<Task> tasks_;
-  bool stopping_ = false;
+  bool stopping_ = false, ended_ = false;
   std::thread thread_;
 };
 

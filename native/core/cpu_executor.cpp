@@ -16,6 +16,11 @@ OpHandle CpuExecutor::find_op(const char *name) {
   return {entry->name, entry->flags, entry->function, nullptr};
 }
 
+std::shared_ptr<Storage> CpuExecutor::borrow(void *data, size_t bytes, void *stream, std::function<void()> released) {
+  if (stream != nullptr) fail(Status::usage, "lent host memory has no stream: wait for its values and pass NULL");
+  return std::make_shared<Storage>(data, bytes, std::move(released));
+}
+
 namespace {
 
 // Where a kernel wants contiguous inputs, strided ones are gathered into scratch memory first.

@@ -12,6 +12,7 @@ class CpuExecutor final : public Executor {
 
   OpHandle find_op(const char *name) override;
   std::shared_ptr<Storage> make_storage(size_t bytes) override { return std::make_shared<Storage>(bytes); }
+  std::shared_ptr<Storage> borrow(void *data, size_t bytes, void *stream, std::function<void()> released) override;
   bool owns(const Storage &storage) const override { return storage.source() == nullptr; }
 
  protected:

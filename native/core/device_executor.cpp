@@ -1,6 +1,7 @@
 #include "native/core/device_executor.h"
 
 #include <algorithm>
+#include <cstddef>
 #include <cstring>
 
 namespace wm {
@@ -74,6 +75,29 @@ OpHandle DeviceExecutor::find_op(const char *name) {
   const auto placed = ops_.emplace(name, op).first;
   placed->second.name = placed->first.c_str();
   return placed->second;
+}
+
+std::shared_ptr<Storage> DeviceExecutor::borrow(void *data, size_t bytes, void *stream, std::function<void()> released) {
+  const wm_backend &table = queue_->table();
+  if (table.size < offsetof(wm_backend, memory_borrow) + sizeof table.memory_borrow || table.memory_borrow == nullptr) {
+    fail(Status::device, "device %s does not take memory of others: hand over host memory", device().c_str());
+  }
+  if (bytes > 0 || stream != nullptr) {
+    queue_->device().check(table.memory_borrow(queue_->compute(), data, bytes, stream), "lent memory");
+  }
+  return std::make_shared<Storage>(data, bytes, [this, released = std::move(released)] { after_work(released); }, queue_);
+}
+
+void DeviceExecutor::after_work(std::function<void()> released) {
+  wm_event *event = nullptr;
+  try {
+    event = queue_->record(queue_->compute());
+  } catch (const Error &error) {
+    // Of a device that is lost, which reads nothing any more.
+    note(Failure{error.status(), error.what()});
+  }
+  // Reads on the copy stream have their turn before this one.
+  completions_.push(event, [released = std::move(released)](const Failure *) { released(); });
 }
 
 void DeviceExecutor::note(const Failure &failure) {
@@ -173,7 +197,7 @@ void DeviceExecutor::execute_read(Command &command) {
   Storage &storage = *command.inputs[0].storage;
   TensorView view = resolve(command.inputs[0]);
   const uint64_t total = view.bytes();
-  if (total == 0) return;
+  if (total == 0 || command.destination == nullptr) return;
   Scratch scratch(*queue_);
   const bool copied = !view.contiguous();
   view = gathered(view, false, scratch);

@@ -19,6 +19,7 @@ class DeviceExecutor final : public Executor {
 
   OpHandle find_op(const char *name) override;
   std::shared_ptr<Storage> make_storage(size_t bytes) override { return std::make_shared<Storage>(bytes, queue_); }
+  std::shared_ptr<Storage> borrow(void *data, size_t bytes, void *stream, std::function<void()> released) override;
   bool owns(const Storage &storage) const override { return storage.source() == queue_.get(); }
   void close() override;
 
@@ -39,6 +40,8 @@ class DeviceExecutor final : public Executor {
   // The view itself, or a contiguous copy at an address that any kernel can load vectors from.
   TensorView gathered(const TensorView &view, bool aligned, Scratch &scratch);
   void *upload_piece(uint64_t bytes);
+  // Calls it when the work queued so far is over.
+  void after_work(std::function<void()> released);
 
   const std::shared_ptr<DeviceQueue> queue_;
   StagingRing in_, out_;

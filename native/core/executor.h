@@ -50,6 +50,9 @@ class Executor {
   virtual OpHandle find_op(const char *name) = 0;
   // A storage of this device, its memory following in queue order.
   virtual std::shared_ptr<Storage> make_storage(size_t bytes) = 0;
+  // Memory of this device that stays the lender's: nobody changes it until `released` runs, behind the work that reads it.
+  // What is queued from now on waits for the lender's native stream (null: nothing to wait for). Throws Status::device.
+  virtual std::shared_ptr<Storage> borrow(void *data, size_t bytes, void *stream, std::function<void()> released) = 0;
   // Whether commands of this queue may read the storage.
   virtual bool owns(const Storage &storage) const = 0;
 
@@ -59,7 +62,8 @@ class Executor {
   // Fills `destination` from host memory once the gate opens (null: at once). Without a host storage the gate's opener
   // fills it, and later commands wait for that.
   void push_upload(std::shared_ptr<Storage> host, std::shared_ptr<Storage> destination, std::shared_ptr<Gate> gate);
-  // Copies the view, made contiguous, to `destination` on the host; then calls `done` on a thread of this executor.
+  // Copies the view, made contiguous, to `destination` on the host; then calls `done` on a thread of this executor. Without a
+  // destination it only waits for the view's values.
   void push_read(StorageView source, void *destination, Completion done);
   void push_fence(Completion done);
   // Drops the reference once everything before it has run. After close() it is dropped at once.

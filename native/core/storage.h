@@ -33,9 +33,9 @@ class Storage {
   // Memory follows at allocate(): of the source, of the host's arena without one.
   explicit Storage(size_t bytes, std::shared_ptr<MemorySource> source = nullptr)
       : bytes_(bytes), source_(std::move(source)) {}
-  // Borrowed memory; `released` runs when the last reference is gone.
-  Storage(void *data, size_t bytes, std::function<void()> released)
-      : data_(data), bytes_(bytes), kind_(Kind::external), released_(std::move(released)) {}
+  // Borrowed memory, of the host or of a source's device; `released` runs when the last reference is gone.
+  Storage(void *data, size_t bytes, std::function<void()> released, std::shared_ptr<MemorySource> source = nullptr)
+      : data_(data), bytes_(bytes), kind_(Kind::external), source_(std::move(source)), released_(std::move(released)) {}
   // Part of a mapped file, read-only.
   Storage(std::shared_ptr<MappedFile> file, uint64_t offset, size_t bytes);
   ~Storage();

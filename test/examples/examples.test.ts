@@ -28,7 +28,13 @@ const programs: Record<string, { args: string[]; prints: RegExp[] }> = {
 };
 
 t.test('every example is run', async (t) =>
-  t.same(readdirSync(join(root, 'examples')).sort(), Object.keys(programs).sort()),
+  // native-consumer needs building: test/entry/neighbours.test.ts does it.
+  t.same(
+    readdirSync(join(root, 'examples'))
+      .filter((name) => name !== 'native-consumer')
+      .sort(),
+    Object.keys(programs).sort(),
+  ),
 );
 
 for (const [file, { args, prints }] of Object.entries(programs)) {

@@ -199,6 +199,12 @@ cudaError_t cudaFreeAsync(void *data, cudaStream_t) {
   return cudaSuccess;
 }
 
+// The host's memory is the device's: any address is taken.
+cudaError_t cudaPointerGetAttributes(cudaPointerAttributes *attributes, const void *) {
+  *attributes = {cudaMemoryTypeDevice, 0};
+  return cudaSuccess;
+}
+
 cudaError_t cudaHostAlloc(void **out, size_t bytes, unsigned) {
   *out = std::malloc(bytes);
   return *out != nullptr || bytes == 0 ? cudaSuccess : keep(cudaErrorMemoryAllocation);

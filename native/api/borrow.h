@@ -1,0 +1,13 @@
+// The functions behind wordmask.h that share memory with a neighbour: lent pointers, DLPack.
+#pragma once
+
+#include "include/wordmask.h"
+
+namespace wm {
+
+wm_status storage_borrow(wm_executor *executor, void *data, size_t bytes, void *stream, wm_done released, void *user,
+                         wm_storage **out);
+wm_status dlpack_import(wm_executor *executor, wm_dlpack *tensor, void *stream, wm_view *out);
+wm_status dlpack_export(wm_executor *executor, const wm_view *view, wm_dlpack **out, wm_done done, void *user);
+
+}  // namespace wm
