@@ -144,6 +144,84 @@ WM_TEST(an_abort_skips_what_is_queued) {
   for (wm_storage *storage : {x, gate, skipped, kept}) api()->storage_release(storage);
 }
 
+struct Foreign {
+  wm_dlpack tensor{};
+  int64_t shape[2] = {2, 2}, stride[2] = {1, -2};
+  alignas(16) float values[5] = {0, 1, 2, 3, 4};
+  int deleted = 0;
+  Foreign() {
+    tensor.version.major = WM_DLPACK_MAJOR;
+    tensor.manager_ctx = this;
+    tensor.deleter = [](wm_dlpack *self) { ++static_cast<Foreign *>(self->manager_ctx)->deleted; };
+    wm_dlpack_tensor &t = tensor.dl_tensor;
+    t.data = values;
+    t.device.type = WM_DLPACK_CPU;
+    t.ndim = 2;
+    t.dtype.code = WM_DLPACK_FLOAT;
+    t.dtype.bits = 32;
+    t.dtype.lanes = 1;
+    t.shape = shape;
+    t.strides = stride;
+    t.byte_offset = 12;
+  }
+};
+
+WM_TEST(dlpack_tensors_are_read_where_they_lie) {
+  const Queue queue;
+  Foreign foreign;
+  wm_view view{};
+  WM_CHECK(api()->dlpack_import(queue.executor, &foreign.tensor, nullptr, &view) == WM_OK);
+  float out[4] = {};
+  Result result;
+  WM_CHECK(api()->read(queue.executor, &view, out, sizeof out, settle, &result) == WM_OK);
+  api()->storage_release(view.storage);
+  api()->synchronise(queue.executor);
+  // Rows one apart, columns two back: element [0, 0] is values[3].
+  WM_CHECK(result.status == WM_OK && out[0] == 3 && out[1] == 1 && out[2] == 4 && out[3] == 2);
+  WM_CHECK(foreign.deleted == 1);
+}
+
+WM_TEST(dlpack_tensors_that_cannot_be_taken) {
+  const Queue queue;
+  wm_view view{};
+  const auto refused = [&](wm_status status, const char *text, void (*spoil)(Foreign &)) {
+    Foreign foreign;
+    spoil(foreign);
+    return api()->dlpack_import(queue.executor, &foreign.tensor, nullptr, &view) == status && foreign.deleted == 0 &&
+           std::string(api()->last_error()).find(text) != std::string::npos;
+  };
+  WM_CHECK(refused(WM_ERR_USAGE, "version 2", [](Foreign &f) { f.tensor.version.major = 2; }));
+  WM_CHECK(refused(WM_ERR_DEVICE, "cuda:1", [](Foreign &f) { f.tensor.dl_tensor.device = {WM_DLPACK_CUDA, 1}; }));
+  WM_CHECK(refused(WM_ERR_DEVICE, "device 10", [](Foreign &f) { f.tensor.dl_tensor.device.type = 10; }));
+  WM_CHECK(refused(WM_ERR_USAGE, "64 bits", [](Foreign &f) { f.tensor.dl_tensor.dtype = {WM_DLPACK_INT, 64, 1}; }));
+  WM_CHECK(refused(WM_ERR_USAGE, "4 lanes", [](Foreign &f) { f.tensor.dl_tensor.dtype.lanes = 4; }));
+  WM_CHECK(refused(WM_ERR_USAGE, "9 dimensions", [](Foreign &f) { f.tensor.dl_tensor.ndim = 9; }));
+  WM_CHECK(refused(WM_ERR_USAGE, "without sizes", [](Foreign &f) { f.tensor.dl_tensor.shape = nullptr; }));
+  WM_CHECK(refused(WM_ERR_USAGE, "size 1 is -3", [](Foreign &f) { f.shape[1] = -3; }));
+  WM_CHECK(refused(WM_ERR_USAGE, "beyond", [](Foreign &f) { f.shape[0] = f.shape[1] = int64_t{1} << 40; }));
+  WM_CHECK(refused(WM_ERR_USAGE, "beyond", [](Foreign &f) { f.stride[0] = INT64_MAX; f.stride[1] = INT64_MAX; }));
+  WM_CHECK(refused(WM_ERR_USAGE, "multiple of 4", [](Foreign &f) { f.tensor.dl_tensor.byte_offset = 2; }));
+  WM_CHECK(refused(WM_ERR_USAGE, "no data", [](Foreign &f) { f.tensor.dl_tensor.data = nullptr; }));
+  WM_CHECK(api()->dlpack_import(queue.executor, nullptr, nullptr, &view) == WM_ERR_USAGE);
+  int stream = 0;
+  Foreign foreign;
+  WM_CHECK(api()->dlpack_import(queue.executor, &foreign.tensor, &stream, &view) == WM_ERR_USAGE && foreign.deleted == 0);
+}
+
+WM_TEST(a_failure_leaves_with_a_dlpack_tensor) {
+  const Queue queue;
+  wm_storage *x = queue.floats({1, 2});
+  wm_storage *y = queue.run("test_double", vector_view(x, 2), true);
+  const wm_view view = vector_view(y, 2);
+  wm_dlpack *out = nullptr;
+  Result result;
+  WM_CHECK(api()->dlpack_export(queue.executor, &view, &out, settle, &result) == WM_OK);
+  api()->synchronise(queue.executor);
+  WM_CHECK(result.calls == 1 && result.status == WM_ERR_OPTION && out->dl_tensor.data == nullptr);
+  out->deleter(out);
+  for (wm_storage *storage : {x, y}) api()->storage_release(storage);
+}
+
 WM_TEST(a_queue_ends_with_work_in_it) {
   wm_memory before{}, after{};
   api()->memory(&before);

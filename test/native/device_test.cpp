@@ -1,5 +1,6 @@
 // The executor of a device against a module whose streams run behind (late_device.cpp): order of copies and kernels, staging
 // in slices, transfers between queues, aborts, memory that runs out, a device that is lost. WM_TEST_MODULES names the folder.
+#include <algorithm>
 #include <atomic>
 #include <cstdlib>
 #include <cstring>
@@ -269,6 +270,78 @@ WM_TEST(a_queue_ends_with_work_in_it) {
   WM_CHECK(result.calls == 1 && (result.status == WM_OK || result.status == WM_ERR_ABORTED));
   // A handle may outlive its queue.
   api()->storage_release(kept);
+}
+
+// Memory of a lender who writes it on a stream of its own and spoils it once it is given back.
+struct Loan {
+  std::vector<float> values;
+  std::atomic<int> returned{0};
+  static void back(void *user, wm_status, const char *) {
+    auto *loan = static_cast<Loan *>(user);
+    std::fill(loan->values.begin(), loan->values.end(), -1.0f);
+    ++loan->returned;
+  }
+};
+
+WM_TEST(lent_memory_is_read_behind_its_writer_and_given_back_behind_its_readers) {
+  const Queue queue;
+  const wm_backend &table = *load_backend("late", std::getenv("WM_TEST_MODULES")).table;
+  wm_stream *writer = nullptr;
+  WM_CHECK(table.stream_create(nullptr, &writer) == WM_OK);
+  const std::vector<float> written = ramp(40000);
+  for (const bool read_itself : {false, true}) {
+    Owned own;
+    Loan loan;
+    loan.values.assign(written.size(), 7);
+    WM_CHECK(table.copy_in(writer, loan.values.data(), written.data(), written.size() * 4) == WM_OK);
+    wm_storage *x = nullptr;
+    WM_CHECK(api()->storage_borrow(queue.executor, loan.values.data(), written.size() * 4, writer, Loan::back, &loan, &x) == WM_OK);
+    const wm_view view = view_of(x, 40000);
+    wm_storage *slow = own(queue.run("test_slow", view));
+    std::vector<float> out;
+    Result result;
+    WM_CHECK(queue.read(read_itself ? view : view_of(slow, 40000), out, result) == WM_OK);
+    wm_storage *none = nullptr;
+    WM_CHECK(queue.try_run("test_increment", view, &none) == WM_ERR_USAGE);
+    api()->storage_release(x);
+    WM_CHECK(api()->synchronise(queue.executor) == WM_OK);
+    WM_CHECK(result.status == WM_OK && out[39999] == (read_itself ? 39999 : 2 * 39999));
+    // Behind the fence of synchronise() there is one more: the release had its turn before it.
+    WM_CHECK(loan.returned == 1);
+  }
+  table.stream_free(writer);
+}
+
+WM_TEST(lent_memory_that_is_refused_or_outlives_its_queue) {
+  Loan loan;
+  loan.values = ramp(8);
+  wm_storage *x = nullptr;
+  {
+    const Queue queue;
+    WM_CHECK(api()->storage_borrow(queue.executor, loan.values.data(), size_t{1} << 31, nullptr, Loan::back, &loan, &x) == WM_ERR_DEVICE);
+    WM_CHECK(api()->storage_borrow(queue.executor, nullptr, 4, nullptr, Loan::back, &loan, &x) == WM_ERR_USAGE);
+    WM_CHECK(loan.returned == 0 && x == nullptr);
+    WM_CHECK(api()->storage_borrow(queue.executor, loan.values.data(), 32, nullptr, Loan::back, &loan, &x) == WM_OK);
+  }
+  WM_CHECK(loan.returned == 0);
+  api()->storage_release(x);
+  WM_CHECK(loan.returned == 1);
+}
+
+WM_TEST(a_view_leaves_as_dlpack_once_it_is_computed) {
+  const Queue queue;
+  Owned own;
+  wm_storage *y = queue.run("test_slow", view_of(own(queue.floats(ramp(100))), 100));
+  const wm_view view = view_of(y, 50, 2);
+  wm_dlpack *out = nullptr;
+  Result result;
+  WM_CHECK(api()->dlpack_export(queue.executor, &view, &out, settle, &result) == WM_OK);
+  api()->storage_release(y);
+  WM_CHECK(api()->synchronise(queue.executor) == WM_OK && result.calls == 1 && result.status == WM_OK);
+  const wm_dlpack_tensor &tensor = out->dl_tensor;
+  WM_CHECK(tensor.device.type == WM_DLPACK_EXTENSION && tensor.ndim == 1 && tensor.shape[0] == 50 && tensor.strides[0] == 2);
+  WM_CHECK((out->flags & WM_DLPACK_READ_ONLY) != 0 && static_cast<const float *>(tensor.data)[98] == 196);
+  out->deleter(out);
 }
 
 WM_TEST(without_leftovers) {

@@ -192,6 +192,14 @@ wm_status memory_release(wm_stream *stream, void *data) {
   });
   return WM_OK;
 }
+wm_status memory_borrow(wm_stream *stream, const void *, uint64_t bytes, void *lender) {
+  WM_ALIVE();
+  if (bytes > uint64_t{1} << 30) return refuse(WM_ERR_DEVICE, "more than the late device has");
+  if (lender == nullptr) return WM_OK;
+  wm_event event;
+  const wm_status status = event_record(&event, static_cast<wm_stream *>(lender));
+  return status == WM_OK ? stream_wait(stream, &event) : status;
+}
 wm_status memory_trim(wm_context *) {
   WM_ALIVE();
   ++trims;
@@ -298,5 +306,6 @@ const wm_backend *wm_backend_entry(uint32_t) {
   table.copy_out = copy;
   table.op_find = op_find;
   table.op_launch = op_launch;
+  table.memory_borrow = memory_borrow;
   return &table;
 }
