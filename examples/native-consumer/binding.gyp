@@ -6,7 +6,7 @@
       "sources": ["consumer.cpp"],
       "include_dirs": [
         "<!(node -p \"require('node-addon-api').include_dir\")",
-        "<!(node --input-type=module -p \"(await import('wordmask/native')).includeDir\")"
+        "<!(node -e \"import('wordmask/native').then((native) => console.log(native.includeDir))\")"
       ],
       "defines": ["NAPI_VERSION=9", "NODE_ADDON_API_CPP_EXCEPTIONS", "NODE_ADDON_API_REQUIRE_BASIC_FINALIZERS"],
       "cflags_cc": ["-std=c++17", "-fexceptions"],
