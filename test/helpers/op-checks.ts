@@ -1,5 +1,4 @@
 /** Running a sample of an op card and comparing it with the card's reference, on any device. */
-import type { Test } from 'tap';
 import {
   type Attrs,
   type DType,
@@ -14,6 +13,13 @@ import {
 import { fromHost, makeInput, relL2, toHost } from './samples.js';
 
 const defaults: Partial<Record<DType, number>> = { f32: 1e-5, f64: 1e-12, bf16: 4e-3, f16: 1e-3 };
+/** What a check reports to: a test of tap, or a counter where there is none. */
+export interface Checks {
+  ok(value: unknown, message: string): boolean;
+  equal(found: unknown, wanted: unknown, message: string): boolean;
+  same(found: unknown, wanted: unknown, message: string): boolean;
+}
+
 export interface Prepared {
   refs: (RefArray | undefined)[];
   made: (ReturnType<typeof makeInput> | undefined)[];
@@ -80,7 +86,7 @@ export function limitOf(card: OpCard, float: DType, output: DType): number {
 }
 
 export function check(
-  t: Test,
+  t: Checks,
   card: OpCard,
   label: string,
   float: DType,

@@ -43,3 +43,10 @@ export function words(count: number): string[] {
     (_, i) => `${colours[i % 10]} ${things[Math.floor(i / 10) % 12]}${i >= 120 ? ` ${Math.floor(i / 120)}` : ''}`,
   );
 }
+
+/** Share of pixels with one label in both. */
+export function agreement(a: { labels: ArrayLike<number> }, b: { labels: ArrayLike<number> }): number {
+  let same = 0;
+  for (let i = 0; i < a.labels.length; i++) if (a.labels[i] === b.labels[i]) same++;
+  return same / a.labels.length;
+}

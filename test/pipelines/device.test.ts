@@ -4,7 +4,7 @@ import { memory, sync } from '#lib/engine/index.js';
 import { open } from '#lib/pipelines/open.js';
 import type { SegmentOptions } from '#lib/pipelines/segment-options.js';
 import { Vocabulary } from '#lib/pipelines/vocabulary.js';
-import { differences, waves, words } from '../helpers/pictures.js';
+import { agreement, differences, waves, words } from '../helpers/pictures.js';
 import { deviceUnderTest as device, noDevice } from '../helpers/simt.js';
 
 t.setTimeout(1_800_000);
@@ -15,13 +15,6 @@ const picture = waves(40, 36);
 /** One window. */
 const quick: SegmentOptions = { size: 64 };
 const opened = (place: string, dtype = 'fp32') => open('tiny', { device: place, dtype, onLog: () => undefined });
-
-/** Share of pixels with one label in both. */
-function agreement(a: { labels: ArrayLike<number> }, b: { labels: ArrayLike<number> }): number {
-  let same = 0;
-  for (let i = 0; i < a.labels.length; i++) if (a.labels[i] === b.labels[i]) same++;
-  return same / a.labels.length;
-}
 
 t.test('labels of whole calls', { skip }, async (t) => {
   await using here = await opened('cpu');

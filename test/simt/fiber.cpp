@@ -43,10 +43,12 @@ void Fiber::prepare(void (*entry)()) {
     }
     bottom_ = stack_;
     size_ = kStackBytes;
-#if defined(WM_FIBER_TSAN)
-    sanitizer_ = __tsan_create_fiber(0);
-#endif
   }
+#if defined(WM_FIBER_TSAN)
+  // A new one each time: a fiber that was left in the middle keeps its record of calls, which would fill up.
+  if (sanitizer_ != nullptr) __tsan_destroy_fiber(sanitizer_);
+  sanitizer_ = __tsan_create_fiber(0);
+#endif
 #if defined(WM_FIBER_ASAN)
   __asan_unpoison_memory_region(stack_, kStackBytes);
   sanitizer_ = nullptr;
