@@ -82,8 +82,10 @@ t.test('the example add-on is built and works on its own frame', async (t) => {
     require('node-addon-api').include_dir.replaceAll('"', ''),
     require('node-api-headers').include_dir,
   ] as string[];
-  if (!compiler || process.platform === 'win32' || !headers.every(existsSync))
-    return t.skip('needs a C++ compiler and the headers of Node-API');
+  if (!compiler || process.platform === 'win32' || !headers.every(existsSync)) {
+    t.comment('skipped: needs a C++ compiler and the headers of Node-API');
+    return;
+  }
   const example = join(root, 'examples', 'native-consumer');
   const binary = join(t.testdir(), 'consumer.node');
   const flags = [
