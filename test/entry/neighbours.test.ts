@@ -5,7 +5,9 @@ import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import t from 'tap';
 import { attention, denseCrf, includeDir, pamr, Tensor } from 'wordmask/native';
+import { maxError } from '../helpers/data.js';
 import { root } from '../helpers/fixture.js';
+import { deviceUnderTest, noDevice } from '../helpers/simt.js';
 
 const numbers = (count: number) => Float32Array.from({ length: count }, (_, i) => Math.sin(i));
 
@@ -72,20 +74,48 @@ t.test('tensors as operands give the values of arrays', async (t) => {
   t.same(await refined.data(), (await pamr(guide, unary, { dilations: [1], iterations: 2 })).data);
 });
 
-t.test('the example add-on is built and works on its own frame', async (t) => {
-  const compiler = [process.env.CXX, 'c++', 'g++', 'clang++'].find(
-    (name) => name && spawnSync(name, ['--version']).status === 0,
+t.test('on a device, where they lie', { skip: noDevice(), timeout: 300_000 }, async (t) => {
+  const host = Tensor.from(numbers(48), [2, 3, 4, 2]);
+  const there = host.to(deviceUnderTest);
+  const window = there.permute(1, 0, 3, 2);
+  const back = Tensor.fromDLPack(await window.toDLPack());
+  t.same([back.device, back.shape, back.strides], [deviceUnderTest, window.shape, window.strides]);
+  there.dispose();
+  t.same(await back.data(), await host.permute(1, 0, 3, 2).data());
+
+  const q = Tensor.fromDLPack(await host.to(deviceUnderTest).toDLPack());
+  const mixed = await attention(q, q, q, { scale: 0.5 });
+  t.equal(mixed.device, deviceUnderTest);
+  const wanted = await attention(host, host, host, { scale: 0.5 });
+  t.ok(maxError((await mixed.data()) as Float32Array, (await wanted.data()) as Float32Array) < 1e-5);
+  await t.rejects(attention(q, host, q), { code: 'E_OPTION' }, 'operands on two devices');
+
+  const unary = Tensor.from(numbers(126), [3, 6, 7]);
+  const rgb = { data: Uint8Array.from({ length: 126 }, (_, i) => (i * 37) % 256), shape: [6, 7, 3] };
+  const terms = { bilateral: { sxy: 4, srgb: 20, compat: 5 }, iterations: 2 };
+  const marginals = await denseCrf(
+    Tensor.fromDLPack(await Tensor.from(rgb.data, rgb.shape).to(deviceUnderTest).toDLPack()),
+    Tensor.fromDLPack(await unary.to(deviceUnderTest).toDLPack()),
+    terms,
   );
-  const require = createRequire(import.meta.url);
-  const headers = [
-    includeDir,
-    require('node-addon-api').include_dir.replaceAll('"', ''),
-    require('node-api-headers').include_dir,
-  ] as string[];
-  if (!compiler || process.platform === 'win32' || !headers.every(existsSync)) {
-    t.comment('skipped: needs a C++ compiler and the headers of Node-API');
-    return;
-  }
+  t.equal(marginals.device, deviceUnderTest);
+  const crf = await denseCrf(rgb, unary, terms);
+  t.ok(maxError((await marginals.data()) as Float32Array, (await crf.data()) as Float32Array) < 1e-3);
+});
+
+const require = createRequire(import.meta.url);
+const compiler =
+  process.platform !== 'win32' &&
+  [process.env.CXX, 'c++', 'g++', 'clang++'].find((name) => name && spawnSync(name, ['--version']).status === 0);
+const headers = [
+  includeDir,
+  require('node-addon-api').include_dir.replaceAll('"', ''),
+  require('node-api-headers').include_dir,
+] as string[];
+const cannotBuild =
+  !(compiler && headers.every((folder) => existsSync(folder))) && 'needs a C++ compiler and the headers of Node-API';
+
+t.test('the example add-on is built and works on its own frame', { skip: cannotBuild }, async (t) => {
   const example = join(root, 'examples', 'native-consumer');
   const binary = join(t.testdir(), 'consumer.node');
   const flags = [
@@ -97,7 +127,7 @@ t.test('the example add-on is built and works on its own frame', async (t) => {
   ];
   const defines = ['NAPI_VERSION=9', 'NODE_ADDON_API_CPP_EXCEPTIONS', 'NODE_ADDON_API_REQUIRE_BASIC_FINALIZERS'];
   const built = spawnSync(
-    compiler,
+    compiler as string,
     [
       ...flags,
       ...defines.map((d) => `-D${d}`),
