@@ -189,7 +189,7 @@ t.test('bad pictures', needsData, async (t) => {
   for (const name of ['cut.jpg', 'empty.png', 'svg.png']) t.match(skipped.err, name, 'named on stderr');
   const stopped = await segment(here, ['in/cut.jpg', 'in/dog.jpg', '-l', 'cat,dog', '-o', 'stop', '--json']);
   t.equal(stopped.code, 3);
-  t.match(JSON.parse(stopped.err.split('\n')[0] as string), {
+  t.match(JSON.parse(stopped.err.split('\n').find((line) => line.startsWith('{')) as string), {
     error: { code: 'E_IMAGE_CORRUPT' },
     image: 'in/cut.jpg',
   });
