@@ -45,9 +45,11 @@ void Fiber::prepare(void (*entry)()) {
     size_ = kStackBytes;
   }
 #if defined(WM_FIBER_TSAN)
-  // A new one each time: a fiber that was left in the middle keeps its record of calls, which would fill up.
-  if (sanitizer_ != nullptr) __tsan_destroy_fiber(sanitizer_);
-  sanitizer_ = __tsan_create_fiber(0);
+  // A new one now and then: what a fiber leaves in its record of calls would fill it up in the end.
+  if (uses_++ % kUsesOfRecord == 0) {
+    if (sanitizer_ != nullptr) __tsan_destroy_fiber(sanitizer_);
+    sanitizer_ = __tsan_create_fiber(0);
+  }
 #endif
 #if defined(WM_FIBER_ASAN)
   __asan_unpoison_memory_region(stack_, kStackBytes);

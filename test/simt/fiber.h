@@ -33,7 +33,9 @@ class Fiber {
 
  private:
   static constexpr size_t kStackBytes = 256 * 1024;
+  static constexpr unsigned kUsesOfRecord = 32;
   void *stack_ = nullptr;
+  unsigned uses_ = 0;
   ucontext_t context_;
   jmp_buf place_;
   bool fresh_ = false;
