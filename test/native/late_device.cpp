@@ -49,6 +49,12 @@ std::atomic<bool> lost{false};
 std::atomic<uint64_t> live{0}, peak{0}, trims{0};
 std::mutex blocks_mutex;
 std::map<void *, uint64_t> blocks;
+// The memory of a lost device goes with the process.
+struct LastRelease {
+  ~LastRelease() {
+    for (const auto &block : blocks) std::free(block.first);
+  }
+} last_release;
 
 wm_status refuse(wm_status status, const char *text) {
   error_text = text;
