@@ -5,6 +5,8 @@
 #include "cuda/core/simt.h"
 #include "native/core/half.h"
 
+#if defined(__CUDACC__) || defined(WM_SIMT)
+
 namespace wm::cuda {
 
 // N values that move as one; N * sizeof(T) is a power of two, at most 16.
@@ -34,3 +36,5 @@ inline bool vector_aligned(const void *data, int64_t row_stride) {
 }
 
 }  // namespace wm::cuda
+
+#endif

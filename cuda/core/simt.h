@@ -1,6 +1,6 @@
 // One source for two compilers: what a portable kernel may use, under nvcc and under a plain C++ compiler.
 //
-// nvcc sees CUDA itself. A plain compiler sees the emulation declared here and defined in test/simt: the threads of a
+// nvcc sees CUDA itself. A plain compiler sees, with WM_SIMT, the emulation declared here and defined in test/simt: the threads of a
 // block are fibers of one thread, blocks run one after another, and every operation that waits (barriers, shuffles,
 // votes, mma) hands over to the next fiber. That finds what a device hides: a barrier that some threads never reach, a
 // collective whose lanes disagree, reads of shared memory nobody wrote, and, under ThreadSanitizer, two threads that
@@ -24,7 +24,7 @@
   extern __shared__ __align__(128) unsigned char wm_dynamic_shared[]; \
   T *name = reinterpret_cast<T *>(wm_dynamic_shared)
 
-#else
+#elif defined(WM_SIMT)
 
 #include <cmath>
 #include <functional>
@@ -210,6 +210,11 @@ constexpr T min(T a, T b) { return b < a ? b : a; }
 template <class T>
 constexpr T max(T a, T b) { return a < b ? b : a; }
 
+
+#else  // the module's own C++ files, which hold no kernels
+
+#include <cuda_runtime_api.h>
+
 #endif
 
 namespace wm::cuda {
@@ -219,6 +224,8 @@ constexpr int kWarp = 32;
 
 // Throws wm::Error with the status of a failed runtime call.
 [[noreturn]] void throw_error(cudaError_t error, const char *what);
+
+#if defined(__CUDACC__) || defined(WM_SIMT)
 
 // Static shared memory a launch may ask for without saying so first.
 constexpr size_t kPlainSharedLimit = 48 * 1024;
@@ -247,6 +254,8 @@ void launch(const char *name, void (*kernel)(Parameters...), dim3 grid, dim3 blo
   simt::run(name, grid, block, shared_bytes, [&] { kernel(static_cast<Parameters>(arguments)...); });
 #endif
 }
+
+#endif
 
 }  // namespace wm::cuda
 
