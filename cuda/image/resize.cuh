@@ -1,42 +1,10 @@
-// Internal to the resize family: the modes (kernels.md P1), the attributes of one call and the entry of each origin.
+// Internal to the resize family: coordinate factors and the entry of each origin.
 #pragma once
 
 #include "cuda/core/op.h"
+#include "native/core/resize_spec.h"
 
 namespace wm::cuda {
-
-// The numbers are those of `resizeModes` in lib/engine/ops/image/resize.ts.
-enum class ResizeMode : int {
-  torch_bilinear = 0,
-  torch_bicubic = 1,
-  torch_nearest = 2,
-  torch_nearest_exact = 3,
-  pil_bilinear = 4,
-  pil_bicubic = 5,
-  pil_nearest = 6,
-  opencv_linear = 7,
-  opencv_nearest = 8,
-  opencv_area = 9,
-};
-
-constexpr int kResizeModeCount = 10;
-
-// Both sides of one axis, 1 .. 2^30. `scale` is the factor used for coordinates (out per in), 0 = from the sizes.
-struct ResizeAxis {
-  int64_t in, out;
-  double scale;
-};
-
-struct ResizeSpec {
-  ResizeMode mode;
-  bool align_corners;
-  ResizeAxis x, y;
-};
-
-inline bool is_nearest(ResizeMode mode) {
-  return mode == ResizeMode::torch_nearest || mode == ResizeMode::torch_nearest_exact ||
-         mode == ResizeMode::pil_nearest || mode == ResizeMode::opencv_nearest;
-}
 
 // torch's coordinate factor in f32, the arithmetic type of the maps: (in-1)/(out-1), 1/scale or in/out.
 inline float torch_factor(const ResizeAxis &axis, bool align_corners) {
