@@ -11,27 +11,15 @@ import {
   layerNorm,
   patchify,
   prefersSelfAttention,
-  resize,
-  retain,
   scope,
   Tensor,
 } from '../../engine/index.js';
 import type { Activation, Compute, Linear } from '../../nn/linear.js';
-import {
-  type AttentionKind,
-  type BlockWeights,
-  type Norm,
-  readBlock,
-  readPackedBlock,
-  transformerBlock,
-} from '../../nn/transformer.js';
+import { type AttentionKind, type BlockWeights, type Norm, readBlock, readPackedBlock } from '../../nn/transformer.js';
+import { type PositionRule, PositionTables, runBlocks as run, type Taps } from '../../nn/vision-tower.js';
 import type { ClipConfig, TowerConfig } from './config.js';
 
-/**
- * How the position table meets another grid: `exact` resizes bicubically by the size ratio (Hugging Face, MaskCLIP, TCL,
- * MGCA), `plus0.1` computes coordinates with the factor (n + 0.1) / g (naclip.md section 7; NACLIP, SCLIP, ClearCLIP).
- */
-export type PositionRule = 'exact' | 'plus0.1';
+export type { PositionRule, Taps } from '../../nn/vision-tower.js';
 
 /** What a dense method changes in the vision tower. */
 export interface VisionVariant {
@@ -45,17 +33,12 @@ export interface VisionVariant {
   readonly eps?: number;
 }
 
-export interface Taps {
-  hidden?(index: number, x: Tensor): void;
-  attention?(index: number, map: Tensor): void;
-}
-
 export interface TowerWeights {
   readonly blocks: readonly BlockWeights[];
 }
 
 export class ClipModel {
-  private readonly positionCache = new Map<string, Tensor>();
+  private readonly tables = new PositionTables();
 
   constructor(
     readonly config: ClipConfig,
@@ -77,23 +60,7 @@ export class ClipModel {
   /** Position table for a patch grid, [1 + h*w, D]. Cached per grid where no gradient flows. */
   positionTable(h: number, w: number, rule: PositionRule): Tensor {
     const table = this.parameter('vision_model.embeddings.position_embedding.weight');
-    const [rows = 0, width = 0] = table.shape;
-    const side = Math.round(Math.sqrt(rows - 1));
-    const same = rule === 'plus0.1' ? h * w === side * side : h === side && w === side;
-    if (same) return table;
-    const key = `${h}x${w}:${rule}`;
-    const cached = this.positionCache.get(key);
-    if (cached) return cached;
-    const resized = resizeTable(table, side, width, h, w, rule);
-    if (resized.requiresGrad) return resized;
-    if (this.positionCache.size >= 16) this.forgetPositions();
-    this.positionCache.set(key, retain(resized));
-    return resized;
-  }
-
-  private forgetPositions(): void {
-    for (const table of this.positionCache.values()) table.dispose();
-    this.positionCache.clear();
+    return this.tables.at(table, h, w, rule);
   }
 
   /** Patch rows [N, h*w, 3*p*p] -> tokens after the pre-norm [N, 1 + h*w, D]. */
@@ -295,7 +262,7 @@ export class ClipModel {
   }
 
   dispose(): void {
-    this.forgetPositions();
+    this.tables.dispose();
     for (const tensor of this.parameters.values()) tensor.dispose();
     this.vision.patch.dispose();
     this.vision.projection.dispose();
@@ -316,35 +283,14 @@ function runBlocks(
   taps: Taps,
   text: { causal?: boolean; keyLengths?: Tensor; starts?: Tensor },
 ): Tensor {
-  return scope(() => {
-    let x = input;
-    taps.hidden?.(0, x);
-    blocks.forEach((weights, i) => {
-      const last = i === blocks.length - 1;
-      const next = transformerBlock(x, weights, {
-        heads: tower.heads,
-        activation: variant.activation ?? tower.activation,
-        eps: variant.eps ?? tower.eps,
-        compute,
-        ...text,
-        ...(last
-          ? { attention: variant.attention, residual: variant.residual, ffn: variant.ffn, sigma: variant.sigma, grid }
-          : {}),
-        onAttention: taps.attention && ((map) => taps.attention?.(i, map)),
-      });
-      if (x !== input && !x.requiresGrad && !taps.hidden) x.dispose();
-      x = next;
-      taps.hidden?.(i + 1, x);
-    });
-    return x;
-  });
-}
-
-function resizeTable(table: Tensor, side: number, width: number, h: number, w: number, rule: PositionRule): Tensor {
-  return scope(() => {
-    const image = table.slice(0, 1).reshape(side, side, width).permute(2, 0, 1).contiguous(); // [D, g, g]
-    const scale = rule === 'plus0.1' ? { y: (h + 0.1) / side, x: (w + 0.1) / side } : undefined;
-    const resized = resize(image, { width: w, height: h, mode: 'torch_bicubic', scale }); // [D, h, w]
-    return concat([table.slice(0, 0, 1), resized.permute(1, 2, 0).reshape(h * w, width)], 0); // [1 + h*w, D]
-  });
+  const options = {
+    heads: tower.heads,
+    activation: variant.activation ?? tower.activation,
+    eps: variant.eps ?? tower.eps,
+    compute,
+    ...text,
+  };
+  const { attention, residual, ffn, sigma } = variant;
+  const last = { ...options, attention, residual, ffn, sigma, grid };
+  return run(input, blocks, (i) => (i === blocks.length - 1 ? last : options), taps);
 }
