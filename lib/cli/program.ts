@@ -124,6 +124,18 @@ const specs: Readonly<Record<CommandName, CommandSpec>> = {
       'wordmask segment photo.jpg -m ./run-1 -l cat,dog',
     ],
   },
+  tune: {
+    usage: '',
+    text:
+      'Find settings of a model on your own pictures: the probability below which a pixel is background (--what background), by labels of some ' +
+      'pictures (--truth) or, where the system defines a rule, without; or options by a reward (--what search). In label PNGs 0 is background ' +
+      'and 1, 2, ... are the labels in order; where a label is itself marked as background (--from voc21), values count labels from 0. 255 does not count.',
+    examples: [
+      'wordmask tune -m ./clip-vit-base-patch16 --images photos --truth labels -l cat,dog',
+      'wordmask tune -m mgca:./run-1 --from voc21 --images VOC2012/JPEGImages --truth VOC2012/SegmentationClass --limit 200 --save',
+      'wordmask tune -m tiny -l sun,house,tree --images scenes/images --truth scenes/labels --json',
+    ],
+  },
   demo: {
     usage: '[words...]',
     text: 'Draw a scene and segment it with the built-in model; writes picture, overlay and label map to demo-output/.',

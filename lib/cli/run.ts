@@ -36,6 +36,7 @@ const commands: Readonly<Record<CommandName, () => Promise<CommandFunction>>> = 
   'data draw': async () => (await import('./commands/data.js')).dataDraw,
   'eval drawn-scenes': async () => (await import('./commands/eval.js')).evalDrawnScenes,
   train: async () => (await import('./commands/train.js')).trainCommand,
+  tune: async () => (await import('./commands/tune.js')).tuneCommand,
   demo: async () => (await import('./commands/demo.js')).demo,
 };
 

@@ -18,6 +18,7 @@ import { readOutSettings, refuseVolume, underPolicy } from './settings.js';
 import { type StreamOptions, type StreamResult, streamImages } from './stream.js';
 import { type TextEncoder, TextFeatures } from './text-features.js';
 import { traceCall } from './trace.js';
+import { type TuneOptions, type TuneResult, tuneModel } from './tune.js';
 import { type CompiledText, Vocabulary } from './vocabulary.js';
 
 export type VocabularyInput = Vocabulary | readonly LabelInput[];
@@ -160,6 +161,16 @@ export class Model {
     options: StreamOptions = {},
   ): AsyncGenerator<StreamResult> {
     return streamImages(this, images, vocabulary, options);
+  }
+
+  /**
+   * Settings found on pictures: the background threshold without labels where the system defines a rule, else by `truth`; or a search.
+   * `saveTuning` keeps them in the model's folder.
+   * @throws E_OPTION, E_USAGE for labels that do not fit, and as `segment`
+   */
+  tune(images: readonly ImageInput[], vocabulary: VocabularyInput, options: TuneOptions = {}): Promise<TuneResult> {
+    const vocab = vocabulary instanceof Vocabulary ? vocabulary : Vocabulary.from(vocabulary);
+    return tuneModel(this, images, vocab, options);
   }
 
   /** What a call would need, without running it. */

@@ -99,7 +99,7 @@ export async function open(idOrFolder: string, options: OpenOptions = {}): Promi
           ...built,
           module,
           system,
-          fileOptions: fileOptions(folder.manifest),
+          fileOptions: fileOptions(folder.manifest, module.info.name),
           budget: checked.budget,
           info: {
             system: module.info.name,
@@ -170,19 +170,13 @@ function checkBase(folder: ModelFolder, base: ModelFolder, hash: string): void {
   );
 }
 
-/** What wordmask.json says about options, later parts over earlier ones. */
-function fileOptions({
-  preprocessing,
-  templates,
-  defaults,
-  tuning,
-}: {
-  preprocessing?: object;
-  templates?: unknown;
-  defaults?: object;
-  tuning?: object;
-}): Record<string, unknown> {
-  return { ...preprocessing, ...(templates !== undefined && { templates }), ...defaults, ...tuning };
+/** What wordmask.json says about options, later parts over earlier ones. What was tuned was tuned for the system that it names. */
+function fileOptions(
+  { preprocessing, templates, defaults, tuning, system: named }: ModelFolder['manifest'],
+  system: string,
+): Record<string, unknown> {
+  const tuned = named === undefined || named === system ? tuning : {};
+  return { ...preprocessing, ...(templates !== undefined && { templates }), ...defaults, ...tuned };
 }
 
 /** What is free there; of the CPU inside a container less than on the machine. */

@@ -8,6 +8,7 @@ import {
   type WindowSlice,
 } from './dense-encode.js';
 import { type DenseOptions, denseOptions } from './dense-options.js';
+import type { SystemTuning } from './tuning.js';
 
 /** A published setting: options and where they come from. */
 export interface DensePreset {
@@ -71,6 +72,8 @@ export interface DenseSystemModule {
   readonly info: SystemInfo;
   readonly defaults: DenseOptions;
   readonly presets: Readonly<Record<string, DensePreset>>;
+  /** How it finds settings on pictures without annotations, where it defines that. */
+  readonly tuning?: SystemTuning;
   /** @throws E_OPTION */
   check(...layers: readonly (Readonly<Record<string, unknown>> | undefined)[]): DenseOptions;
   /** `part` is what `openPart` gave. */

@@ -95,10 +95,15 @@ export async function readManifest(path: string, signal?: AbortSignal): Promise<
 
 /** Writes wordmask.json atomically after checking it. @throws E_MODEL_FORMAT, E_DISK */
 export async function writeManifest(path: string, manifest: ModelManifest, signal?: AbortSignal): Promise<void> {
+  await writeFileAtomic(path, manifestText(path, manifest), { signal });
+}
+
+/** The text of a wordmask.json. @throws E_MODEL_FORMAT when it would not be read again */
+export function manifestText(path: string, manifest: ModelManifest): string {
   const parsed = schema.safeParse(manifest);
   if (!parsed.success)
     throw formatError(path, parsed.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`).join('; '));
-  await writeFileAtomic(path, `${JSON.stringify(parsed.data, null, 2)}\n`, { signal });
+  return `${JSON.stringify(parsed.data, null, 2)}\n`;
 }
 
 export function formatError(path: string, text: string, details: Record<string, unknown> = {}): WordmaskError {

@@ -76,6 +76,20 @@ export async function writeCheckpoint(
   }
 }
 
+/**
+ * Replaces a small file of a checkpoint. In between the manifest does not list it, so the folder is a whole checkpoint at any moment.
+ * @throws E_CHECKPOINT, E_DISK
+ */
+export async function replaceCheckpointFile(folder: string, name: string, text: string): Promise<void> {
+  const { step, files } = await readCheckpointManifest(folder);
+  const manifest = join(folder, 'manifest.json');
+  const { [name]: _, ...others } = files;
+  await writeFileAtomic(manifest, manifestText(step, others));
+  await writeFileAtomic(join(folder, name), text);
+  const record = { bytes: Buffer.byteLength(text), sha256: sha256(text) };
+  await writeFileAtomic(manifest, manifestText(step, { ...files, [name]: record }));
+}
+
 function manifestText(step: number, files: Readonly<Record<string, FileRecord>>): string {
   const body = { format: 'wordmask-checkpoint/1' as const, step, files };
   return `${JSON.stringify({ ...body, sha256: sha256(canonicalJson(body)) }, null, 2)}\n`;

@@ -1,0 +1,60 @@
+/** What `tune` found, written into the model's own folder, so that every later `open` has it. */
+import { stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { manifestText, type ModelManifest, readManifest } from '../registry/manifest.js';
+import { type ResolveOptions, resolveModel } from '../registry/resolve.js';
+import { systemNames } from '../registry/systems.js';
+import { WordmaskError } from '../util/errors.js';
+import { writeFileAtomic } from '../util/files.js';
+import { readCheckpointManifest, replaceCheckpointFile } from '../weights/checkpoint.js';
+import type { TuneResult } from './tune.js';
+
+/**
+ * Writes `tuning` into wordmask.json of a model folder, beside what was tuned before, and makes one where there is none. In a checkpoint of a run the
+ * hash of the file is renewed with it.
+ * @param model as `open` takes it: the name or path that the result was found with
+ * @returns the file
+ * @throws E_OPTION for a built-in model, one of the shared cache, or one that belongs to another system; E_DISK
+ */
+export async function saveTuning(
+  model: string,
+  result: Pick<TuneResult, 'system' | 'tuning'>,
+  options: Omit<ResolveOptions, 'systems'> = {},
+): Promise<string> {
+  const { folder, weights } = await resolveModel(model, { ...options, systems: systemNames() });
+  const file = join(folder.path, 'wordmask.json');
+  const refuse = (why: string, advice: string): never => {
+    throw new WordmaskError(
+      'E_OPTION',
+      `the tuning cannot be saved: ${why}; ${advice}, or pass it with each call: ${callForm(result.tuning)}`,
+      { details: { option: 'save', folder: folder.path } },
+    );
+  };
+  const copy = 'copy the folder and tune the copy (-m ./copy)';
+  if (weights.kind === 'builtin') refuse(`'${weights.name}' is built into the package`, copy);
+  if (weights.kind === 'hub')
+    refuse(`'${weights.id}' lies in the Hugging Face cache, which other programs share`, copy);
+  const there = await stat(file).then(
+    () => readManifest(file, options.signal),
+    () => undefined,
+  );
+  if (there?.system !== undefined && there.system !== result.system)
+    refuse(`${file} says that the model is one of ${there.system}, it was tuned as ${result.system}`, copy);
+  // A setting of one system means nothing to another: the folder has to say whose it is.
+  const manifest: ModelManifest = {
+    ...(there ?? { format: 1 }),
+    system: result.system,
+    tuning: { ...there?.tuning, ...result.tuning } as ModelManifest['tuning'],
+  };
+  const text = manifestText(file, manifest);
+  const listed = await readCheckpointManifest(folder.path, options.signal).catch(() => undefined);
+  if (listed) await replaceCheckpointFile(folder.path, 'wordmask.json', text);
+  else await writeFileAtomic(file, text, { signal: options.signal });
+  return file;
+}
+
+function callForm(tuning: Readonly<Record<string, unknown>>): string {
+  return Object.entries(tuning)
+    .map(([key, value]) => `--set ${key}=${JSON.stringify(value)}`)
+    .join(' ');
+}
