@@ -216,7 +216,17 @@ export const commandOptions = {
   ],
   train: ['out', 'steps', 'set', 'device', 'threads', 'resume', 'overwrite', ...general],
   tune: [
-    ...['imageFolder', 'truthFolder', 'what', 'drawLimit', 'drawSeed', 'thresholds', 'ignore', 'journal', 'evaluations'],
+    ...[
+      'imageFolder',
+      'truthFolder',
+      'what',
+      'drawLimit',
+      'drawSeed',
+      'thresholds',
+      'ignore',
+      'journal',
+      'evaluations',
+    ],
     ...['save', 'output', 'onError', 'imageFormats'],
     ...words,
     ...model,

@@ -168,7 +168,11 @@ export class Model {
    * `saveTuning` keeps them in the model's folder.
    * @throws E_OPTION, E_USAGE for labels that do not fit, and as `segment`
    */
-  tune(images: readonly ImageInput[], vocabulary: VocabularyInput, options: TuneOptions = {}): Promise<TuneResult> {
+  async tune(
+    images: readonly ImageInput[],
+    vocabulary: VocabularyInput,
+    options: TuneOptions = {},
+  ): Promise<TuneResult> {
     const vocab = vocabulary instanceof Vocabulary ? vocabulary : Vocabulary.from(vocabulary);
     return tuneModel(this, images, vocab, options);
   }

@@ -1,7 +1,7 @@
 /** What `tune` found, written into the model's own folder, so that every later `open` has it. */
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { manifestText, type ModelManifest, readManifest } from '../registry/manifest.js';
+import { type ModelManifest, manifestText, readManifest } from '../registry/manifest.js';
 import { type ResolveOptions, resolveModel } from '../registry/resolve.js';
 import { systemNames } from '../registry/systems.js';
 import { WordmaskError } from '../util/errors.js';

@@ -156,7 +156,9 @@ export class ThresholdCurve {
     const listed = [...strange].slice(0, 8).map(([value, count]) => `${show(value)} (${count} pixels)`);
     const last = this.#classes - 1;
     const meaning =
-      this.marked < 0 ? `0 for background, 1 to ${last} for the labels in order` : `0 to ${last} for the labels in order`;
+      this.marked < 0
+        ? `0 for background, 1 to ${last} for the labels in order`
+        : `0 to ${last} for the labels in order`;
     throw new WordmaskError(
       'E_USAGE',
       `the truth of ${name} has the values ${listed.join(', ')}: allowed are ${meaning}, and ${this.ignore} for what does not count`,

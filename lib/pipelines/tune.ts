@@ -8,9 +8,11 @@ import { show, WordmaskError } from '../util/errors.js';
 import { sha256 } from '../util/files.js';
 import { canonicalJson } from '../util/json.js';
 import { Random } from '../util/random.js';
+import type { Features } from './features.js';
 import type { Model } from './model.js';
 import { type SearchReport, searchModel } from './option-search.js';
 import type { SegmentOptions } from './segment-options.js';
+import type { Segmentation } from './segmentation.js';
 import { ThresholdCurve, type ThresholdScores, type TruthMap } from './threshold-curve.js';
 import type { Vocabulary } from './vocabulary.js';
 
@@ -139,13 +141,14 @@ function checkOptions(images: readonly ImageInput[], options: TuneOptions): void
       details: { option: unknown },
     });
   const { what, grid, limit, onError, truth } = options;
-  if (what !== undefined && what !== 'background' && what !== 'search')
-    bad('what', what, "'background' or 'search'");
-  if (limit !== undefined && !(Number.isInteger(limit) && limit >= 1)) bad('limit', limit, 'a whole number of at least 1');
+  if (what !== undefined && what !== 'background' && what !== 'search') bad('what', what, "'background' or 'search'");
+  if (limit !== undefined && !(Number.isInteger(limit) && limit >= 1))
+    bad('limit', limit, 'a whole number of at least 1');
   if (onError !== undefined && onError !== 'stop' && onError !== 'skip') bad('onError', onError, "'stop' or 'skip'");
   if (truth !== undefined && typeof truth !== 'function') bad('truth', truth, 'a function of the index of a picture');
   if (grid === undefined) return;
-  const rising = Array.isArray(grid) && grid.every((t, i) => t > 0 && t <= 1 && (i === 0 || t > (grid[i - 1] as number)));
+  const rising =
+    Array.isArray(grid) && grid.every((t, i) => t > 0 && t <= 1 && (i === 0 || t > (grid[i - 1] as number)));
   if (!rising || grid.length === 0 || grid.length > 1000)
     bad('grid', grid, 'one to 1000 rising numbers above 0 and up to 1');
 }
@@ -282,17 +285,26 @@ async function everyThreshold(run: TuneRun, index: number, curve: ThresholdCurve
   const image = images[index] as ImageInput;
   const { signal } = options;
   const segment = { ...options.segment, keepImage: false, ...(signal && { signal }) };
+  const [first = 0, ...others] = curve.grid;
+  const count = async (j: number, { labels }: { labels: ArrayLike<number> }): Promise<void> =>
+    curve.addAt(j, labels, truth, nameOf(run, index), signal);
+  let features: Features | undefined;
   try {
-    // Read-out options are those of the call, so what `encode` does not look at may stay in.
-    using features = model.info.separable ? await model.encode(image, segment) : undefined;
-    for (const [j, threshold] of curve.grid.entries()) {
-      const result = await model.segment(features ?? image, vocab, { ...segment, threshold });
-      await curve.addAt(j, result.labels, truth, nameOf(run, index), signal);
+    let result: Segmentation;
+    try {
+      features = model.info.separable ? await model.encode(image, segment) : undefined;
+      result = await model.segment(features ?? image, vocab, { ...segment, threshold: first });
+    } catch (error) {
+      signal?.throwIfAborted();
+      if (!(error instanceof WordmaskError)) throw error;
+      return note(run, index, error);
     }
-  } catch (error) {
-    signal?.throwIfAborted();
-    if (!(error instanceof WordmaskError) || error.code === 'E_USAGE') throw error;
-    note(run, index, error);
+    // Once counted under one threshold, a picture has to be counted under all.
+    await count(0, result);
+    for (const [at, threshold] of others.entries())
+      await count(at + 1, await model.segment(features ?? image, vocab, { ...segment, threshold }));
+  } finally {
+    features?.dispose();
   }
 }
 

@@ -1,6 +1,5 @@
 /** What a system can say about finding its own settings from pictures that nobody annotated. */
 import type { DecodedImage } from '../image/decode.js';
-import type { VocabularySpec } from '../text/index.js';
 
 /** A picture as a rule for the background threshold sees it: the winner of each pixel and its probability, no threshold applied. */
 export interface ScoredPicture {
@@ -28,6 +27,15 @@ export interface BackgroundRule {
   ): Promise<{ readonly value: number; readonly curve: readonly CurvePoint[] }>;
 }
 
+/** The words of a search, as the vocabulary has them. */
+export interface SearchWords {
+  readonly labels: readonly {
+    readonly name: string;
+    readonly prompts: readonly string[];
+    readonly background?: boolean;
+  }[];
+}
+
 /** Named grids of option values; the first name is the outermost. */
 export type OptionGrid = Readonly<Record<string, readonly unknown[]>>;
 
@@ -48,12 +56,12 @@ export interface OptionSearch {
   readonly source: string;
   /** Evaluations of each group. */
   readonly evaluations: number;
-  groups(vocabulary: VocabularySpec): readonly SearchGroup[];
+  groups(words: SearchWords): readonly SearchGroup[];
   /**
    * What judges a set of options, made once a search. `system` is what the module's `build` gave.
    * @throws E_VOCAB, E_OPTION where this vocabulary cannot be searched with
    */
-  rewarder(system: unknown, vocabulary: VocabularySpec, signal?: AbortSignal): Promise<Rewarder>;
+  rewarder(system: unknown, words: SearchWords, signal?: AbortSignal): Promise<Rewarder>;
 }
 
 /** Parts that are absent are not defined for the system. */

@@ -19,7 +19,10 @@ const truthExtensions = ['.png', '.tif', '.tiff'];
 export async function tuneCommand(context: Context): Promise<number> {
   const { args, options, output, interrupt } = context;
   if (args.length > 0)
-    throw new WordmaskError('E_USAGE', `tune takes no arguments, got ${show(args[0])}: name pictures with --images DIR`);
+    throw new WordmaskError(
+      'E_USAGE',
+      `tune takes no arguments, got ${show(args[0])}: name pictures with --images DIR`,
+    );
   const folder = textOption(options, 'imageFolder');
   if (folder === undefined)
     throw new WordmaskError('E_USAGE', 'tune needs pictures: wordmask tune -m MODEL --images DIR -l cat,dog');
