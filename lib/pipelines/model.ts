@@ -1,84 +1,47 @@
 /** An opened model: the face of `open`. Calls queue on the device; several may run at once. */
-import { isolated, memory, onDevice, sync, type Tensor, trimMemory, withSignal } from '../engine/index.js';
-import { type DecodedImage, decodeImage, type ImageInput } from '../image/decode.js';
-import type { DenseOptions } from '../post/dense-options.js';
-import type { DenseSystem } from '../post/dense-system.js';
-import { WindowQueue } from '../post/window-queue.js';
-import type { DenseSystemModule } from '../registry/systems.js';
-import { type LabelInput, templateSet, type VocabularyOptions } from '../text/index.js';
-import { show, WordmaskError } from '../util/errors.js';
-import { sha256 } from '../util/files.js';
-import { nearest } from '../util/nearest.js';
-import { Features } from './features.js';
-import { type CallPlan, planCall } from './plan.js';
-import { encodeImage, segmentFeatures } from './segment.js';
+import { isolated, memory, onDevice, sync, trimMemory, withSignal } from '../engine/index.js';
+import type { ImageInput } from '../image/decode.js';
+import type { LabelInput, VocabularyOptions } from '../text/index.js';
+import { WordmaskError } from '../util/errors.js';
+import { DenseModel } from './dense-model.js';
+import type { Features } from './features.js';
+import type { Admit, GivenText, HostValue, ModelInfo, SystemCalls } from './parts.js';
+import type { CallPlan } from './plan.js';
 import { type CheckedOptions, checkSegmentOptions, type SegmentOptions } from './segment-options.js';
 import type { Segmentation } from './segmentation.js';
-import { readOutSettings, refuseVolume, underPolicy } from './settings.js';
 import { type StreamOptions, type StreamResult, streamImages } from './stream.js';
-import { type TextEncoder, TextFeatures } from './text-features.js';
-import { traceCall } from './trace.js';
 import { type TuneOptions, type TuneResult, tuneModel } from './tune.js';
-import { type CompiledText, Vocabulary } from './vocabulary.js';
+import { Vocabulary } from './vocabulary.js';
+
+export type { ModelInfo } from './parts.js';
 
 export type VocabularyInput = Vocabulary | readonly LabelInput[];
 
-export interface ModelInfo {
-  readonly system: string;
-  readonly title: string;
-  readonly encoders: readonly string[];
-  readonly sizes: {
-    readonly patch: number;
-    /** Side of the pictures it was trained on. */
-    readonly image: number;
-    readonly embed: number;
-    readonly width: number;
-    readonly parametersBytes: number;
-  };
-  readonly tasks: readonly string[];
-  readonly separable: boolean;
-  readonly licence: { readonly code: string; readonly weights: string };
-  /** SHA-256 of the weights. */
-  readonly hash: string;
-  readonly device: string;
-  readonly dtype: string;
-  readonly presets: readonly string[];
-  /** Names `trace` knows. */
-  readonly traces: readonly string[];
-}
-
-/** What `open` puts together. */
-export interface ModelParts {
-  readonly module: DenseSystemModule;
-  readonly system: DenseSystem;
-  readonly encodeText: TextEncoder;
-  readonly embed: number;
-  readonly info: ModelInfo;
-  /** Options of the model folder's wordmask.json. */
-  readonly fileOptions: Readonly<Record<string, unknown>>;
-  readonly budget: number;
-  /** Values of the encoder by name, for `trace`. */
-  readonly probeNames: readonly string[];
-  probe(pixels: Tensor, options: DenseOptions, name: string): Tensor;
-  dispose(): void;
-}
+/** Options of a call that names none. */
+const noOptions: CheckedOptions = { common: {}, system: {} };
 
 export class Model {
   readonly info: ModelInfo;
-  /** For the pipeline. */
-  readonly parts: ModelParts;
-  readonly text: TextFeatures;
-  readonly windows: WindowQueue;
+  /** What the kind of system does; calls on it are not counted, nor run on the device. For the pipeline. */
+  readonly calls: SystemCalls;
   #running = 0;
   #idle: (() => void)[] = [];
   #disposed = false;
   #ended: Promise<void> | undefined;
 
-  constructor(parts: ModelParts) {
-    this.parts = parts;
-    this.info = parts.info;
-    this.text = new TextFeatures(parts.encodeText, parts.embed);
-    this.windows = new WindowQueue(parts.system.encoder);
+  constructor(calls: SystemCalls) {
+    this.calls = calls;
+    this.info = calls.info;
+  }
+
+  /** What is behind a system with image features that serve any words. For the pipeline. @throws E_OPTION for another system */
+  get dense(): DenseModel {
+    if (this.calls instanceof DenseModel) return this.calls;
+    throw new WordmaskError(
+      'E_OPTION',
+      `${this.info.system} has no image features that serve any words (model.info.separable is false): use segment`,
+      { details: { option: 'system', value: this.info.system } },
+    );
   }
 
   /** Labels and their text features. `cat|kitten` gives one label two prompts. @throws E_LABEL, E_VOCAB, E_OPTION */
@@ -88,22 +51,15 @@ export class Model {
   ): Promise<Vocabulary> {
     const { signal, onProgress, ...rest } = options;
     return this.#call(signal, async () => {
-      const vocabulary = labels instanceof Vocabulary ? labels : Vocabulary.from(labels, rest);
-      await this.compile(vocabulary, this.options(), onProgress);
+      const vocabulary = vocabularyOf(labels, rest);
+      await this.calls.prepare(vocabulary, signal ? { ...noOptions, common: { signal } } : noOptions, onProgress);
       return vocabulary;
     });
   }
 
-  /** Encodes a picture once, for many vocabularies. @throws as `segment`, as far as words are not concerned */
+  /** Encodes a picture once, for many vocabularies. @throws E_OPTION where the system has no such features, else as `segment` */
   encode(image: ImageInput, options: SegmentOptions = {}): Promise<Features> {
-    return this.#checked('encode', options, async ({ common, system }) => {
-      const dense = this.options(system, common.preset);
-      const features = await encodeImage(this, await decode(image, common), dense, common);
-      if (!common.signal?.aborted) return features;
-      // Nobody will see these.
-      features.dispose();
-      throw common.signal.reason;
-    });
+    return this.#checked('encode', options, (checked) => this.calls.encode(image, checked));
   }
 
   /**
@@ -123,35 +79,11 @@ export class Model {
     image: ImageInput | Features,
     vocabulary: VocabularyInput,
     options: SegmentOptions,
-    admit: (pixels: number, signal: AbortSignal | undefined) => Promise<void>,
+    admit: Admit,
   ): Promise<Segmentation> {
-    return this.#checked('segment', options, async ({ common, system }) => {
-      const vocab = underPolicy(vocabulary instanceof Vocabulary ? vocabulary : Vocabulary.from(vocabulary), common);
-      const dense = this.options(system, common.preset);
-      if (image instanceof Features) {
-        if (image.owner !== this.parts)
-          throw new WordmaskError(
-            'E_USAGE',
-            'these features come from another model: encode the picture with this one',
-          );
-        image.checkOptions(dense);
-        if (common.maxSide !== undefined)
-          image.checkCanvas(this.parts.system.plan(image.width, image.height, dense, common.maxSide).canvas);
-        return segmentFeatures(this, image, vocab, dense, common, {});
-      }
-      const started = performance.now();
-      const decoded = await decode(image, common);
-      const decodeMs = performance.now() - started;
-      refuseVolume(
-        readOutSettings(vocab.spec, dense, common, this.parts.budget),
-        vocab.spec,
-        decoded.width,
-        decoded.height,
-      );
-      await admit(decoded.width * decoded.height, common.signal);
-      using features = await encodeImage(this, decoded, dense, common);
-      return await segmentFeatures(this, features, vocab, dense, common, { decode: decodeMs, ...features.timings });
-    });
+    return this.#checked('segment', options, (checked) =>
+      this.calls.segment(image, vocabularyOf(vocabulary), checked, admit),
+    );
   }
 
   /** Pictures one after another with decoding ahead and back-pressure; results in the order of the inputs unless `ordered: false`. */
@@ -173,19 +105,17 @@ export class Model {
     vocabulary: VocabularyInput,
     options: TuneOptions = {},
   ): Promise<TuneResult> {
-    const vocab = vocabulary instanceof Vocabulary ? vocabulary : Vocabulary.from(vocabulary);
-    return tuneModel(this, images, vocab, options);
+    return tuneModel(this, images, vocabularyOf(vocabulary), options);
   }
 
   /** What a call would need, without running it. */
   plan(width: number, height: number, vocabulary: VocabularyInput, options: SegmentOptions = {}): CallPlan {
-    return planCall(
-      this,
-      width,
-      height,
-      vocabulary instanceof Vocabulary ? vocabulary : Vocabulary.from(vocabulary),
-      options,
-    );
+    return this.calls.plan(width, height, vocabularyOf(vocabulary), this.check(options));
+  }
+
+  /** Pictures of a size that keep the model busy when they are in work at once. For streams. */
+  ahead(width: number, height: number, options: SegmentOptions): number {
+    return this.calls.ahead(width, height, this.check(options));
   }
 
   /** Named intermediate values of `segment` (see `info.traces`). @throws E_OPTION for an unknown name */
@@ -193,10 +123,12 @@ export class Model {
     image: ImageInput,
     vocabulary: VocabularyInput,
     names: readonly string[],
-    options: SegmentOptions & { textFeatures?: { data: Float32Array; shape: readonly number[] } } = {},
-  ): Promise<Record<string, { data: ArrayLike<number>; shape: number[] }>> {
-    const { textFeatures: _, ...rest } = options;
-    return this.#checked('trace', rest as SegmentOptions, () => traceCall(this, image, vocabulary, names, options));
+    options: SegmentOptions & { textFeatures?: GivenText } = {},
+  ): Promise<Record<string, HostValue>> {
+    const { textFeatures, ...rest } = options;
+    return this.#checked('trace', rest as SegmentOptions, (checked) =>
+      this.calls.trace(image, vocabularyOf(vocabulary), names, checked, textFeatures),
+    );
   }
 
   /** Bytes in use and kept for reuse, by device. */
@@ -216,79 +148,31 @@ export class Model {
   async #end(): Promise<void> {
     this.#disposed = true;
     if (this.#running > 0) await new Promise<void>((resolve) => this.#idle.push(resolve));
-    this.parts.dispose();
+    this.calls.dispose();
     // On a device that is lost nothing runs any more.
     await onDevice(this.info.device, () => sync()).catch(() => undefined);
     trimMemory();
   }
 
-  /** Options of a call: defaults < preset < model folder < call. */
-  options(call: Readonly<Record<string, unknown>> = {}, preset?: string): DenseOptions {
-    const { presets } = this.parts.module;
-    if (preset !== undefined && !Object.hasOwn(presets, preset)) {
-      const guess = nearest(preset, Object.keys(presets));
-      throw new WordmaskError(
-        'E_OPTION',
-        `${this.info.system} has no preset ${show(preset)}${guess ? `; did you mean '${guess}'?` : ''} (known: ${Object.keys(presets).join(', ')})`,
-        { details: { option: 'preset', value: preset } },
-      );
-    }
-    return this.parts.module.check(
-      preset === undefined ? undefined : presets[preset]?.options,
-      this.parts.fileOptions,
-      call,
-    );
-  }
-
-  /** Compiles a vocabulary for calls with these options. */
-  prepare(vocabulary: Vocabulary, options: SegmentOptions): Promise<void> {
-    return this.#checked('prepare', options, async ({ common, system }) => {
-      await this.compile(underPolicy(vocabulary, common), this.options(system, common.preset));
-    });
-  }
-
-  /** Features of a vocabulary for this model and these options, made if they are not there. @throws E_VOCAB */
-  async compile(
+  /** Makes what calls with these words and options need, such as text features. @throws E_OPTION, E_LABEL, E_VOCAB */
+  prepare(
     vocabulary: Vocabulary,
-    options: DenseOptions,
+    options: SegmentOptions,
     onProgress?: (done: number, total: number) => void,
-  ): Promise<CompiledText> {
-    const { spec } = vocabulary;
-    const templates =
-      spec.templates?.list ??
-      (typeof options.templates === 'string' ? templateSet(options.templates) : options.templates);
-    const key = this.compileKey(templates, options.averaging);
-    const compiled = vocabulary.compiled(key, this.info.hash);
-    if (compiled) {
-      const width = compiled.rows[0]?.length;
-      if (width !== this.parts.embed)
-        throw new WordmaskError(
-          'E_VOCAB',
-          `the text features of this vocabulary have ${width} values each, the model needs ${this.parts.embed}: save them again`,
-        );
-      return compiled;
-    }
-    const warnings: string[] = [];
-    const rows = await this.text.rows(spec.prompts, templates, options.averaging, {
-      warnings,
-      known: vocabulary.known(key),
-      onProgress,
-    });
-    const made = { key, rows, warnings, encoder: this.info.hash };
-    vocabulary.remember(made);
-    return made;
+  ): Promise<void> {
+    return this.#checked('prepare', options, (checked) => this.calls.prepare(vocabulary, checked, onProgress));
   }
 
-  /** Identity of text features: encoder, templates, averaging. */
-  compileKey(templates: readonly string[], averaging: string): string {
-    return sha256(`${this.info.hash}\n${this.info.dtype}\n${averaging}\n${templates.join('\n')}`);
+  /** @throws E_OPTION */
+  check(options: SegmentOptions): CheckedOptions {
+    return checkSegmentOptions(options, this.calls.optionRules);
   }
 
   /** A call with options of `segment`: checked first, under the caller's signal and the deadline. */
   #checked<T>(what: string, options: SegmentOptions, fn: (checked: CheckedOptions) => Promise<T>): Promise<T> {
     let checked: CheckedOptions;
     try {
-      checked = checkSegmentOptions(options);
+      checked = this.check(options);
     } catch (error) {
       return Promise.reject(error);
     }
@@ -334,11 +218,6 @@ class Deadline {
   }
 }
 
-function decode(image: ImageInput, options: CheckedOptions['common']): Promise<DecodedImage> {
-  return decodeImage(image, {
-    matte: options.matte,
-    formats: options.formats,
-    limits: options.limits,
-    signal: options.signal,
-  });
+function vocabularyOf(labels: VocabularyInput, options: VocabularyOptions = {}): Vocabulary {
+  return labels instanceof Vocabulary ? labels : Vocabulary.from(labels, options);
 }

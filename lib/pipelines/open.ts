@@ -10,17 +10,13 @@ import {
   setThreads,
   withSignal,
 } from '../engine/index.js';
-import type { TrainedPart } from '../post/dense-system.js';
-import { openDenseBackbone } from '../registry/backbones.js';
-import type { ModelFolder } from '../registry/folder.js';
-import { baseAdvice, type ResolvedModel, resolveModel } from '../registry/resolve.js';
-import { type DenseSystemModule, findSystem, systemNames } from '../registry/systems.js';
+import { resolveModel } from '../registry/resolve.js';
+import { findSystem, isPredictor, systemFor, systemNames } from '../registry/systems.js';
 import { parseBytes } from '../util/bytes.js';
 import { show, WordmaskError } from '../util/errors.js';
-import { sha256 } from '../util/files.js';
 import { nearest } from '../util/nearest.js';
 import { Model } from './model.js';
-import { traceNames } from './trace.js';
+import { type OpenParts, openDense, openPredictor } from './open-parts.js';
 
 export interface OpenOptions {
   /** cpu, cuda, cuda:N or auto (default). */
@@ -44,6 +40,8 @@ export interface OpenOptions {
   readonly system?: string;
   /** For the output of a training beside a frozen model (MGCA): that model, where it is no longer at the place that the output names. */
   readonly base?: string;
+  /** Further models that a system needs or can use, by role: names as the first argument takes them. */
+  readonly encoders?: Readonly<Record<string, string>>;
   readonly onLog?: (message: string, level: 'info' | 'warning') => void;
   readonly onProgress?: (done: number, total: number) => void;
   readonly signal?: AbortSignal;
@@ -62,6 +60,7 @@ const known = [
   'deterministic',
   'system',
   'base',
+  'encoders',
   'onLog',
   'onProgress',
   'signal',
@@ -82,101 +81,25 @@ export async function open(idOrFolder: string, options: OpenOptions = {}): Promi
       isolated(async () => {
         if (options.threads !== undefined) setThreads(options.threads);
         const resolved = await resolveModel(idOrFolder, { ...options, systems: systemNames() });
-        const { folder } = resolved;
-        const module = findSystem(resolved.system ?? 'naclip');
-        const built = await openParts(module, resolved, {
-          compute: checked.compute,
+        const module =
+          resolved.system === undefined ? systemFor(resolved.folder.modelType) : findSystem(resolved.system);
+        const request: OpenParts = {
+          resolved,
+          ...checked,
+          encoders: options.encoders ?? {},
           checkWeights: options.checkWeights ?? true,
-          signal: options.signal,
-        });
+          options,
+        };
+        const built = isPredictor(module) ? await openPredictor(module, request) : await openDense(module, request);
         if (options.signal?.aborted) {
           // Nobody will see this model.
           built.dispose();
           throw options.signal.reason;
         }
-        const system = module.build(built.encoder, built.part);
-        return new Model({
-          ...built,
-          module,
-          system,
-          fileOptions: fileOptions(folder.manifest, module.info.name),
-          budget: checked.budget,
-          info: {
-            system: module.info.name,
-            title: module.info.title,
-            encoders: [(resolved.base ?? folder).modelType],
-            sizes: built.sizes,
-            tasks: module.info.tasks,
-            separable: module.info.separable,
-            licence: module.info.licence,
-            hash: built.hash,
-            device: checked.device,
-            dtype: checked.compute === 'f32' ? 'fp32' : 'bf16',
-            presets: Object.keys(module.presets),
-            traces: [...traceNames, ...(system.inspection?.names ?? []), ...built.probeNames],
-          },
-        });
+        return new Model(built);
       }),
     ),
   );
-}
-
-type Built = Awaited<ReturnType<typeof openDenseBackbone>> & { readonly part?: TrainedPart };
-
-/** The encoder, and what the system trained beside it. */
-async function openParts(
-  module: DenseSystemModule,
-  { folder, base }: ResolvedModel,
-  options: Parameters<typeof openDenseBackbone>[2],
-): Promise<Built> {
-  const { name } = module.info;
-  if (!base !== !module.openPart)
-    throw new WordmaskError(
-      'E_MODEL_FORMAT',
-      base
-        ? `${folder.path} holds parts that ${folder.manifest.system ?? 'another system'} trained, which ${name} does not have: open ${base.path} with it`
-        : `${folder.path} holds an encoder alone, ${name} needs what it trains beside one: name the output of wordmask train`,
-      { details: { folder: folder.path, system: name } },
-    );
-  const built = await openDenseBackbone(base ?? folder, module.info, options);
-  if (!base || !module.openPart) return built;
-  try {
-    checkBase(folder, base, built.hash);
-    const part = await module.openPart(folder.weights, built.encoder, options);
-    return {
-      ...built,
-      part,
-      hash: sha256(`${built.hash}\n${part.hash}`),
-      sizes: { ...built.sizes, parametersBytes: built.sizes.parametersBytes + part.bytes },
-      dispose: () => {
-        built.dispose();
-        for (const tensor of part.tensors.values()) tensor.dispose();
-      },
-    };
-  } catch (error) {
-    built.dispose();
-    throw error;
-  }
-}
-
-/** @throws E_HASH when the frozen encoder is not the one that was trained with */
-function checkBase(folder: ModelFolder, base: ModelFolder, hash: string): void {
-  const expected = folder.manifest.base?.sha256;
-  if (expected === undefined || expected === hash) return;
-  throw new WordmaskError(
-    'E_HASH',
-    `${base.weights} has SHA-256 ${hash}; ${folder.path} was trained beside weights with ${expected}: restore those, or say where they are (${baseAdvice})`,
-    { details: { file: base.weights, expected, found: hash } },
-  );
-}
-
-/** What wordmask.json says about options, later parts over earlier ones. What was tuned was tuned for the system that it names. */
-function fileOptions(
-  { preprocessing, templates, defaults, tuning, system: named }: ModelFolder['manifest'],
-  system: string,
-): Record<string, unknown> {
-  const tuned = named === undefined || named === system ? tuning : {};
-  return { ...preprocessing, ...(templates !== undefined && { templates }), ...defaults, ...tuned };
 }
 
 /** What is free there; of the CPU inside a container less than on the machine. */
@@ -184,7 +107,7 @@ function availableBytes(device: string): number {
   return device === 'cpu' ? (process.availableMemory?.() ?? freemem()) : freeBytes(device);
 }
 
-function checkOptions(options: OpenOptions): { device: string; compute: 'f32' | 'bf16'; budget: number } {
+function checkOptions(options: OpenOptions): Pick<OpenParts, 'device' | 'dtype' | 'compute' | 'budget'> {
   if (typeof options !== 'object' || options === null)
     throw new WordmaskError('E_USAGE', `open: options must be an object, got ${show(options)}`);
   for (const key of Object.keys(options)) {
@@ -203,6 +126,17 @@ function checkOptions(options: OpenOptions): { device: string; compute: 'f32' | 
     throw new WordmaskError('E_OPTION', `dtype must be auto, fp32 or bf16, got ${show(options.dtype)}`, {
       details: { option: 'dtype', value: options.dtype },
     });
+  const { encoders } = options;
+  const named = (value: unknown): boolean => typeof value === 'string' && value !== '';
+  if (
+    encoders !== undefined &&
+    !(typeof encoders === 'object' && encoders !== null && Object.values(encoders).every(named))
+  )
+    throw new WordmaskError(
+      'E_OPTION',
+      `encoders must be an object of model names by role, such as { clip: 'openai/clip-vit-base-patch16' }, got ${show(encoders)}`,
+      { details: { option: 'encoders', value: encoders } },
+    );
   const wanted = options.memory === undefined ? undefined : parseBytes('memory', options.memory);
   if (wanted !== undefined && wanted < leastBudget)
     throw new WordmaskError(
@@ -215,6 +149,7 @@ function checkOptions(options: OpenOptions): { device: string; compute: 'f32' | 
   const device = resolveDevice(options.device ?? 'auto', onLog && ((message) => onLog(message, 'warning')));
   return {
     device,
+    dtype: given,
     compute: given ?? defaultCompute(device),
     budget: wanted ?? Math.max(leastBudget, Math.floor(availableBytes(device) * 0.8)),
   };

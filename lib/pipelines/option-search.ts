@@ -210,7 +210,7 @@ export interface ModelSearch {
 /** The search that a system defines. */
 export async function searchModel(model: Model, rule: OptionSearch, request: ModelSearch): Promise<SearchReport> {
   const { images, vocab, signal, segment = {} } = request;
-  const rewarder: Rewarder = await rule.rewarder(model.parts.system, vocab.spec, signal);
+  const rewarder: Rewarder = await rule.rewarder(model.calls.searched, vocab.spec, signal);
   try {
     const hashes: string[] = [];
     for (const image of images) hashes.push((await decodeImage(image, { signal })).hash);

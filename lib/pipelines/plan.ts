@@ -1,9 +1,10 @@
 /** What a call would need: windows, bytes, and whether they fit. */
 import { ReadOut } from '../post/read-out.js';
 import { show, WordmaskError } from '../util/errors.js';
+import type { DenseModel } from './dense-model.js';
 import type { Model } from './model.js';
 import { windowGroup } from './segment.js';
-import { checkSegmentOptions, type SegmentOptions } from './segment-options.js';
+import type { CheckedOptions, SegmentOptions } from './segment-options.js';
 import { classCount, readOutSettings, underPolicy } from './settings.js';
 import type { Vocabulary } from './vocabulary.js';
 
@@ -17,7 +18,10 @@ export interface CallPlan {
   /** Windows of the picture that are encoded at once; those of other calls may share the group. */
   readonly batch: number;
   readonly fits: boolean;
-  /** How the label map is made: `running-best` (memory free of the number of labels), `pamr-bands`, `crf-volume`, `volume`. */
+  /**
+   * How the label map is made: `running-best` (memory free of the number of labels), `pamr-bands`, `crf-volume`, `volume`; a system
+   * that predicts by itself names its own.
+   */
   readonly route: string;
 }
 
@@ -31,8 +35,17 @@ export function planCall(
   vocabulary: Vocabulary,
   given: SegmentOptions,
 ): CallPlan {
+  return model.plan(width, height, vocabulary, given);
+}
+
+export function planDense(
+  model: DenseModel,
+  width: number,
+  height: number,
+  vocabulary: Vocabulary,
+  { common, system }: CheckedOptions,
+): CallPlan {
   checkSize(width, height);
-  const { common, system } = checkSegmentOptions(given);
   const vocab = underPolicy(vocabulary, common);
   const options = model.options(system, common.preset);
   const { budget } = model.parts;
@@ -73,7 +86,8 @@ export function planCall(
   };
 }
 
-function checkSize(width: number, height: number): void {
+/** @throws E_USAGE */
+export function checkSize(width: number, height: number): void {
   for (const [name, value] of [
     ['width', width],
     ['height', height],

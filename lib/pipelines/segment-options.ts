@@ -1,7 +1,7 @@
 /** Options of `segment`, checked once: the system's own, those of every system, and how background is decided. */
 import { z } from 'zod';
 import { crfDefaults } from '../post/dense-crf.js';
-import { type DenseOptions, denseOptionNames } from '../post/dense-options.js';
+import type { DenseOptions } from '../post/dense-options.js';
 import type { ReadOutSettings, Refine } from '../post/read-out.js';
 import { parseBackground } from '../text/background.js';
 import type { BackgroundPolicy } from '../text/index.js';
@@ -68,6 +68,17 @@ export interface CheckedOptions {
   readonly system: Readonly<Record<string, unknown>>;
 }
 
+/** Which options a system takes beside and in place of those of `segment`. */
+export interface OptionRules {
+  /** The system's own; a name that `segment` has too means the system's. */
+  readonly names: readonly string[];
+  /** Own option that `size` sets, and the one that `window` sets. */
+  readonly size?: string;
+  readonly window?: string;
+  /** Options of `segment` that mean nothing to the system, with the reason. */
+  readonly refused: Readonly<Record<string, string>>;
+}
+
 /** Where one of several forms is allowed, zod says only that none fits. */
 const allowed: Readonly<Record<string, string>> = {
   size: "allowed are 'native' and a whole number of pixels",
@@ -77,18 +88,22 @@ const allowed: Readonly<Record<string, string>> = {
 };
 
 /** Splits and checks. @throws E_OPTION naming the option, its value and what is allowed */
-export function checkSegmentOptions(options: SegmentOptions): CheckedOptions {
+export function checkSegmentOptions(options: SegmentOptions, rules: OptionRules): CheckedOptions {
   if (typeof options !== 'object' || options === null || Array.isArray(options))
     throw new WordmaskError('E_USAGE', `options must be an object, got ${show(options)}`);
   const common: Record<string, unknown> = {};
   const system: Record<string, unknown> = {};
-  const systemNames = new Set(denseOptionNames);
+  const systemNames = new Set(rules.names);
   for (const [key, value] of Object.entries(options)) {
     if (value === undefined) continue;
-    if (key in shape) common[key] = value;
-    else if (systemNames.has(key)) system[key] = value;
+    if (systemNames.has(key)) system[key] = value;
+    else if (Object.hasOwn(rules.refused, key))
+      throw new WordmaskError('E_OPTION', `segment: option ${key} is ${show(value)}; ${rules.refused[key]}`, {
+        details: { option: key, value },
+      });
+    else if (Object.hasOwn(shape, key)) common[key] = value;
     else {
-      const guess = nearest(key, [...Object.keys(shape), ...denseOptionNames]);
+      const guess = nearest(key, [...Object.keys(shape), ...rules.names]);
       throw new WordmaskError(
         'E_OPTION',
         `segment: unknown option ${show(key)}${guess ? `, did you mean '${guess}'?` : ''}`,
@@ -106,8 +121,9 @@ export function checkSegmentOptions(options: SegmentOptions): CheckedOptions {
       { details: { option, value: common[String(issue?.path[0])] } },
     );
   }
-  if (parsed.data.size !== undefined && parsed.data.size !== 'native') system.shortSide = parsed.data.size;
-  if (parsed.data.window !== undefined) system.crop = parsed.data.window;
+  const { size, window } = parsed.data;
+  if (rules.size !== undefined && size !== undefined && size !== 'native') system[rules.size] = size;
+  if (rules.window !== undefined && window !== undefined) system[rules.window] = window;
   return { common: parsed.data, system };
 }
 

@@ -1,20 +1,18 @@
 /** One `segment` call (architecture.md section 3), from pixels to a Segmentation. */
 import { firstNonFinite, scope, Tensor } from '../engine/index.js';
-import { type LabelArray, labelArray } from '../formats/format.js';
 import type { DecodedImage } from '../image/decode.js';
 import { bandBytes } from '../post/bands.js';
 import { type DenseFeatures, resizeToCanvas } from '../post/dense-encode.js';
 import type { DenseOptions } from '../post/dense-options.js';
 import { type Planes, ReadOut, type ReadOutSettings } from '../post/read-out.js';
 import { show, WordmaskError } from '../util/errors.js';
-import { inSlices } from '../util/slices.js';
-import { packageVersion } from '../util/version.js';
 import { applyAreaRule, dropSmall } from './areas.js';
+import type { DenseModel } from './dense-model.js';
 import { Features } from './features.js';
-import type { Model } from './model.js';
+import { finishCall, provenanceOf, stopwatch } from './result.js';
 import { withRetreat } from './retreat.js';
 import type { CheckedOptions } from './segment-options.js';
-import { plane, Segmentation, type SegmentationParts, segmentsOf } from './segmentation.js';
+import type { Segmentation } from './segmentation.js';
 import { backgroundClasses, readOutSettings, refuseVolume } from './settings.js';
 import { toTensor } from './text-features.js';
 import { queriesOf, type Vocabulary } from './vocabulary.js';
@@ -25,7 +23,7 @@ type Common = CheckedOptions['common'];
 export const windowGroup = 8;
 
 export async function encodeImage(
-  model: Model,
+  model: DenseModel,
   image: DecodedImage,
   options: DenseOptions,
   { maxSide, priority, signal }: Common,
@@ -96,7 +94,7 @@ export class TimedFeatures extends Features {
 }
 
 export async function segmentFeatures(
-  model: Model,
+  model: DenseModel,
   features: Features,
   vocab: Vocabulary,
   options: DenseOptions,
@@ -120,26 +118,22 @@ export async function segmentFeatures(
     () => read(whole ? settings.budget : Math.min(settings.budget, 2 * bandBytes) / 8),
   );
   clock(settings.refine.kind === 'none' ? 'match' : 'refine');
-  const labels = await narrow(planes.labels, vocab, common.signal);
-  await hideClasses(planes.topkLabels, vocab.labels.length, common.signal);
-  const segments = await segmentsOf(labels, width, height, vocab.labels.length, planes.score, common.signal);
-  clock('output');
-  return new Segmentation({
+  return finishCall({
     width,
     height,
-    labels,
     vocab,
-    segments,
+    planes,
+    common,
     warnings,
     timings,
-    planes: planesOf(planes, common, width, height, vocab.labels.length),
+    clock,
     provenance: provenance(model, features, vocab, options, common, settings),
-    ...(common.keepImage !== false && { image: features.pixels }),
+    image: features.pixels,
   });
 }
 
 async function readOut(
-  model: Model,
+  model: DenseModel,
   features: Features,
   vocab: Vocabulary,
   rows: readonly Float32Array[],
@@ -196,64 +190,8 @@ function restrict(
   };
 }
 
-/** Class indices as the smallest label array; classes beyond the labels (hidden background) and -1 become nothing. */
-async function narrow(classes: Int32Array, vocab: Vocabulary, signal?: AbortSignal): Promise<LabelArray> {
-  const count = vocab.labels.length;
-  const labels = await labelArray(count, classes.length);
-  await inSlices(
-    classes.length,
-    1 << 18,
-    (begin, end) => {
-      for (let i = begin; i < end; i++) {
-        const value = classes[i] as number;
-        if (value >= 0 && value < count) labels[i] = value;
-      }
-    },
-    signal,
-  );
-  return labels;
-}
-
-/** The classes of background words and of a threshold are no labels: -1, in place. */
-async function hideClasses(classes: Int32Array | undefined, labels: number, signal?: AbortSignal): Promise<void> {
-  if (!classes) return;
-  await inSlices(
-    classes.length,
-    1 << 18,
-    (begin, end) => {
-      for (let i = begin; i < end; i++) if ((classes[i] as number) >= labels) classes[i] = -1;
-    },
-    signal,
-  );
-}
-
-function planesOf(
-  planes: Planes,
-  common: Common,
-  width: number,
-  height: number,
-  labels: number,
-): SegmentationParts['planes'] {
-  const wanted = common.outputs ?? [];
-  const map = [height, width];
-  const k = (planes.topkLabels?.length ?? 0) / (width * height);
-  return {
-    ...(wanted.includes('score') && { score: plane(planes.score, map) }),
-    ...(planes.margin && { margin: plane(planes.margin, map) }),
-    ...(planes.entropy && { entropy: plane(planes.entropy, map) }),
-    ...(planes.topkLabels && {
-      topk: plane(planes.topkLabels, [k, ...map]),
-      topkScores: plane(planes.topkScores as Float32Array, [k, ...map]),
-    }),
-    // The hidden class of background words is no label.
-    ...(planes.probabilities && {
-      probabilities: plane(planes.probabilities.subarray(0, labels * width * height), [labels, ...map]),
-    }),
-  };
-}
-
 function provenance(
-  model: Model,
+  model: DenseModel,
   features: Features,
   vocab: Vocabulary,
   options: DenseOptions,
@@ -261,32 +199,5 @@ function provenance(
   settings: ReadOutSettings,
 ): Record<string, unknown> {
   const { refine, threshold, margin } = settings;
-  return {
-    wordmask: packageVersion,
-    system: model.info.system,
-    model: model.info.hash,
-    vocabulary: vocab.hash,
-    input: features.imageHash,
-    device: model.info.device,
-    dtype: model.info.dtype,
-    deterministic: true,
-    options: {
-      ...options,
-      refine,
-      threshold,
-      margin,
-      minArea: common.minArea ?? 0,
-      ...(common.labels && { labels: common.labels }),
-      ...(common.maxSide !== undefined && { maxSide: common.maxSide }),
-    },
-  };
-}
-
-function stopwatch(timings: Record<string, number>): (stage: string) => void {
-  let last = performance.now();
-  return (stage) => {
-    const now = performance.now();
-    timings[stage] = (timings[stage] ?? 0) + now - last;
-    last = now;
-  };
+  return provenanceOf(model.info, vocab, features.imageHash, common, { ...options, refine, threshold, margin });
 }

@@ -30,7 +30,7 @@ export function underPolicy(vocab: Vocabulary, common: CheckedOptions['common'])
 }
 
 /** The label that background pixels get: the marked one, unless the call is restricted to others. */
-function markedLabel(spec: VocabularySpec, common: CheckedOptions['common']): number {
+export function markedLabel(spec: VocabularySpec, common: CheckedOptions['common']): number {
   const index = spec.backgroundIndex;
   return index < 0 || !common.labels || common.labels.some((name) => spec.indexOf(name) === index) ? index : -1;
 }

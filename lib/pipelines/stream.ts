@@ -6,8 +6,7 @@ import type { ImageInput } from '../image/decode.js';
 import { isWordmaskError, show, WordmaskError } from '../util/errors.js';
 import { abortable } from '../util/slices.js';
 import type { Model, VocabularyInput } from './model.js';
-import { windowGroup } from './segment.js';
-import { checkSegmentOptions, type SegmentOptions } from './segment-options.js';
+import type { SegmentOptions } from './segment-options.js';
 import type { Segmentation } from './segmentation.js';
 import { Vocabulary } from './vocabulary.js';
 
@@ -52,12 +51,12 @@ class Room {
   }
 }
 
-/** Pictures like the last one that fill a group of windows, and one that decodes. */
+/** Pictures like the last one that keep the model busy, within the room for pixels. */
 function enough(model: Model, { width, height }: Segmentation, options: SegmentOptions): number {
-  const { common, system } = checkSegmentOptions(options);
-  const plan = model.parts.system.plan(width, height, model.options(system, common.preset), common.maxSide);
-  const forGroup = 1 + Math.ceil(windowGroup / (plan.boxes.length / 4));
-  return Math.max(leastAhead, Math.min(forGroup, Math.floor(pixelsAhead / (width * height))));
+  return Math.max(
+    leastAhead,
+    Math.min(model.ahead(width, height, options), Math.floor(pixelsAhead / (width * height))),
+  );
 }
 
 export async function* streamImages(

@@ -1,24 +1,21 @@
 /** Named intermediate values of a call: the same code as `segment`, keeping what was asked for. */
 import { normaliseImage, pad, scope, Tensor } from '../engine/index.js';
-import { decodeImage, type ImageInput } from '../image/decode.js';
+import type { ImageInput } from '../image/decode.js';
 import { resizeToCanvas, type WindowGeometry } from '../post/dense-encode.js';
 import type { DenseOptions } from '../post/dense-options.js';
 import { ReadOut, type ReadOutSettings, type Trace } from '../post/read-out.js';
 import { show, WordmaskError } from '../util/errors.js';
 import { nearest } from '../util/nearest.js';
 import { applyAreaRule } from './areas.js';
+import { decodeFor } from './call-options.js';
+import type { DenseModel } from './dense-model.js';
 import type { Features } from './features.js';
-import type { Model, VocabularyInput } from './model.js';
+import type { GivenText, HostValue } from './parts.js';
 import { encodeImage } from './segment.js';
-import { backgroundRule, checkSegmentOptions, refineOf, type SegmentOptions } from './segment-options.js';
+import { backgroundRule, type CheckedOptions, refineOf } from './segment-options.js';
 import { backgroundClasses, classCount, underPolicy } from './settings.js';
 import { toTensor } from './text-features.js';
-import { queriesOf, Vocabulary } from './vocabulary.js';
-
-export interface HostValue {
-  readonly data: ArrayLike<number>;
-  readonly shape: number[];
-}
+import { queriesOf, type Vocabulary } from './vocabulary.js';
 
 /** A network input instead of a picture: f32 [1, 3, h, w], normalised. */
 export interface PixelInput {
@@ -54,15 +51,14 @@ const aliases: Record<string, string> = {
   Q10: 'crf_marginals',
 };
 
-export async function traceCall(
-  model: Model,
+export async function traceDense(
+  model: DenseModel,
   image: ImageInput | PixelInput,
-  vocabulary: VocabularyInput,
+  vocabulary: Vocabulary,
   names: readonly string[],
-  given: SegmentOptions & { textFeatures?: { data: Float32Array; shape: readonly number[] } },
+  { common, system }: CheckedOptions,
+  textFeatures: GivenText | undefined,
 ): Promise<Record<string, HostValue>> {
-  const { textFeatures, ...options } = given;
-  const { common, system } = checkSegmentOptions(options as SegmentOptions);
   const dense = model.options(system, common.preset);
   const wanted = new Map(names.map((name) => [name, resolveName(model, name)]));
   const values: Record<string, HostValue> = {};
@@ -78,13 +74,8 @@ export async function traceCall(
       values[name] = await probe(model, Tensor.from(image.data, image.shape), dense, canonical);
     return values;
   }
-  const vocab = underPolicy(vocabulary instanceof Vocabulary ? vocabulary : Vocabulary.from(vocabulary), common);
-  const decoded = await decodeImage(image, {
-    matte: common.matte,
-    formats: common.formats,
-    limits: common.limits,
-    signal: common.signal,
-  });
+  const vocab = underPolicy(vocabulary, common);
+  const decoded = await decodeFor(image, common);
   using features = await encodeImage(model, decoded, dense, common);
   const rows = textFeatures ? rowsOf(textFeatures, vocab, model.parts.embed) : (await model.compile(vocab, dense)).rows;
   const collected = await collect(model, features, vocab, rows, dense, { common, system }, new Set(wanted.values()));
@@ -102,11 +93,11 @@ export async function traceCall(
 }
 
 /** Values of the system itself. */
-function inspected(model: Model): readonly string[] {
+function inspected(model: DenseModel): readonly string[] {
   return model.parts.system.inspection?.names ?? [];
 }
 
-function resolveName(model: Model, name: string): string {
+function resolveName(model: DenseModel, name: string): string {
   const canonical = aliases[name] ?? name;
   const known = [...traceNames, ...inspected(model), ...model.parts.probeNames];
   if (known.includes(canonical)) return canonical;
@@ -128,11 +119,7 @@ function isPixels(image: unknown): image is PixelInput {
   );
 }
 
-function rowsOf(
-  features: { data: Float32Array; shape: readonly number[] },
-  vocab: Vocabulary,
-  embed: number,
-): Float32Array[] {
+function rowsOf(features: GivenText, vocab: Vocabulary, embed: number): Float32Array[] {
   const count = vocab.spec.prompts.length;
   if (features.shape[0] !== count || features.shape[1] !== embed) {
     throw new WordmaskError(
@@ -168,7 +155,7 @@ function paddedInput(features: Features, options: DenseOptions): Tensor {
   );
 }
 
-async function probe(model: Model, pixels: Tensor, options: DenseOptions, name: string): Promise<HostValue> {
+async function probe(model: DenseModel, pixels: Tensor, options: DenseOptions, name: string): Promise<HostValue> {
   using input = pixels;
   using value = model.parts.probe(input, options, name);
   return await value.toArray();
@@ -193,10 +180,10 @@ function plannedValues(
 }
 
 function traceSettings(
-  model: Model,
+  model: DenseModel,
   vocab: Vocabulary,
   options: DenseOptions,
-  common: ReturnType<typeof checkSegmentOptions>['common'],
+  common: CheckedOptions['common'],
 ): ReadOutSettings {
   return {
     options,
@@ -211,7 +198,7 @@ function traceSettings(
 
 /** What is known before any word is asked. */
 function imageSide(
-  model: Model,
+  model: DenseModel,
   features: Features,
   options: DenseOptions,
   wanted: ReadonlySet<string>,
@@ -228,12 +215,12 @@ function imageSide(
 }
 
 async function collect(
-  model: Model,
+  model: DenseModel,
   features: Features,
   vocab: Vocabulary,
   rows: readonly Float32Array[],
   options: DenseOptions,
-  given: ReturnType<typeof checkSegmentOptions>,
+  given: CheckedOptions,
   wanted: ReadonlySet<string>,
 ): Promise<Map<string, HostValue>> {
   const queries = queriesOf(vocab.spec, rows, model.parts.embed);

@@ -3,7 +3,7 @@
  * defines one, else by labels over a grid (evaluation.md section 4); or a search over options by a reward.
  */
 import type { ImageInput } from '../image/decode.js';
-import type { ScoredPicture } from '../post/tuning.js';
+import type { ScoredPicture, SystemTuning } from '../post/tuning.js';
 import { show, WordmaskError } from '../util/errors.js';
 import { sha256 } from '../util/files.js';
 import { canonicalJson } from '../util/json.js';
@@ -92,7 +92,7 @@ export async function tuneModel(
   const drawn = drawPictures(images.length, options);
   const what = options.what ?? 'background';
   const run: TuneRun = { model, images, vocab, options, drawn, failed: [] };
-  const { tuning } = model.parts.module;
+  const { tuning } = model.calls;
   const found =
     what === 'search' ? await search(run) : options.truth ? await labelled(run) : await unlabelled(run, tuning);
   const { signal: _, ...segment } = options.segment ?? {};
@@ -164,11 +164,22 @@ function drawPictures(count: number, { limit = defaultLimit, seed = 0 }: TuneOpt
     .sort((a, b) => a - b);
 }
 
+/** @throws E_OPTION for a system whose settings hold no threshold */
+function thresholdOption({ calls, info }: Model): string {
+  if (calls.thresholdOption !== undefined) return calls.thresholdOption;
+  throw new WordmaskError(
+    'E_OPTION',
+    `${info.system} keeps no background threshold: give segment one, background: { mode: 'threshold', value: 0.4 }`,
+    { details: { option: 'what', value: 'background', system: info.system } },
+  );
+}
+
 async function labelled(run: TuneRun): Promise<Found> {
   const { model, vocab, options } = run;
   const grid = options.grid ?? defaultGrid;
   const curve = new ThresholdCurve(grid, vocab.labels.length, vocab.spec.backgroundIndex, options.ignore ?? 255);
-  const once = await thresholdComesLast(model, options.segment);
+  const option = thresholdOption(model);
+  const once = model.calls.thresholdComesLast(model.check(options.segment ?? {}));
   for await (const { index, picture } of once ? scored(run) : each(run)) {
     const truth = await (options.truth as NonNullable<TuneOptions['truth']>)(index, options.signal);
     const name = nameOf(run, index);
@@ -184,7 +195,7 @@ async function labelled(run: TuneRun): Promise<Found> {
   return {
     rule: 'labelled',
     source: `grid search over labelled pictures, highest mIoU, the lower value among equals`,
-    tuning: { probThreshold: grid[best] as number },
+    tuning: { [option]: grid[best] as number },
     curve: scores,
     warnings: edgeWarning(grid, best),
   };
@@ -198,7 +209,7 @@ function edgeWarning(grid: readonly number[], best: number): string[] {
   return [];
 }
 
-async function unlabelled(run: TuneRun, tuning: Model['parts']['module']['tuning']): Promise<Found> {
+async function unlabelled(run: TuneRun, tuning: SystemTuning | undefined): Promise<Found> {
   const { model, options } = run;
   const rule = tuning?.background;
   if (!rule)
@@ -212,12 +223,12 @@ async function unlabelled(run: TuneRun, tuning: Model['parts']['module']['tuning
   }
   const { value, curve } = await rule.choose(pictures(), options.grid ?? defaultGrid);
   requireResults(run);
-  return { rule: 'unlabelled', source: rule.source, tuning: { probThreshold: value }, curve, warnings: [] };
+  return { rule: 'unlabelled', source: rule.source, tuning: { [thresholdOption(model)]: value }, curve, warnings: [] };
 }
 
 async function search(run: TuneRun): Promise<Found> {
   const { model, images, vocab, options, drawn } = run;
-  const rule = model.parts.module.tuning?.search;
+  const rule = model.calls.tuning?.search;
   if (!rule)
     throw new WordmaskError(
       'E_OPTION',
@@ -241,18 +252,6 @@ interface Drawn {
   readonly index: number;
   /** Absent where the caller segments by itself. */
   readonly picture?: ScoredPicture;
-}
-
-/**
- * Whether the threshold is the last thing that is applied: then winners and their probabilities under no threshold tell the label
- * map under any. The dense CRF takes it as a class of its own; rules about areas look at what it left.
- */
-async function thresholdComesLast(model: Model, segment: SegmentOptions = {}): Promise<boolean> {
-  const { checkSegmentOptions, refineOf } = await import('./segment-options.js');
-  const { common, system } = checkSegmentOptions(segment);
-  if (!model.info.separable) return false;
-  const dense = model.options(system, common.preset);
-  return refineOf(common.refine, dense).kind !== 'crf' && dense.areaThreshold === 0 && !common.minArea;
 }
 
 /** Winners and their probabilities under no threshold, picture by picture. */

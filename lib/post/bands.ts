@@ -22,7 +22,7 @@ export const pamrScratch = 240 << 20;
 const leastRows = 16;
 
 /** Planes of a running best (native/cpu/window/score_state.h). */
-export function statePlanes({ outputs }: ReadOutSettings): number {
+export function statePlanes({ outputs }: { readonly outputs: { readonly topk: number } }): number {
   return 6 + 2 * outputs.topk;
 }
 

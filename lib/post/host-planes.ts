@@ -6,6 +6,12 @@ import type { Planes, ReadOutSettings } from './read-out.js';
 
 type Values = Int32Array | Float32Array;
 
+/** How a running best becomes planes. */
+export type FinishSettings = Pick<ReadOutSettings, 'threshold' | 'margin' | 'background'> & {
+  readonly options: { readonly logitScale: number };
+  readonly outputs: { readonly margin: boolean; readonly entropy: boolean; readonly topk: number };
+};
+
 /** Planes on the host, filled band by band. Where one band is the whole picture, its arrays are taken as they are. */
 export class HostPlanes {
   private readonly filled = new Map<string, Values>();
@@ -13,7 +19,7 @@ export class HostPlanes {
   constructor(
     private readonly width: number,
     private readonly height: number,
-    private readonly settings: ReadOutSettings,
+    private readonly settings: FinishSettings,
   ) {}
 
   /** @throws E_NUMERIC naming the first pixel whose scores are not finite */

@@ -26,7 +26,7 @@ export const list = (labels: string[]) => Vocabulary.from(labels, { templates: '
 
 /** Runs `fn` under another budget of the model. */
 export async function withBudget<T>(model: Model, budget: number, fn: () => Promise<T>): Promise<T> {
-  const parts = model.parts as { budget: number };
+  const parts = model.dense.parts as { budget: number };
   const before = parts.budget;
   parts.budget = budget;
   try {

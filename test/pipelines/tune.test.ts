@@ -178,7 +178,7 @@ t.test('pictures that fail, calls that are wrong', async (t) => {
 
 /** A model whose system says how it is tuned. */
 function withTuning(model: Model, tuning: SystemTuning): void {
-  (model.parts as { module: unknown }).module = { ...model.parts.module, tuning };
+  (model.dense.parts as { module: unknown }).module = { ...model.dense.parts.module, tuning };
 }
 
 t.test('rules that a system defines', async (t) => {
@@ -271,9 +271,9 @@ t.test('what was found stays with the model', async (t) => {
   await saveTuning(folder, { system: 'naclip', tuning: { sigma: 3 } });
   {
     await using model = await open(folder, { device: 'cpu' });
-    t.match(model.options(), { probThreshold: 0.35, sigma: 3, shortSide: 96 }, 'what was tuned before stays');
+    t.match(model.dense.options(), { probThreshold: 0.35, sigma: 3, shortSide: 96 }, 'what was tuned before stays');
     await using other = await open(`maskclip:${folder}`, { device: 'cpu' });
-    t.equal(other.options().probThreshold, 0, 'a setting of one system is none of another');
+    t.equal(other.dense.options().probThreshold, 0, 'a setting of one system is none of another');
   }
   await t.rejects(saveTuning(`maskclip:${folder}`, { ...result, system: 'maskclip' }), {
     code: 'E_OPTION',
@@ -295,5 +295,5 @@ t.test('a checkpoint stays whole', async (t) => {
   const after = await verifyCheckpoint(folder);
   t.same(Object.keys(after.files).sort(), [...names].sort());
   await using model = await open(run, { device: 'cpu' });
-  t.equal(model.options().probThreshold, 0.2);
+  t.equal(model.dense.options().probThreshold, 0.2);
 });

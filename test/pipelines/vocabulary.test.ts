@@ -20,9 +20,9 @@ const picture = waves(60, 44);
 
 /** Prompts that `fn` had the text tower encode. */
 async function encoded(model: Model, fn: () => Promise<unknown>): Promise<number> {
-  const before = model.text.stats.misses;
+  const before = model.dense.text.stats.misses;
   await fn();
-  return model.text.stats.misses - before;
+  return model.dense.text.stats.misses - before;
 }
 
 /** The same weights but for one value, so that another encoder it is. */
@@ -251,12 +251,12 @@ t.test('labels that ask for trouble', needsData, async (t) => {
   t.equal(result.legend().length, tokens.length);
   t.match(result.warnings, [/cut|long/], 'the long one was cut, and it is said');
   const rows = (
-    await model.compile(
+    await model.dense.compile(
       Vocabulary.from(
         ['<|endoftext|>', 'endoftext', 'cat <|endoftext|> dog', 'cat'].map((name) => ({ name })),
         { templates: 'none' },
       ),
-      model.options(),
+      model.dense.options(),
     )
   ).rows;
   const distance = (a = 0, b = 0) =>

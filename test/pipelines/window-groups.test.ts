@@ -24,7 +24,7 @@ async function watched<T>(
   fn: (groups: number[]) => Promise<T>,
   before: (windows: number) => void = () => {},
 ): Promise<T> {
-  const encoder = model.parts.system.encoder as { encode: (rows: Tensor, ...rest: never[]) => unknown };
+  const encoder = model.dense.parts.system.encoder as { encode: (rows: Tensor, ...rest: never[]) => unknown };
   const { encode } = encoder;
   const groups: number[] = [];
   encoder.encode = (rows, ...rest) => {
@@ -133,8 +133,8 @@ t.test('large pictures among small ones wait decoded', needsData, async (t) => {
   }));
   const canvas = { ...single, outputs: ['labels'] as const };
   let [inWork, most] = [0, 0];
-  const encode = model.windows.encode.bind(model.windows);
-  model.windows.encode = async (request) => {
+  const encode = model.dense.windows.encode.bind(model.dense.windows);
+  model.dense.windows.encode = async (request) => {
     const large = request.plan.original.width > 1000 ? 1 : 0;
     inWork += large;
     most = Math.max(most, inWork);
@@ -160,7 +160,7 @@ t.test('large pictures among small ones wait decoded', needsData, async (t) => {
       outcomes.push(result.ok);
     t.equal(outcomes.length, pictures.length, 'pictures whose time is up leave their place');
   } finally {
-    model.windows.encode = encode;
+    model.dense.windows.encode = encode;
   }
 });
 
@@ -168,15 +168,15 @@ t.test('priority decides who goes first', needsData, async (t) => {
   const model = await modelOf('naclip');
   const order: string[] = [];
   const call = async (width: number, height: number, sigma: number, priority?: number) => {
-    const { common, system } = checkSegmentOptions({ ...small, sigma });
-    const options = model.options(system, common.preset);
-    const plan = model.parts.system.plan(width, height, options);
+    const { common, system } = checkSegmentOptions({ ...small, sigma }, model.dense.optionRules);
+    const options = model.dense.options(system, common.preset);
+    const plan = model.dense.parts.system.plan(width, height, options);
     const canvas = Tensor.from(new Uint8Array(plan.canvas.width * plan.canvas.height * 3).fill(99), [
       plan.canvas.height,
       plan.canvas.width,
       3,
     ]);
-    const dense = await model.windows.encode({ canvas, plan, options, groupSize: 8, priority });
+    const dense = await model.dense.windows.encode({ canvas, plan, options, groupSize: 8, priority });
     order.push(`${priority}`);
     for (const tensor of [canvas, dense.features]) tensor.dispose();
   };

@@ -122,7 +122,7 @@ t.test('from a recipe to masks; the encoder stays as it is', async (t) => {
   t.match((await readMetrics(join(out, 'metrics.jsonl'))).at(-1)?.values, { gate1: Number, gate2: Number });
   const model = await open(out);
   t.equal(model.info.system, 'mgca');
-  t.equal(model.parts.system.check(model.parts.fileOptions).units, 16);
+  t.equal(model.dense.parts.system.check(model.dense.parts.fileOptions).units, 16);
   const masks = await model.segment(miniScene, ['cat', 'dog', 'grass']);
   t.ok(masks.segments.length > 0);
   await model.dispose();

@@ -114,7 +114,7 @@ t.test('zero gates: MaskCLIP, enlarged, bit for bit', needsData, async (t) => {
   const found = await model.trace(image, ['horse'], ['window_features', 'window_embeddings'], options);
   await model.dispose();
   const plain = await open(`maskclip:${base}`);
-  const settings = model.parts.system.defaults;
+  const settings = model.dense.parts.system.defaults;
   const { attention, residual, ffn, positions, mean, std, padToPatch } = settings;
   const maskclip = await plain.trace(image, ['horse'], ['window_patch_features'], {
     ...options,

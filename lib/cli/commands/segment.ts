@@ -118,12 +118,10 @@ async function compile(
   given: SegmentOptions,
   { output, interrupt }: Context,
 ): Promise<void> {
-  const { checkSegmentOptions } = await import('../../pipelines/segment-options.js');
-  const { common, system } = checkSegmentOptions(given);
-  const dense = model.options(system, common.preset);
   const progress = new Progress(output, vocab.spec.prompts.length, 'prompts');
-  const { withSignal } = await import('../../engine/index.js');
-  await withSignal(interrupt.signal, () => model.compile(vocab, dense, (done) => progress.update(done)));
+  // The time for one picture is not that for the words of all.
+  const { timeoutMs: _, ...options } = given;
+  await model.prepare(vocab, { ...options, signal: interrupt.signal }, (done) => progress.update(done));
   progress.end();
 }
 

@@ -129,7 +129,7 @@ function resultTable({ curve, search, tuning }: TuneResult): string[] {
     const labelled = curve.some((point) => 'mIoU' in point);
     rows.push(labelled ? ['threshold', 'mIoU', 'pixels right', 'background', ''] : ['threshold', 'merit', '']);
     for (const point of curve) {
-      const mark = point.value === tuning.probThreshold ? '<' : '';
+      const mark = Object.values(tuning).includes(point.value) ? '<' : '';
       const { value } = point;
       if ('merit' in point) rows.push([value.toFixed(2), point.merit.toPrecision(5), mark]);
       else rows.push([value.toFixed(2), ...scoreCells(point, percent), mark]);

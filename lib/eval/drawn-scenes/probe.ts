@@ -44,7 +44,7 @@ export async function patchStates(
   { image }: Pick<Picture, 'image'>,
   size: SceneSize,
 ): Promise<{ data: Float32Array; grid: readonly [number, number] }> {
-  const options = model.options();
+  const options = model.dense.options();
   const { patch } = model.info.sizes;
   const grid = [Math.floor(size.height / patch), Math.floor(size.width / patch)] as const;
   const data = await scope(() => {
@@ -56,7 +56,7 @@ export async function patchStates(
       Tensor.from(Float32Array.from(options.mean)),
       Tensor.from(Float32Array.from(options.std)),
     );
-    const states = model.parts.probe(pixels.reshape(1, ...pixels.shape), options, 'value_features'); // [D, h, w]
+    const states = model.dense.parts.probe(pixels.reshape(1, ...pixels.shape), options, 'value_features'); // [D, h, w]
     return states.permute(1, 2, 0).contiguous().data();
   });
   return { data: data as Float32Array, grid };

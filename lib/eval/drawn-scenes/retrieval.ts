@@ -24,7 +24,7 @@ export async function imageRows(
   set: SceneSet,
   watch: Watch,
 ): Promise<{ rows: Float32Array[]; records: SceneRecord[] }> {
-  const options = model.options();
+  const options = model.dense.options();
   const rows: Float32Array[] = [];
   const records: SceneRecord[] = [];
   for await (const group of pictures(set, watch)) {
@@ -35,7 +35,7 @@ export async function imageRows(
           Tensor.from(Float32Array.from(options.mean)),
           Tensor.from(Float32Array.from(options.std)),
         );
-        return model.parts
+        return model.dense.parts
           .probe(pixels.reshape(1, ...pixels.shape), options, 'tokens')
           .slice(0, 0, 1)
           .data();
@@ -60,7 +60,7 @@ function dot(a: Float32Array, b: Float32Array): number {
 }
 
 function textRows(model: Model, texts: readonly string[]): Promise<Float32Array[]> {
-  return model.text.rows(texts, ['{}'], 'normalise-mean-normalise');
+  return model.dense.text.rows(texts, ['{}'], 'normalise-mean-normalise');
 }
 
 /** For each scene itself and others, which ones: drawn once, the same for every model. */

@@ -66,7 +66,7 @@ async function measureMgca(table: Table, alias: Alias): Promise<void> {
   const base = await table.model(alias, 'maskclip');
   if (!base) return;
   // The same sentences around the names for all.
-  const { templates, mean, std } = base.options();
+  const { templates, mean, std } = base.dense.options();
   const read = { ...readAt(base, 2, 'windows'), templates, mean, std };
   // Gates of zero: MaskCLIP's first form.
   const start = {
