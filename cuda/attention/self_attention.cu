@@ -11,14 +11,15 @@ namespace {
 
 constexpr int kThreads = 256, kFillPerThread = 16;
 
-// y [n] (=) NaN where `starts` does not rise from 0 to `rows`: a launcher cannot look, and wrong sums must not pass for right
-// ones. Every block looks at all starts (a few hundred) and fills its own part.
+// Refuses `starts` that do not rise from 0 to `rows`, and then y [n] (=) NaN: wrong sums must not pass for right ones. Every
+// block looks at all starts (a few hundred) and fills its own part.
 template <class T>
-__global__ void reject_starts_kernel(const int32_t *starts, int sequences, int rows, T *y, int64_t n) {
+__global__ void reject_starts_kernel(const int32_t *starts, int sequences, int rows, T *y, int64_t n, Refusal refusal) {
   bool wrong = false;
   for (int s = static_cast<int>(threadIdx.x); s < sequences; s += kThreads) wrong = wrong || starts[s] > starts[s + 1];
   wrong = wrong || starts[0] != 0 || starts[sequences] != rows;
   if (!__syncthreads_or(wrong)) return;
+  if (threadIdx.x == 0) refusal.at(0);
   for (int k = 0; k < kFillPerThread; ++k) {
     const int64_t i = (static_cast<int64_t>(blockIdx.x) * kFillPerThread + k) * kThreads + threadIdx.x;
     if (i < n) y[i] = from_float<T>(__int_as_float(0x7fc00000));
@@ -27,10 +28,11 @@ __global__ void reject_starts_kernel(const int32_t *starts, int sequences, int r
 
 void reject_starts(LaunchCall &call, const Params &p, const TensorView &out) {
   if (p.starts == nullptr) return;
+  const Refusal refusal = call.refuses([rows = p.nq](const RefusedValue &) { return refused_starts(rows); });
   dispatch_float(call, out.dtype, [&](auto zero) {
     using T = decltype(zero);
     WM_LAUNCH((reject_starts_kernel<T>), dim3(blocks_for(out.numel(), kThreads * kFillPerThread)), dim3(kThreads), 0,
-              call.stream(), p.starts, p.batch, p.nq, out.as<T>(), out.numel());
+              call.stream(), p.starts, p.batch, p.nq, out.as<T>(), out.numel(), refusal);
   });
 }
 
@@ -58,7 +60,7 @@ void read_sequences(const LaunchCall &call, Params &p) {
   if (starts.dtype != DType::i32 || starts.ndim != 1 || starts.dim(0) < 1 || p.batch != 1 || call.has(1)) {
     call.reject("starts must be i32 [S + 1] beside one row of sequences and no keyLengths");
   }
-  if (starts.dim(0) == 1 && p.nq > 0) call.reject("starts must rise from 0 to the %d rows of qkv", p.nq);
+  if (starts.dim(0) == 1 && p.nq > 0) call.reject(refused_starts(p.nq));
   p.starts = starts.as<const int32_t>();
   p.batch = static_cast<int>(starts.dim(0) - 1);
 }

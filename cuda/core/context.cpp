@@ -103,7 +103,7 @@ wm_status context_create(int32_t device, wm_context **out) {
   uint64_t kept = kKeptBytes;
   const cudaError_t set = cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &kept);
   const DeviceLimits limits{info.multiprocessors, info.capability_major * 10 + info.capability_minor, shared_bytes};
-  wm_context *context = set == cudaSuccess ? new (std::nothrow) wm_context{device, pool, limits} : nullptr;
+  wm_context *context = set == cudaSuccess ? new (std::nothrow) wm_context{device, pool, limits, {}} : nullptr;
   if (context == nullptr) {
     cudaMemPoolDestroy(pool);
     WM_TRY(set);
@@ -125,7 +125,7 @@ wm_status stream_create(wm_context *context, wm_stream **out) {
   WM_ENTER(context);
   cudaStream_t handle = nullptr;
   WM_TRY(cudaStreamCreateWithFlags(&handle, cudaStreamNonBlocking));
-  *out = new (std::nothrow) wm_stream{context, handle};
+  *out = new (std::nothrow) wm_stream{context, handle, nullptr};
   if (*out != nullptr) return WM_OK;
   cudaStreamDestroy(handle);
   return fail(WM_ERR_MEMORY, "out of host memory");

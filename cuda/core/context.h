@@ -4,18 +4,23 @@
 
 #include <cuda_runtime_api.h>
 
+#include <memory>
+
 #include "cuda/core/op.h"
 #include "cuda/core/status.h"
+#include "cuda/core/verdict.h"
 
 struct wm_context {
   int device;
   cudaMemPool_t pool;
   wm::cuda::DeviceLimits limits;
+  wm::cuda::VerdictWords verdict_words;
 };
 
 struct wm_stream {
   wm_context *context;
   cudaStream_t handle;
+  std::unique_ptr<wm_verdict> verdict;  // of the last launch, until it is taken
 };
 
 struct wm_event {
@@ -62,6 +67,11 @@ const wm_backend_op *op_find(const char *name, uint32_t *flags);
 wm_status op_launch(wm_context *context, const wm_backend_op *op, wm_stream *stream, const wm_tensor_view *inputs,
                     int32_t num_inputs, const wm_tensor_view *outputs, int32_t num_outputs, const double *attrs,
                     int32_t num_attrs);
+
+// cuda/core/verdict.cpp
+wm_verdict *verdict_take(wm_stream *stream);
+wm_status verdict_read(wm_verdict *verdict);
+void verdict_free(wm_verdict *verdict);
 
 // cuda/core/self_test.cu
 wm_status self_test(wm_context *context);

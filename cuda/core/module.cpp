@@ -36,6 +36,9 @@ constexpr wm_backend make_table() {
   table.op_find = wm::cuda::op_find;
   table.op_launch = wm::cuda::op_launch;
   table.memory_borrow = wm::cuda::memory_borrow;
+  table.verdict_take = wm::cuda::verdict_take;
+  table.verdict_read = wm::cuda::verdict_read;
+  table.verdict_free = wm::cuda::verdict_free;
   return table;
 }
 

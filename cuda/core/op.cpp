@@ -86,6 +86,11 @@ void LaunchCall::zero(void *data, uint64_t bytes) {
   if (error != cudaSuccess) throw_error(error, "cudaMemsetAsync");
 }
 
+Refusal LaunchCall::refusal(bool with_values, Status status, DescribeRefusal describe) {
+  if (verdict_ == nullptr) verdict_ = std::make_unique<wm_verdict>(stream_->context->verdict_words, name_);
+  return verdict_->add(with_values, status, std::move(describe));
+}
+
 void LaunchCall::reject(const char *format, ...) const {
   char text[768];
   va_list args;
@@ -139,6 +144,12 @@ wm_status wm::cuda::op_launch(wm_context *context, const wm_backend_op *op, wm_s
   try {
     const std::vector<TensorView> in = make_views(inputs, num_inputs), out = make_views(outputs, num_outputs);
     LaunchCall call(entry->name, stream, context->limits, in.data(), num_inputs, out.data(), num_outputs, attrs, num_attrs);
+    // Kernels of a launch that failed half way may have been queued, and go on writing what they refuse.
+    struct Leave {
+      LaunchCall &call;
+      wm_stream *stream;
+      ~Leave() { stream->verdict = call.take_verdict(); }
+    } const leave{call, stream};
     entry->function(call);
     return WM_OK;
   } catch (const Error &error) {

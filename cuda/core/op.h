@@ -9,7 +9,9 @@
 
 #include "cuda/core/half.cuh"
 #include "cuda/core/simt.h"
+#include "cuda/core/verdict.h"
 #include "native/core/op.h"
+#include "native/core/refused_values.h"
 #include "native/core/tensor_view.h"
 
 struct wm_context;
@@ -60,7 +62,15 @@ class LaunchCall {
   void *workspace_bytes(uint64_t bytes);
   void zero(void *data, uint64_t bytes);
 
+  // For values on the device, which only kernels can look at: where they tell of the lowest that is refused, and how its
+  // failure reads (the op's name goes in front). Several are asked in the order of these calls. `refuses` is for positions
+  // alone, `refuses_values` for those with numbers that stood there.
+  Refusal refuses(DescribeRefusal describe, Status status = Status::option) { return refusal(false, status, std::move(describe)); }
+  Refusal refuses_values(DescribeRefusal describe) { return refusal(true, Status::option, std::move(describe)); }
+  std::unique_ptr<wm_verdict> take_verdict() { return std::move(verdict_); }
+
   // Throws Status::option with the op's name in front.
+  [[noreturn]] void reject(const std::string &text) const { reject("%s", text.c_str()); }
   [[noreturn]] __attribute__((format(printf, 2, 3))) void reject(const char *format, ...) const;
 
  private:
@@ -72,6 +82,9 @@ class LaunchCall {
   const double *attrs_;
   int num_inputs_, num_outputs_, num_attrs_;
   std::vector<void *> blocks_;
+  std::unique_ptr<wm_verdict> verdict_;
+
+  Refusal refusal(bool with_values, Status status, DescribeRefusal describe);
 };
 
 using LaunchFunction = void (*)(LaunchCall &);
@@ -92,6 +105,11 @@ struct CudaOpRegistration {
 #define WM_REGISTER_CUDA_OP(op_name, function, flags)                                         \
   static const ::wm::cuda::CudaOpEntry wm_cuda_entry_##op_name = {#op_name, function, flags}; \
   static const ::wm::cuda::CudaOpRegistration wm_cuda_registration_##op_name(&wm_cuda_entry_##op_name);
+
+// Where kernels tell of indices outside 0..count-1, by position and value.
+inline Refusal refuse_index(LaunchCall &call, int64_t count) {
+  return call.refuses_values([count](const RefusedValue &seen) { return refused_index(seen.value[0], seen.position, count); });
+}
 
 // Calls body with a value of the C++ type of f32, bf16 or f16. The f64 of gradient checks is the CPU's alone.
 template <class F>

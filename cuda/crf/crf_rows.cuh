@@ -23,18 +23,21 @@ namespace {
 
 constexpr int kTileSide = 32, kTileRows = kCrfThreads / kTileSide;
 
-// scores [N, width] (=) -U of the pixels in tile order, padded with -infinity; unary [C, H, W]. NaN stays, so that it
-// shows in the result. 32 pixels x 32 classes a block of 256 threads, transposed in 4.1 KiB of shared memory.
-__global__ void crf_read_unary_kernel(CrfPixels pixels, const float *unary, int64_t n, int classes, int width, float *scores) {
+// scores [N, width] (=) -U of the pixels in tile order, padded with -infinity; unary [C, H, W], refused where it is NaN.
+// 32 pixels x 32 classes a block of 256 threads, transposed in 4.1 KiB of shared memory.
+__global__ void crf_read_unary_kernel(CrfPixels pixels, const float *unary, int64_t n, int classes, int width, Refusal refusal,
+                                      float *scores) {
   __shared__ float tile[kTileSide][kTileSide + 1];
   const int column = static_cast<int>(threadIdx.x) % kTileSide, row = static_cast<int>(threadIdx.x) / kTileSide;
   const int64_t first = static_cast<int64_t>(blockIdx.x) * kTileSide;
   const int first_class = static_cast<int>(blockIdx.y) * kTileSide;
   if (first + column < n) {
-    const float *at = unary + pixels.index(static_cast<uint32_t>(first + column));
+    const auto pixel = static_cast<int64_t>(pixels.index(static_cast<uint32_t>(first + column)));
     for (int r = row; r < kTileSide; r += kTileRows) {
       if (first_class + r >= classes) break;
-      const float score = -at[static_cast<int64_t>(first_class + r) * n];
+      const int64_t at = static_cast<int64_t>(first_class + r) * n + pixel;
+      const float score = -unary[at];
+      if (score != score) refusal.at(at);
       tile[r][column] = score > kCrfUnaryLimit ? kCrfUnaryLimit : score < -kCrfUnaryLimit ? -kCrfUnaryLimit : score;
     }
   }

@@ -83,7 +83,11 @@ class MeanField {
 
   void run(const float *unary, int64_t iterations, float *out) {
     const dim3 tiles(blocks_for(n_, kTileSide), blocks_for(width_, kTileSide));
-    WM_LAUNCH(crf_read_unary_kernel, tiles, dim3(kCrfThreads), 0, call_.stream(), pixels_, unary, n_, classes_, width_, scores_);
+    const Refusal refusal = call_.refuses(
+        [height = pixels_.height, width = pixels_.width](const RefusedValue &seen) { return refused_nan(seen.position, height, width); },
+        Status::numeric);
+    WM_LAUNCH(crf_read_unary_kernel, tiles, dim3(kCrfThreads), 0, call_.stream(), pixels_, unary, n_, classes_, width_, refusal,
+              scores_);
     update({}, scores_);
     for (int64_t i = 0; i < iterations && !terms_.empty(); ++i) {
       if (group_ == width_ && width_ <= kCrfFusedWidth) update(filter_terms(0, width_), scores_);

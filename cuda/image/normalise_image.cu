@@ -1,7 +1,7 @@
 // normalise_image: u8 pixels to a network input, y[c, i, j] = (x[i, j, c] - mean[c]) / std[c] in f32, with `unit`
 // (x / 255 - mean) / std (kernels.md P2). The divisions are IEEE ones, so the bits are those of the CPU's table.
 // Floor: 3 bytes read and 12 written a pixel; expected to be bound by memory.
-#include "cuda/image/rows.cuh"
+#include "cuda/image/normalise.cuh"
 
 namespace wm::cuda {
 
@@ -29,8 +29,9 @@ __device__ __forceinline__ void read_pixels(const uint8_t *image, int64_t first,
 template <int kPixels>
 __global__ void __launch_bounds__(256)
     normalise_image_kernel(const uint8_t *image, const float *mean, const float *std, bool unit, int64_t pixels,
-                           float *out) {
+                           Refusal refusal, float *out) {
   const int64_t first = grid_index() * kPixels;
+  if (blockIdx.x == 0) refuse_std(std, refusal);
   if (first >= pixels) return;
   uint8_t sample[3 * kPixels];
   read_pixels<kPixels>(image, first, sample);
@@ -48,14 +49,13 @@ __global__ void __launch_bounds__(256)
 }
 
 template <int kPixels>
-void launch(const LaunchCall &call, bool unit, int64_t pixels) {
+void launch(LaunchCall &call, bool unit, int64_t pixels) {
   WM_LAUNCH((normalise_image_kernel<kPixels>), dim3(blocks_for(pixels, 256 * kPixels)), dim3(256), 0,
             call.stream(), call.in(0).as<const uint8_t>(), call.in(1).as<const float>(), call.in(2).as<const float>(),
-            unit, pixels, call.out(0).as<float>());
+            unit, pixels, refusal_of_std(call), call.out(0).as<float>());
 }
 
-// image u8 [H, W, 3], mean f32 [3], std f32 [3] -> f32 [3, H, W]; attr: unit. mean and std lie on the device: a
-// deviation that is not positive shows as infinities here, where the CPU refuses it.
+// image u8 [H, W, 3], mean f32 [3], std f32 [3] -> f32 [3, H, W]; attr: unit.
 void normalise_image(LaunchCall &call) {
   const TensorView &image = call.in(0), &mean = call.in(1), &std = call.in(2), &out = call.out(0);
   if (image.dtype != DType::u8 || image.ndim != 3 || image.dim(2) != 3) call.reject("the image must be u8 [H, W, 3]");

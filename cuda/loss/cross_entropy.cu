@@ -1,7 +1,7 @@
 // Cross-entropy of each row against a class index, softmax fused: loss[r] = log sum_c exp(x[r, c]) - x[r, target[r]], f32.
 // A row whose target is `ignore` has loss 0 and gradient 0. Attribute: ignore.
 // Backward: dx[r, c] = (softmax(x[r])[c] - (c == target[r])) dy[r].
-// A target outside 0..C-1 cannot be refused from here: such a row's loss and gradient are NaN, and nothing is read for it.
+// A target outside 0..C-1 is refused; such a row's loss and gradient are NaN, and nothing is read for it.
 // Floor: the logits once through memory (backward: twice), which is the expected limiter.
 #include "cuda/math/rows.cuh"
 
@@ -16,6 +16,13 @@ struct Problem {
   int64_t rows, ignore;
   int classes;
   bool aligned;
+  Refusal refusal;
+
+  // Whether the row has a class; what is neither that nor `ignore` is refused.
+  __device__ bool known(int64_t row, int32_t t) const {
+    if (t != ignore && (t < 0 || t >= classes)) refusal.at(row, t);
+    return t >= 0 && t < classes;
+  }
 };
 
 // Largest value of a row and the sum of exp(x - max), which a kept row then holds.
@@ -52,7 +59,7 @@ __global__ void __launch_bounds__(Form::kThreads) cross_entropy_kernel(const T *
   const int32_t t = p.target[r];
   float value = NAN;
   if (t == p.ignore) value = 0.0f;
-  else if (t >= 0 && t < p.classes) value = logf(total) + (top - to_float(x[r * p.classes + t]));
+  else if (p.known(r, t)) value = logf(total) + (top - to_float(x[r * p.classes + t]));
   loss[r] = value;
 }
 
@@ -67,7 +74,7 @@ cross_entropy_bwd_kernel(const T *x, const float *dy, T *dx, Problem p) {
   float top;
   const float total = exp_sum(row, shared, &top);
   const int32_t t = p.target[r];
-  const bool ignored = t == p.ignore, known = t >= 0 && t < p.classes;
+  const bool ignored = t == p.ignore, known = p.known(r, t);
   const float up = known ? dy[r] : NAN, scale = up / total;
   T *out = dx + r * p.classes;
   row.visit([&](float(&v)[Form::kPack], int column) {
@@ -81,13 +88,17 @@ cross_entropy_bwd_kernel(const T *x, const float *dy, T *dx, Problem p) {
   });
 }
 
-Problem make_problem(const LaunchCall &call, const TensorView &rows_like) {
+Problem make_problem(LaunchCall &call, const TensorView &rows_like) {
   const TensorView &x = call.in(0), &target = call.in(1);
   if (x.ndim != 2 || target.dtype != DType::i32 || target.numel() != x.shape[0])
     call.reject("logits must be [R, C] and targets i32 [R]");
   if (rows_like.numel() != x.shape[0] || rows_like.dtype != DType::f32) call.reject("the loss must be f32 [R]");
   if (x.shape[1] > (int64_t{1} << 30)) call.reject("rows of %lld classes are too long", static_cast<long long>(x.shape[1]));
-  return {target.as<const int32_t>(), x.shape[0], call.attr_int(0), static_cast<int>(x.shape[1]), aligned16(x.data)};
+  const int64_t classes = x.shape[1], ignore = call.attr_int(0);
+  const Refusal refusal = call.refuses_values([classes, ignore](const RefusedValue &seen) {
+    return refused_target(seen.value[0], seen.position, classes, ignore);
+  });
+  return {target.as<const int32_t>(), x.shape[0], ignore, static_cast<int>(classes), aligned16(x.data), refusal};
 }
 
 void cross_entropy(LaunchCall &call) {

@@ -1,7 +1,7 @@
 // gather: y[i, :] = x[index[i], :] for x [V, D], i32 indices of any shape; any dtype.
 // scatter_add, its gradient: dx[v, :] = sum of dy[i, :] over index[i] = v, in the order of i, in f32.
-// Indices lie on the device and are checked there: a row beyond x is filled with NaN (all bits set), a row beyond dx is
-// left out. Floor of gather: the rows read and written once at the memory's bandwidth; of scatter_add: dy and dx once.
+// Indices lie on the device and are checked there: one beyond x or dx is refused, and nothing is read or added for it.
+// Floor of gather: the rows read and written once at the memory's bandwidth; of scatter_add: dy and dx once.
 // Expected limiter of scatter_add: the latency of its sorting passes, or of one row that very many indices name.
 #include "cuda/core/radix_sort.cuh"
 #include "cuda/core/words.cuh"
@@ -12,10 +12,11 @@ namespace {
 
 constexpr int kUnits = 2;  // words a thread
 
-// y [count, row] (=). 256 threads a block, no shared memory.
+// y [count, row] (=), all bits set where the index is refused. 256 threads a block, no shared memory.
 template <class Word>
 __global__ void __launch_bounds__(kMapThreads)
-gather_kernel(const Word *x, const int32_t *index, Word *y, int64_t words, Divisor row, int64_t rows) {
+gather_kernel(const Word *x, const int32_t *index, Word *y, int64_t words, Divisor row, int64_t rows,
+              Refusal refusal) {
   const int64_t first = static_cast<int64_t>(blockIdx.x) * (kMapThreads * kUnits) + threadIdx.x;
   Word values[kUnits];
 #pragma unroll
@@ -23,9 +24,13 @@ gather_kernel(const Word *x, const int32_t *index, Word *y, int64_t words, Divis
     int64_t i = first + u * kMapThreads;
     if (i >= words) break;
     const int64_t column = row.split(i);
-    const int64_t source = index[i];
-    if (source >= 0 && source < rows) values[u] = x[source * row.d + column];
-    else memset(&values[u], 0xff, sizeof(Word));
+    const int32_t source = index[i];
+    if (source >= 0 && source < rows) {
+      values[u] = x[source * row.d + column];
+    } else {
+      memset(&values[u], 0xff, sizeof(Word));
+      refusal.at(i, source);
+    }
   }
 #pragma unroll
   for (int u = 0; u < kUnits; ++u) {
@@ -39,22 +44,25 @@ void gather(LaunchCall &call) {
   if (indices.dtype != DType::i32) call.reject("indices must be i32");
   const int64_t row = x.shape[1] * static_cast<int64_t>(dtype_size(x.dtype));
   if (out.numel() != indices.numel() * x.shape[1]) call.reject("output size");
+  const Refusal refusal = refuse_index(call, x.shape[0]);
   dispatch_word({row, address_of(x.data), address_of(out.data)}, [&](auto zero) {
     using Word = decltype(zero);
     const auto words = static_cast<int64_t>(out.bytes() / sizeof(Word));
     WM_LAUNCH((gather_kernel<Word>), dim3(blocks_for(words, kMapThreads * kUnits)), dim3(kMapThreads), 0, call.stream(),
               x.as<const Word>(), indices.as<const int32_t>(), out.as<Word>(), words,
-              Divisor(row / static_cast<int64_t>(sizeof(Word)), words), x.shape[0]);
+              Divisor(row / static_cast<int64_t>(sizeof(Word)), words), x.shape[0], refusal);
   });
 }
 
 // index [count] -> keys [count] (=): the row each names, `rows` where it names none. 256 threads a block.
 __global__ void __launch_bounds__(kMapThreads)
-row_keys_kernel(const int32_t *index, uint32_t *keys, int64_t count, int64_t rows) {
+row_keys_kernel(const int32_t *index, uint32_t *keys, int64_t count, int64_t rows, Refusal refusal) {
   const int64_t i = static_cast<int64_t>(blockIdx.x) * kMapThreads + threadIdx.x;
   if (i >= count) return;
   const int32_t row = index[i];
-  keys[i] = static_cast<uint32_t>(row >= 0 && row < rows ? row : rows);
+  const bool fits = row >= 0 && row < rows;
+  if (!fits) refusal.at(i, row);
+  keys[i] = static_cast<uint32_t>(fits ? row : rows);
 }
 
 // Sorted keys [count] -> begin, end [rows] (=, zero where a row has no position): where its positions stand. 256 threads
@@ -81,7 +89,8 @@ Positions sort_positions(LaunchCall &call, const int32_t *index, int64_t count, 
   if (count == 0) return {nullptr, begin, end};
   SortBuffers<uint32_t> buffers(call, count);
   const dim3 grid(blocks_for(count, kMapThreads)), block(kMapThreads);
-  WM_LAUNCH(row_keys_kernel, grid, block, 0, call.stream(), index, buffers.keys[0], count, rows);
+  WM_LAUNCH(row_keys_kernel, grid, block, 0, call.stream(), index, buffers.keys[0], count, rows,
+            refuse_index(call, rows));
   int bits = 1;
   while (rows >> bits != 0) ++bits;
   const int side = sort_keys(call, buffers, count, bits);
@@ -128,7 +137,7 @@ void scatter_add(LaunchCall &call) {
   const int64_t count = indices.numel();
   if (indices.dtype != DType::i32) call.reject("indices must be i32");
   if (out.ndim != 2 || out.dtype != dy.dtype || dy.numel() != count * out.shape[1]) call.reject("shapes do not fit");
-  if (out.numel() == 0) return;
+  if (out.numel() == 0 && count == 0) return;
   const Positions positions = sort_positions(call, indices.as<const int32_t>(), count, out.shape[0]);
   dispatch_float(call, dy.dtype, [&](auto zero) {
     using T = decltype(zero);

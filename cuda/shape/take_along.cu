@@ -1,6 +1,6 @@
 // take_along: y[..., k] = x[..., index[..., k]] along the last axis for i32 indices, any dtype; take_along_bwd adds back:
 // dx[..., n] = sum of dy[..., k] over index[..., k] = n, in the order of k, in f32. Indices lie on the device and are
-// checked there: one beyond x gives NaN (all bits set), one beyond dx is left out.
+// checked there: one beyond x or dx is refused, and nothing is read or added for it.
 // Floor: the indices, the values taken and the result once at the memory's bandwidth. Expected limiter of take_along: the
 // scattered reads; of take_along_bwd: N K comparisons a row, where both are large.
 #include "cuda/core/words.cuh"
@@ -14,14 +14,16 @@ constexpr int kUnits = 4;  // elements a thread
 // x [rows, from], index, y [rows, to] (=). 256 threads a block, no shared memory.
 template <class T>
 __global__ void __launch_bounds__(kMapThreads)
-take_kernel(const T *x, const int32_t *index, T *y, int64_t n, int64_t from, Divisor to) {
+take_kernel(const T *x, const int32_t *index, T *y, int64_t n, int64_t from, Divisor to, Refusal refusal) {
   const int64_t first = static_cast<int64_t>(blockIdx.x) * (kMapThreads * kUnits) + threadIdx.x;
 #pragma unroll
   for (int u = 0; u < kUnits; ++u) {
     const int64_t i = first + u * kMapThreads;
     if (i >= n) break;
-    const int64_t column = index[i];
-    y[i] = column >= 0 && column < from ? x[to.divide(i) * from + column] : static_cast<T>(~T{0});
+    const int32_t column = index[i];
+    const bool fits = column >= 0 && column < from;
+    if (!fits) refusal.at(i, column);
+    y[i] = fits ? x[to.divide(i) * from + column] : static_cast<T>(~T{0});
   }
 }
 
@@ -32,7 +34,7 @@ constexpr int kStretch = kMapThreads * kColumns;     // columns a block
 // 256 indices and values (2 KiB). Each column is one thread's, which meets its terms in the order of k.
 template <class T>
 __global__ void __launch_bounds__(kMapThreads)
-take_bwd_kernel(const T *dy, const int32_t *index, T *dx, int64_t from, int64_t to, Divisor stretches) {
+take_bwd_kernel(const T *dy, const int32_t *index, T *dx, int64_t from, int64_t to, Divisor stretches, Refusal refusal) {
   __shared__ int32_t places[kMapThreads];
   __shared__ float values[kMapThreads];
   const int thread = static_cast<int>(threadIdx.x);
@@ -42,7 +44,9 @@ take_bwd_kernel(const T *dy, const int32_t *index, T *dx, int64_t from, int64_t 
   for (int64_t base = 0; base < to; base += kMapThreads) {
     const int64_t k = row * to + base + thread;
     const bool valid = base + thread < to;
-    places[thread] = valid ? index[k] : -1;
+    const int32_t place = valid ? index[k] : 0;
+    if (place < 0 || (valid && place >= from)) refusal.at(k, place);
+    places[thread] = valid ? place : -1;
     values[thread] = valid ? to_float(dy[k]) : 0.0f;
     __syncthreads();
     const int terms = static_cast<int>(to - base < kMapThreads ? to - base : kMapThreads);
@@ -83,7 +87,8 @@ void take_along(LaunchCall &call) {
   dispatch_size(call, x.dtype, [&](auto zero) {
     using T = decltype(zero);
     WM_LAUNCH((take_kernel<T>), dim3(blocks_for(n, kMapThreads * kUnits)), dim3(kMapThreads), 0, call.stream(),
-              x.as<const T>(), index.as<const int32_t>(), out.as<T>(), n, plan.from, Divisor(plan.to, n));
+              x.as<const T>(), index.as<const int32_t>(), out.as<T>(), n, plan.from, Divisor(plan.to, n),
+              refuse_index(call, plan.from));
   });
 }
 
@@ -92,11 +97,13 @@ void take_along_bwd(LaunchCall &call) {
   const TensorView &dy = call.in(0), &index = call.in(1), &out = call.out(0);
   const AlongRows plan = along_rows(call, out, index, dy);
   if (out.dtype != dy.dtype) call.reject("dtypes differ");
-  const int64_t stretches = ceil_div(plan.from, kStretch), blocks = plan.rows * stretches;
+  // A row of no columns has a block too, which looks at its indices.
+  const int64_t stretches = ceil_div(plan.from > 0 ? plan.from : 1, kStretch), blocks = plan.rows * stretches;
   dispatch_float(call, dy.dtype, [&](auto zero) {
     using T = decltype(zero);
     WM_LAUNCH((take_bwd_kernel<T>), dim3(blocks_for(blocks, 1)), dim3(kMapThreads), 0, call.stream(), dy.as<const T>(),
-              index.as<const int32_t>(), out.as<T>(), plan.from, plan.to, Divisor(stretches, blocks));
+              index.as<const int32_t>(), out.as<T>(), plan.from, plan.to, Divisor(stretches, blocks),
+              refuse_index(call, plan.from));
   });
 }
 

@@ -1,14 +1,10 @@
-// Window boxes i32 [N, 4] of (y1, x1, y2, x2), end exclusive. They lie on the device, so a launcher cannot refuse a wrong
-// one as the CPU does: a kernel tests each before it indexes with it, and a window whose box does not fit comes out as NaN.
+// Window boxes i32 [N, 4] of (y1, x1, y2, x2), end exclusive. They lie on the device: a kernel tests each before it indexes
+// with it and refuses one that does not fit, whose window comes out as NaN.
 #pragma once
 
 #include "cuda/core/op.h"
 
 namespace wm::cuda {
-
-struct Box {
-  int y1, x1, y2, x2;
-};
 
 __device__ __forceinline__ Box load_box(const int *boxes, int64_t n) {
   const int *b = boxes + 4 * n;

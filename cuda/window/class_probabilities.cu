@@ -25,10 +25,13 @@ __global__ void __launch_bounds__(256) clear_first_kernel(unsigned *first, int64
   if (c < count) first[c] = 0xffffffffu;  // read as -1: none
 }
 
-__global__ void __launch_bounds__(256) first_query_kernel(const int *classes, int64_t queries, int64_t count, unsigned *first) {
+__global__ void __launch_bounds__(256) first_query_kernel(const QueryClasses classes, Refusal beyond, int64_t count,
+                                                           unsigned *first) {
   const int64_t s = grid_index();
-  if (s >= queries) return;
-  const int c = classes[s];
+  if (blockIdx.x == 0) classes.refuse();
+  if (s >= classes.queries) return;
+  const int c = classes.of[s];
+  if (c >= count) beyond.at(s, c);
   if (c >= 0 && c < count) atomicMin(first + c, static_cast<unsigned>(s));
 }
 
@@ -103,13 +106,16 @@ void class_probabilities(LaunchCall &call) {
   const int64_t queries = logits.dim(0), plane = logits.dim(1) * logits.dim(2), count = call.attr_int(1);
   if (count < 0 || queries > INT32_MAX || out.dtype != DType::f32 || out.numel() != count * plane)
     call.reject("the output must be f32 [Q, H, W]");
-  const int *classes = checked_query_class(call, call.in(1), queries);
+  const QueryClasses classes = query_classes(call, call.in(1), queries);
+  const Refusal beyond = call.refuses_values([count](const RefusedValue &seen) {
+    return refused_query_class_beyond(seen.position, seen.value[0], count);
+  });
   if (out.numel() == 0) return;
   auto *first = call.workspace<unsigned>(count);
   WM_LAUNCH(clear_first_kernel, dim3(blocks_for(count, 256)), dim3(256), 0, call.stream(), first, count);
-  WM_LAUNCH(first_query_kernel, dim3(blocks_for(queries, 256)), dim3(256), 0, call.stream(), classes, queries, count,
+  WM_LAUNCH(first_query_kernel, dim3(blocks_for(queries, 256)), dim3(256), 0, call.stream(), classes, beyond, count,
             first);
-  const Probabilities p{logits.as<const float>(), classes, reinterpret_cast<const int *>(first), out.as<float>(),
+  const Probabilities p{logits.as<const float>(), classes.of, reinterpret_cast<const int *>(first), out.as<float>(),
                         queries, count, plane, static_cast<float>(call.attr(0))};
   if (call.attr_flag(2)) return launch<true>(call, p);
   launch<false>(call, p);

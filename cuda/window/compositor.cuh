@@ -40,6 +40,7 @@ struct MergePlan {
   int slot_rows, slot_columns;      // of canvas rows and columns that shared memory holds, at most kSlot..
   int tiles_across;
   const LerpEntry *window_rows, *window_columns, *out_rows, *out_columns;
+  Refusal box_refusal, padding_refusal;
 };
 
 // logits f32 [N, S, h, w], boxes i32 [N, 4]; ten attributes from `first`: canvasH, canvasW, winH, winW, padTop, padLeft,
@@ -96,6 +97,18 @@ struct TileWindows {
   int row[kSlotRows];
 };
 
+// Refuses a box that has not the size of the first or leaves the canvas, and a first one that with its padding leaves the
+// stretched map.
+__device__ __forceinline__ void refuse_box(const MergePlan &plan, const Box &b, int64_t n) {
+  const Box first = load_box(plan.boxes, 0);
+  const int64_t height = first.y2 - int64_t{first.y1}, width = first.x2 - int64_t{first.x1};
+  if (!box_fits(b, height, width, plan.canvas_h, plan.canvas_w)) {
+    plan.box_refusal.at(n, b.y1, b.x1, b.y2, b.x2, static_cast<int>(height), static_cast<int>(width));
+  }
+  const bool inside = height >= 1 && width >= 1 && plan.pad_top + height <= plan.win_h && plan.pad_left + width <= plan.win_w;
+  if (n == 0 && !inside) plan.padding_refusal.at(0, static_cast<int>(height), static_cast<int>(width));
+}
+
 // By warp 0: the windows under canvas rows [y0, y1] and columns [x0, x1], in their order.
 __device__ __forceinline__ void list_windows(const MergePlan &plan, int y0, int y1, int x0, int x1, TileWindows &list) {
   const int lane = static_cast<int>(threadIdx.x);
@@ -106,6 +119,7 @@ __device__ __forceinline__ void list_windows(const MergePlan &plan, int y0, int 
     const Box b = n < plan.windows ? load_box(plan.boxes, n) : Box{0, 0, 0, 0};
     const bool fits = b.y1 >= 0 && b.x1 >= 0 && b.y2 <= plan.canvas_h && b.x2 <= plan.canvas_w && b.y1 < b.y2 &&
                       b.x1 < b.x2 && plan.pad_top + b.y2 - b.y1 <= plan.win_h && plan.pad_left + b.x2 - b.x1 <= plan.win_w;
+    if (n < plan.windows && blockIdx.x == 0) refuse_box(plan, b, n);
     broken |= __ballot_sync(kFullMask, n < plan.windows && !fits);
     const bool under = fits && b.y1 <= y1 && b.y2 > y0 && b.x1 <= x1 && b.x2 > x0;
     const unsigned found = __ballot_sync(kFullMask, under);

@@ -52,10 +52,25 @@ inline ScorePlan score_plan(const LaunchCall &call, const TensorView &state, int
   return plan;
 }
 
-inline const int *checked_query_class(const LaunchCall &call, const TensorView &query_class, int64_t queries) {
+struct QueryClasses {
+  const int *of;  // [queries]
+  int64_t queries;
+  Refusal refusal;
+
+  // By all threads of one block.
+  __device__ __forceinline__ void refuse() const {
+    for (int64_t s = threadIdx.x; s < queries; s += blockDim.x) {
+      if (of[s] < -1 || of[s] > kMaxQueryClass) refusal.at(s, of[s]);
+    }
+  }
+};
+
+inline QueryClasses query_classes(LaunchCall &call, const TensorView &query_class, int64_t queries) {
   if (query_class.dtype != DType::i32 || query_class.ndim != 1 || query_class.dim(0) != queries)
     call.reject("query_class must be i32 [%lld]", static_cast<long long>(queries));
-  return query_class.as<const int>();
+  const Refusal refusal = call.refuses_values(
+      [](const RefusedValue &seen) { return refused_query_class(seen.position, seen.value[0]); });
+  return {query_class.as<const int>(), queries, refusal};
 }
 
 // The six planes of one pixel in registers; its top k stay in memory. kSum, kRest: which planes are kept up to date, the

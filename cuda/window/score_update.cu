@@ -38,8 +38,9 @@ constexpr int kAhead = 4;
 // state [6 + 2 topk, plane] (+=), logits [queries, plane], classes [queries]. A thread a pixel, 256 a block.
 template <bool kSum, bool kRest>
 __global__ void __launch_bounds__(256)
-    score_update_kernel(const ScorePlan plan, const float *logits, const int *classes, int64_t queries) {
-  const int64_t i = grid_index();
+    score_update_kernel(const ScorePlan plan, const float *logits, const QueryClasses classes) {
+  const int64_t i = grid_index(), queries = classes.queries;
+  if (blockIdx.x == 0) classes.refuse();
   if (i >= plan.plane) return;
   PixelScore<kSum, kRest> score;
   score.load(plan, i);
@@ -50,7 +51,7 @@ __global__ void __launch_bounds__(256)
 #pragma unroll
     for (int k = 0; k < kAhead; ++k) {
       if (s + k >= queries) break;
-      const int query_class = __ldg(classes + s + k);
+      const int query_class = __ldg(classes.of + s + k);
       score.take(plan, x[k], query_class);
       if (plan.topk > 0) take_top(plan, i, x[k], query_class);
     }
@@ -68,10 +69,10 @@ void score_update(LaunchCall &call) {
     call.reject("logits must be f32 [S, %lld, %lld]", static_cast<long long>(state.dim(1)),
                 static_cast<long long>(state.dim(2)));
   }
-  const int *classes = checked_query_class(call, call.in(2), logits.dim(0));
+  const QueryClasses classes = query_classes(call, call.in(2), logits.dim(0));
   by_planes(plan, [&](auto sum, auto rest) {
     WM_LAUNCH((score_update_kernel<decltype(sum)::value, decltype(rest)::value>), dim3(blocks_for(plan.plane, 256)),
-              dim3(256), 0, call.stream(), plan, logits.as<const float>(), classes, logits.dim(0));
+              dim3(256), 0, call.stream(), plan, logits.as<const float>(), classes);
   });
 }
 

@@ -13,16 +13,17 @@ namespace {
 // a thread a pixel; at most 36 KB of dynamic and 4.9 KB of static shared memory.
 template <bool kSum, bool kRest>
 __global__ void __launch_bounds__(kMergeThreads, 3)
-    window_merge_kernel(const MergePlan plan, const ScorePlan scores, const int *classes) {
+    window_merge_kernel(const MergePlan plan, const ScorePlan scores, const QueryClasses classes) {
   WM_DYNAMIC_SHARED(float, canvas);
   __shared__ TileWindows list;
   const int row = merge_row(plan), column = merge_column(plan);
   const int64_t pixel = int64_t{row} * plan.out_w + column;
   const bool inside = row < plan.rows && column < plan.out_w;
+  if (blockIdx.x == 0) classes.refuse();
   PixelScore<kSum, kRest> score{};
   if (inside) score.load(scores, pixel);
   compose_tile(plan, row, column, canvas, list, [&](int64_t query, float value) {
-    const int query_class = __ldg(classes + query);
+    const int query_class = __ldg(classes.of + query);
     score.take(scores, value, query_class);
     if (scores.topk > 0) take_top(scores, pixel, value, query_class);
   });
@@ -35,7 +36,7 @@ void window_merge(LaunchCall &call) {
   const TensorView &state = call.out(0);
   const MergePlan plan = merge_plan(call, call.in(1), call.in(2), 0);
   const ScorePlan scores = score_plan(call, state, kMergeAttrs);
-  const int *classes = checked_query_class(call, call.in(3), plan.queries);
+  const QueryClasses classes = query_classes(call, call.in(3), plan.queries);
   if (state.dim(1) != plan.rows || state.dim(2) != plan.out_w) {
     call.reject("the state must have %d x %d pixels, got %lld x %lld", plan.rows, plan.out_w,
                 static_cast<long long>(state.dim(1)), static_cast<long long>(state.dim(2)));

@@ -2,7 +2,7 @@
 // (i, j) of window n in the order of the patch convolution's weight, [C, p, p]; padding is 0 after normalisation, what
 // does not fill a patch is dropped. All windows of a table in one launch.
 // Floor: the image once and the rows written once; expected to be bound by the writes, the image stays in the caches.
-#include "cuda/image/rows.cuh"
+#include "cuda/image/normalise.cuh"
 #include "cuda/window/boxes.cuh"
 
 namespace wm::cuda {
@@ -21,13 +21,15 @@ struct PatchPlan {
 template <class T, int kCount>
 __global__ void __launch_bounds__(128, 8)
     window_patches_kernel(const uint8_t *image, const int *boxes, const float *mean, const float *std,
-                          const PatchPlan plan, T *out) {
+                          const PatchPlan plan, Refusal boxes_refusal, Refusal std_refusal, T *out) {
   const int p = plan.patch, count = 3 * p * p;
   const int64_t index = blockIdx.x, line = quotient(index, plan.columns), n = quotient(line, plan.rows);
   const int y0 = static_cast<int>(line - n * plan.rows) * p - plan.pad_top;
   const int x0 = static_cast<int>(index - line * plan.columns) * p - plan.pad_left;
   const Box box = load_box(boxes, n);
   const bool fits = box_fits(box, plan.height, plan.width, plan.image_height, plan.image_width);
+  if (threadIdx.x == 0 && !fits) boxes_refusal.at(n, box.y1, box.x1, box.y2, box.x2);
+  if (index == 0) refuse_std(std, std_refusal);
   const uint8_t *origin = image + (int64_t{box.y1} * plan.image_width + box.x1) * 3;
   T *to = out + index * count;
   for (int k = static_cast<int>(threadIdx.x) * kCount; k < count; k += 128 * kCount) {
@@ -57,14 +59,18 @@ __global__ void __launch_bounds__(128, 8)
 }
 
 template <class T, int kCount>
-void launch(const LaunchCall &call, const PatchPlan &plan, int64_t patches) {
+void launch(LaunchCall &call, const PatchPlan &plan, int64_t patches) {
+  const Refusal boxes = call.refuses_values([plan](const RefusedValue &seen) {
+    const Box box{seen.value[0], seen.value[1], seen.value[2], seen.value[3]};
+    return refused_box(seen.position, box, plan.height, plan.width, plan.image_height, plan.image_width);
+  });
   WM_LAUNCH((window_patches_kernel<T, kCount>), dim3(blocks_for(patches, 1)), dim3(128), 0, call.stream(),
             call.in(0).as<const uint8_t>(), call.in(1).as<const int>(), call.in(2).as<const float>(),
-            call.in(3).as<const float>(), plan, call.out(0).as<T>());
+            call.in(3).as<const float>(), plan, boxes, refusal_of_std(call), call.out(0).as<T>());
 }
 
 template <class T>
-void gather(const LaunchCall &call, const PatchPlan &plan, int64_t patches) {
+void gather(LaunchCall &call, const PatchPlan &plan, int64_t patches) {
   constexpr int kFull = kVectorWidth<T>;
   const int64_t count = 3 * int64_t{plan.patch} * plan.patch;
   const void *data = call.out(0).data;

@@ -87,11 +87,18 @@ MergePlan merge_plan(LaunchCall &call, const TensorView &logits, const TensorVie
   for (const LerpAxis &axis : axes.axis) entries += axis.count;
   auto *table = call.workspace<LerpEntry>(entries);
   WM_LAUNCH(lerp_tables_kernel, dim3(blocks_for(entries, 256)), dim3(256), 0, call.stream(), axes, table);
+  const Refusal box_refusal = call.refuses_values([canvas_h, canvas_w](const RefusedValue &seen) {
+    const Box box{seen.value[0], seen.value[1], seen.value[2], seen.value[3]};
+    return refused_box(seen.position, box, seen.value[4], seen.value[5], canvas_h, canvas_w);
+  });
+  const Refusal padding_refusal = call.refuses_values([win_h, win_w](const RefusedValue &seen) {
+    return refused_padded_box(seen.value[0], seen.value[1], win_h, win_w);
+  });
   return {logits.as<const float>(), boxes.as<const int>(), windows, logits.dim(1), static_cast<int>(h),
           static_cast<int>(w), canvas_h, canvas_w, win_h, win_w, pad_top, pad_left, rows, out_w, canvas_h == out_h,
           canvas_w == out_w, slot_capacity(canvas_h, out_h, kTileRows), slot_capacity(canvas_w, out_w, kTileColumns),
           static_cast<int>(ceil_div(out_w, kTileColumns)), table, table + win_h, table + win_h + win_w,
-          table + win_h + win_w + rows};
+          table + win_h + win_w + rows, box_refusal, padding_refusal};
 }
 
 WM_REGISTER_CUDA_OP(window_upsample, window_upsample, kContiguous)

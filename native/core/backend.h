@@ -18,6 +18,7 @@ extern "C" {
 typedef struct wm_context wm_context;       /* one device: its memory pool and its kernels' state */
 typedef struct wm_stream wm_stream;         /* a queue on the device */
 typedef struct wm_event wm_event;           /* a point in a stream */
+typedef struct wm_verdict wm_verdict;       /* whether an op refuses values that lie on the device */
 typedef struct wm_backend_op wm_backend_op; /* an op that the module has a kernel for */
 
 /* A strided window on device memory, of the same layout as wm::TensorView. Strides count elements.
@@ -102,6 +103,14 @@ typedef struct wm_backend {
   /* For memory that somebody else allocated: WM_ERR_DEVICE unless it lies on the stream's device. The stream's later work waits
    * for what the lender's native stream (cudaStream_t; NULL: nothing) holds now. */
   wm_status (*memory_borrow)(wm_stream *stream, const void *data, uint64_t bytes, void *lender);
+
+  /* Values on the device that an op does not take (an index out of range, say) are met by its kernels. Owned: what the last
+   * op_launch on the stream may turn out to have refused, whether it succeeded or not; NULL where it looks at no values.
+   * The caller of op_launch takes it, and frees it once the stream has passed the op. */
+  wm_verdict *(*verdict_take)(wm_stream *stream);
+  /* Once the stream has passed the op: WM_OK, or the status and text that the op's CPU kernel fails with. Any thread. */
+  wm_status (*verdict_read)(wm_verdict *verdict);
+  void (*verdict_free)(wm_verdict *verdict);
 } wm_backend;
 
 /* The table for the ABI asked for, or NULL. Borrowed, valid for the life of the process. */

@@ -12,6 +12,8 @@ namespace {
 constexpr uint64_t kSmallRead = uint64_t{64} << 10;
 // Uploads that are remembered as under way; many small ones would else keep thousands of events.
 constexpr size_t kMostUploads = 64;
+// Verdicts behind which an event of their own is recorded, where no read comes by.
+constexpr uint64_t kOpenVerdicts = 64;
 // Vector loads of kernels.
 constexpr uintptr_t kAlignment = 16;
 
@@ -45,7 +47,7 @@ class DeviceExecutor::Scratch {
 
 DeviceExecutor::DeviceExecutor(DeviceContext &device)
     : Executor(device.name()), queue_(std::make_shared<DeviceQueue>(device)), in_(device), out_(device),
-      completions_(*queue_, [this](const Failure *failure) { note(*failure); }) {
+      verdicts_(*queue_), completions_(*queue_, [this](const Failure *failure) { note(*failure); }) {
   start();
 }
 
@@ -106,17 +108,25 @@ void DeviceExecutor::note(const Failure &failure) {
   if (!lost_) lost_ = std::make_shared<Failure>(failure);
 }
 
+std::shared_ptr<const Failure> DeviceExecutor::late_failure(const Storage &storage) const {
+  return storage.doubts() ? storage.doubts()->failure() : nullptr;
+}
+
 std::shared_ptr<const Failure> DeviceExecutor::standing_failure() const {
   std::lock_guard<std::mutex> lock(lost_mutex_);
   return lost_;
 }
 
-void DeviceExecutor::launch(const OpHandle &op, const std::vector<TensorView> &inputs,
-                            const std::vector<TensorView> &outputs, const std::vector<double> &attrs) {
+std::shared_ptr<const Doubts> DeviceExecutor::launch(const OpHandle &op, const std::vector<TensorView> &inputs,
+                                                     const std::vector<TensorView> &outputs,
+                                                     const std::vector<double> &attrs) {
+  std::shared_ptr<const Doubts> doubts;
   const auto call = [&] {
-    return queue_->table().op_launch(queue_->device().context(), op.device, queue_->compute(), views_of(inputs),
-                                     static_cast<int32_t>(inputs.size()), views_of(outputs),
-                                     static_cast<int32_t>(outputs.size()), attrs.data(), static_cast<int32_t>(attrs.size()));
+    const wm_status status = queue_->table().op_launch(
+        queue_->device().context(), op.device, queue_->compute(), views_of(inputs), static_cast<int32_t>(inputs.size()),
+        views_of(outputs), static_cast<int32_t>(outputs.size()), attrs.data(), static_cast<int32_t>(attrs.size()));
+    doubts = Doubts::join(doubts, verdicts_.take());
+    return status;
   };
   wm_status status = call();
   // Half of an update may be done: what works in place is not run twice.
@@ -125,6 +135,14 @@ void DeviceExecutor::launch(const OpHandle &op, const std::vector<TensorView> &i
     status = call();
   }
   queue_->device().check(status, op.name);
+  return doubts;
+}
+
+void DeviceExecutor::settle_at_times() {
+  const uint64_t mark = verdicts_.last();
+  if (mark < settling_ + kOpenVerdicts) return;
+  settling_ = mark;
+  completions_.push(queue_->record(queue_->compute()), [this, mark](const Failure *) { verdicts_.settle(mark); });
 }
 
 TensorView DeviceExecutor::gathered(const TensorView &view, bool aligned, Scratch &scratch) {
@@ -158,7 +176,12 @@ void DeviceExecutor::execute_op(Command &command) {
   }
   // Gathering inputs may have taken its time.
   if (command.token && command.token->cancelled()) throw Error(Status::aborted, "the call was aborted");
-  launch(op, inputs, outputs, command.attrs);
+  std::shared_ptr<const Doubts> doubts = launch(op, inputs, outputs, command.attrs);
+  for (const StorageView &input : command.inputs) {
+    if (input.storage) doubts = Doubts::join(doubts, input.storage->doubts());
+  }
+  for (const StorageView &output : command.outputs) output.storage->set_doubts(doubts);
+  settle_at_times();
 }
 
 // A piece of page-locked memory, waiting for the oldest upload where all is taken.
@@ -196,6 +219,7 @@ void DeviceExecutor::execute_upload(Command &command) {
 void DeviceExecutor::execute_read(Command &command) {
   Storage &storage = *command.inputs[0].storage;
   TensorView view = resolve(command.inputs[0]);
+  reading_ = storage.doubts();
   const uint64_t total = view.bytes();
   if (total == 0 || command.destination == nullptr) return;
   Scratch scratch(*queue_);
@@ -239,11 +263,16 @@ void DeviceExecutor::complete(Completion done, std::shared_ptr<const Failure> fa
       note(*failure);
     }
   }
-  completions_.push(event, [this, done = std::move(done), failure = std::move(failure)](const Failure *late) {
+  const uint64_t mark = event != nullptr ? verdicts_.last() : 0;
+  if (mark > 0) settling_ = mark;
+  completions_.push(event, [this, mark, done = std::move(done), failure = std::move(failure), doubts = std::move(reading_)](const Failure *late) {
     const std::shared_ptr<Failure> read = std::move(read_failure_);
     read_failure_ = nullptr;
-    done(failure ? failure.get() : read ? read.get() : late);
+    verdicts_.settle(mark);
+    const std::shared_ptr<const Failure> refused = doubts ? doubts->failure() : nullptr;
+    done(failure ? failure.get() : read ? read.get() : late != nullptr ? late : refused.get());
   });
+  reading_ = nullptr;
 }
 
 }  // namespace wm

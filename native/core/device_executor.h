@@ -9,6 +9,7 @@
 #include "native/core/device_queue.h"
 #include "native/core/executor.h"
 #include "native/core/staging.h"
+#include "native/core/verdicts.h"
 
 namespace wm {
 
@@ -28,6 +29,7 @@ class DeviceExecutor final : public Executor {
   void execute_upload(Command &command) override;
   void execute_read(Command &command) override;
   void complete(Completion done, std::shared_ptr<const Failure> failure) override;
+  std::shared_ptr<const Failure> late_failure(const Storage &storage) const override;
   std::shared_ptr<const Failure> standing_failure() const override;
   // Remembers that the device is lost: everything queued from now on fails with the first text.
   void note(const Failure &failure) override;
@@ -35,17 +37,23 @@ class DeviceExecutor final : public Executor {
  private:
   class Scratch;
 
-  void launch(const OpHandle &op, const std::vector<TensorView> &inputs, const std::vector<TensorView> &outputs,
+  // What the launch may turn out to have refused, or null.
+  std::shared_ptr<const Doubts> launch(const OpHandle &op, const std::vector<TensorView> &inputs, const std::vector<TensorView> &outputs,
               const std::vector<double> &attrs);
   // The view itself, or a contiguous copy at an address that any kernel can load vectors from.
   TensorView gathered(const TensorView &view, bool aligned, Scratch &scratch);
   void *upload_piece(uint64_t bytes);
+  // Keeps the verdicts few where nobody waits for anything.
+  void settle_at_times();
   // Calls it when the work queued so far is over.
   void after_work(std::function<void()> released);
 
   const std::shared_ptr<DeviceQueue> queue_;
   StagingRing in_, out_;
   std::deque<wm_event *> uploads_;  // behind each piece of in_ that is out; null where its copy failed
+  Verdicts verdicts_;
+  uint64_t settling_ = 0;                  // mark of the last settle_at_times
+  std::shared_ptr<const Doubts> reading_;  // behind the values of the read before completion
   // What the copies of the read before completion have failed with; the completion thread's own.
   std::shared_ptr<Failure> read_failure_;
   std::mutex ops_mutex_;

@@ -112,7 +112,9 @@ std::shared_ptr<const Failure> Executor::input_failure(const Command &command) c
     return std::make_shared<Failure>(Failure{Status::aborted, "the call was aborted"});
   }
   for (const StorageView &input : command.inputs) {
-    if (input.storage && input.storage->failure()) return input.storage->failure();
+    if (!input.storage) continue;
+    if (input.storage->failure()) return input.storage->failure();
+    if (std::shared_ptr<const Failure> late = late_failure(*input.storage)) return late;
   }
   return standing_failure();
 }

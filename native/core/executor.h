@@ -101,6 +101,8 @@ class Executor {
   virtual void complete(Completion done, std::shared_ptr<const Failure> failure) = 0;
   // Hears of every failure.
   virtual void note(const Failure &) {}
+  // What is known by now to have gone wrong with values behind the storage, or null.
+  virtual std::shared_ptr<const Failure> late_failure(const Storage &) const { return nullptr; }
   // Why nothing can run any more, or null.
   virtual std::shared_ptr<const Failure> standing_failure() const { return nullptr; }
 

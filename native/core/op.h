@@ -70,6 +70,7 @@ class OpCall {
   void check_cancelled() const;
 
   // Throws Status::option with the op's name in front.
+  [[noreturn]] void reject(const std::string &text) const { reject("%s", text.c_str()); }
   [[noreturn]] __attribute__((format(printf, 2, 3))) void reject(const char *format, ...) const;
 
  private:

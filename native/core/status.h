@@ -33,6 +33,16 @@ class Error : public std::runtime_error {
   Status status_;
 };
 
+// printf into a string.
+__attribute__((format(printf, 1, 2))) inline std::string format_text(const char *format, ...) {
+  char text[768];
+  va_list args;
+  va_start(args, format);
+  std::vsnprintf(text, sizeof text, format, args);
+  va_end(args);
+  return text;
+}
+
 // printf-style throw; the text names the argument, the value seen and the limit.
 [[noreturn]] __attribute__((format(printf, 2, 3))) inline void fail(Status status, const char *format, ...) {
   char text[1024];

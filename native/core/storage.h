@@ -18,6 +18,8 @@ struct Failure {
   std::string text;
 };
 
+class Doubts;  // native/core/verdicts.h
+
 // Where a device's storages get their memory.
 class MemorySource {
  public:
@@ -59,6 +61,9 @@ class Storage {
   // Written and read on the executor thread alone.
   const std::shared_ptr<const Failure> &failure() const { return failure_; }
   void set_failure(std::shared_ptr<const Failure> failure) { failure_ = std::move(failure); }
+  // Ops behind the values whose device has not said yet whether it refuses what it was given; null: none.
+  const std::shared_ptr<const Doubts> &doubts() const { return doubts_; }
+  void set_doubts(std::shared_ptr<const Doubts> doubts) { doubts_ = std::move(doubts); }
   bool read_aside() const { return read_aside_; }
   void set_read_aside(bool value) { read_aside_ = value; }
 
@@ -73,6 +78,7 @@ class Storage {
   std::shared_ptr<MappedFile> file_;
   uint64_t file_offset_ = 0;
   std::shared_ptr<const Failure> failure_;
+  std::shared_ptr<const Doubts> doubts_;
 };
 
 }  // namespace wm

@@ -24,6 +24,7 @@ WM_REGISTER_CPU_OP(test_increment, unused, kInPlace)
 WM_REGISTER_CPU_OP(copy, unused, kStrided)
 WM_REGISTER_CPU_OP(test_slow, unused, kContiguous)
 WM_REGISTER_CPU_OP(test_lose, unused, kContiguous)
+WM_REGISTER_CPU_OP(test_refuse, unused, kContiguous)
 WM_REGISTER_CPU_OP(test_elsewhere, unused, kContiguous)
 
 const wm_api *api() { return wm_get_api(WM_ABI); }
@@ -224,6 +225,58 @@ WM_TEST(failures_and_aborts_travel_with_the_data) {
   api()->synchronise(queue.executor);
   WM_CHECK(first.status == WM_ERR_ABORTED && second.status == WM_ERR_ABORTED);
   WM_CHECK(queue.values(view_of(x, 4))[3] == 4);
+}
+
+WM_TEST(refused_values_reach_who_reads_them) {
+  const Queue cpu("cpu"), queue;
+  Owned own;
+  wm_storage *x = own(queue.floats({-3, 2})), *good = own(queue.floats({5, 6}));
+  wm_storage *refused = own(queue.run("test_refuse", view_of(x, 2)));
+  wm_storage *taken = own(queue.run("test_refuse", view_of(good, 2)));
+  wm_storage *after = own(queue.run("test_double", view_of(refused, 2)));
+  std::vector<float> a, b;
+  Result first, second, third;
+  WM_CHECK(queue.read(view_of(after, 2), a, first) == WM_OK);
+  WM_CHECK(queue.read(view_of(taken, 2), b, second) == WM_OK);
+  wm_storage *moved = nullptr;
+  const wm_view view = view_of(after, 2);
+  WM_CHECK(api()->transfer(queue.executor, &view, cpu.executor, &moved) == WM_OK);
+  WM_CHECK(cpu.read(view_of(own(moved), 2), a, third) == WM_OK);
+  api()->synchronise(cpu.executor);
+  api()->synchronise(queue.executor);
+  WM_CHECK(first.status == WM_ERR_OPTION && first.text.find("test_refuse: value -3") == 0);
+  WM_CHECK(second.status == WM_OK && b[1] == 12);
+  WM_CHECK(third.status == WM_ERR_OPTION);
+  // Known by now: what reads it is not run at all.
+  Result fourth;
+  WM_CHECK(queue.read(view_of(own(queue.run("test_slow", view_of(after, 2))), 2), a, fourth) == WM_OK);
+  api()->synchronise(queue.executor);
+  WM_CHECK(fourth.status == WM_ERR_OPTION && fourth.text == first.text);
+  WM_CHECK(queue.values(view_of(good, 2))[1] == 6);
+}
+
+WM_TEST(verdicts_stay_few_and_end_with_their_queue) {
+  wm_storage *kept = nullptr;
+  {
+    const Queue queue;
+    Owned own;
+    wm_storage *x = own(queue.floats({-1, 2})), *good = own(queue.floats({1, 2}));
+    wm_storage *chain = queue.run("test_refuse", view_of(good, 2));
+    for (int i = 0; i < 200; ++i) {
+      wm_storage *next = queue.run(i == 100 ? "test_refuse" : "test_double", view_of(i == 100 ? x : chain, 2));
+      api()->storage_release(queue.run("test_refuse", view_of(good, 2)));
+      api()->storage_release(chain);
+      chain = next;
+    }
+    kept = chain;
+    std::vector<float> out;
+    Result result;
+    WM_CHECK(queue.read(view_of(kept, 2), out, result) == WM_OK);
+    api()->synchronise(queue.executor);
+    WM_CHECK(result.status == WM_ERR_OPTION && result.text.find("value -1") != std::string::npos);
+    own(queue.run("test_refuse", view_of(x, 2)));
+  }
+  api()->storage_release(kept);
 }
 
 WM_TEST(memory_that_runs_out_is_waited_for_then_refused) {

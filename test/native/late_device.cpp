@@ -23,6 +23,8 @@ struct wm_context {
   int device;
 };
 
+struct wm_verdict;
+
 // One thread a stream; tasks run in order, each after a moment.
 struct wm_stream {
   std::mutex mutex;
@@ -30,6 +32,7 @@ struct wm_stream {
   std::deque<std::function<void()>> tasks;
   bool busy = false, stopping = false;
   std::thread thread;
+  wm_verdict *verdict = nullptr;
 };
 
 // The state of its last record; a wait holds on to the record that it saw.
@@ -40,6 +43,11 @@ struct Mark {
 };
 struct wm_event {
   std::shared_ptr<Mark> mark;
+};
+// What a kernel found: written when it runs, asked for and freed by the host.
+struct wm_verdict {
+  std::atomic<bool> reached{false};
+  std::atomic<float> value{0};
 };
 
 namespace {
@@ -233,7 +241,7 @@ wm_status copy(wm_stream *stream, void *to, const void *from, uint64_t bytes) {
 
 // --- Ops ---------------------------------------------------------------------------------------------------------
 
-enum class Op : intptr_t { twice = 1, increment, gather, slow, lose };
+enum class Op : intptr_t { twice = 1, increment, gather, slow, lose, refuse };
 
 const wm_backend_op *op_find(const char *name, uint32_t *flags) {
   constexpr uint32_t kStrided = 1, kInPlace = 2;
@@ -241,7 +249,8 @@ const wm_backend_op *op_find(const char *name, uint32_t *flags) {
                                                               {"test_increment", {Op::increment, kInPlace}},
                                                               {"copy", {Op::gather, kStrided}},
                                                               {"test_slow", {Op::slow, 0}},
-                                                              {"test_lose", {Op::lose, 0}}};
+                                                              {"test_lose", {Op::lose, 0}},
+                                                              {"test_refuse", {Op::refuse, 0}}};
   const auto found = ops.find(name);
   if (found == ops.end()) return nullptr;
   *flags = found->second.second;
@@ -273,11 +282,33 @@ wm_status op_launch(wm_context *, const wm_backend_op *handle, wm_stream *stream
   const bool vectors = op != Op::gather && op != Op::increment;
   if (vectors && reinterpret_cast<uintptr_t>(x.data) % 16 != 0) return refuse(WM_ERR_OPTION, "test_double: misaligned input");
   if (vectors && x.stride[x.ndim - 1] != 1) return refuse(WM_ERR_OPTION, "test_double: strided input");
+  wm_verdict *verdict = nullptr;
+  if (op == Op::refuse) verdict = stream->verdict = new wm_verdict;
   push(stream, [=] {
     run(op, x, y);
+    if (verdict != nullptr) {
+      verdict->value = static_cast<const float *>(x.data)[0];
+      verdict->reached = true;
+    }
     if (op == Op::lose) lost = true;
   });
   return WM_OK;
+}
+
+wm_verdict *verdict_take(wm_stream *stream) {
+  wm_verdict *verdict = stream->verdict;
+  stream->verdict = nullptr;
+  return verdict;
+}
+wm_status verdict_read(wm_verdict *verdict) {
+  if (!verdict->reached) return refuse(WM_ERR_INTERNAL, "a verdict was asked for before its kernel ran");
+  if (verdict->value >= 0) return WM_OK;
+  return refuse(WM_ERR_OPTION, ("test_refuse: value " + std::to_string(verdict->value)).c_str());
+}
+void verdict_free(wm_verdict *verdict) {
+  // A kernel that runs later would write to it.
+  if (!verdict->reached && !lost) std::abort();
+  delete verdict;
 }
 
 }  // namespace
@@ -313,5 +344,8 @@ const wm_backend *wm_backend_entry(uint32_t) {
   table.op_find = op_find;
   table.op_launch = op_launch;
   table.memory_borrow = memory_borrow;
+  table.verdict_take = verdict_take;
+  table.verdict_read = verdict_read;
+  table.verdict_free = verdict_free;
   return &table;
 }

@@ -11,6 +11,7 @@
 #include <limits>
 
 #include "native/core/cpu_info.h"
+#include "native/core/refused_values.h"
 #include "native/cpu/attention/attention_scratch.h"
 #include "native/cpu/attention/self_attention.h"
 #include "native/cpu/shape/strided.h"
@@ -63,7 +64,7 @@ void read_starts(const OpCall &call, Heads &h) {
     rising = length >= 0;
     h.length = std::max(h.length, length);
   }
-  if (!rising) call.reject("starts must rise from 0 to the %lld rows of qkv", static_cast<long long>(h.rows));
+  if (!rising) call.reject(refused_starts(h.rows));
 }
 
 Heads read_heads(const OpCall &call) {

@@ -6,12 +6,14 @@
 // acts on classes alone, so it is applied to the few blurred rows before slicing: as a factor in the last blur step
 // where it is diagonal, else as a small product per vertex.
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <cstring>
 #include <limits>
 #include <vector>
 
 #include "native/core/op.h"
+#include "native/core/refused_values.h"
 #include "native/cpu/crf/crf_lattice.h"
 #include "native/cpu/crf/crf_rows.h"
 
@@ -111,6 +113,7 @@ class MeanField {
  private:
   // scores_[i] = -U of the i-th pixel visited, padded with -infinity.
   void read_unary(const float *unary) {
+    std::atomic<bool> all_valid{true};
     call_.parallel(order_.chunks(), 1, [&](int64_t chunk, int64_t) {
       int64_t index[kCrfBlock];
       const int64_t last = order_.chunk_end(chunk);
@@ -129,12 +132,13 @@ class MeanField {
             block[k * width_ + c] = std::max(-kUnaryLimit, std::min(kUnaryLimit, -u));
           }
         }
-        if (!valid) report_nan(unary, i, pixels);
+        if (!valid) all_valid.store(false, std::memory_order_relaxed);
         for (int64_t c = classes_; c < width_; ++c) {
           for (int64_t k = 0; k < pixels; ++k) block[k * width_ + c] = -std::numeric_limits<float>::infinity();
         }
       }
     });
+    if (!all_valid) report_nan(unary);
   }
 
   // One pixel of every row of the block after the next. Reading or writing all class planes at a few rows each is more
@@ -155,16 +159,14 @@ class MeanField {
     for (int64_t k = 0; k < pixels; ++k) index[k] = order_.pixel(i + k);
   }
 
-  [[noreturn]] void report_nan(const float *unary, int64_t i, int64_t pixels) const {
-    for (int64_t c = 0; c < classes_; ++c) {
-      for (int64_t k = i; k < i + pixels; ++k) {
-        const float u = unary[c * order_.size() + order_.pixel(k)];
-        if (u == u) continue;
-        fail(Status::numeric, "%s: unary is NaN at class %lld, y %lld, x %lld", call_.name(), static_cast<long long>(c),
-             static_cast<long long>(order_.y(k)), static_cast<long long>(order_.x(k)));
-      }
+  // The first in memory, whichever chunk met one.
+  [[noreturn]] void report_nan(const float *unary) const {
+    int64_t position = 0;
+    while (position < classes_ * order_.size() && unary[position] == unary[position]) ++position;
+    if (position == classes_ * order_.size()) {
+      fail(Status::internal, "%s: a NaN of unary vanished while it was read", call_.name());
     }
-    fail(Status::internal, "%s: a NaN of unary vanished while it was read", call_.name());
+    fail(Status::numeric, "%s: %s", call_.name(), refused_nan(position, order_.height(), order_.width()).c_str());
   }
 
   // Slice (unless this is the first pass), softmax, and then either splat or the result.

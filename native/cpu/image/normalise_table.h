@@ -3,6 +3,7 @@
 #pragma once
 
 #include "native/core/op.h"
+#include "native/core/refused_values.h"
 
 namespace wm {
 
@@ -18,7 +19,7 @@ inline NormaliseTable make_normalise_table(const OpCall &call, const TensorView 
   NormaliseTable table;
   for (int c = 0; c < 3; ++c) {
     const float m = mean.as<float>()[c], s = std.as<float>()[c];
-    if (!(s > 0)) call.reject("std must be positive, got %g for channel %d", static_cast<double>(s), c);
+    if (!(s > 0)) call.reject(refused_std(s, c));
     for (int v = 0; v < 256; ++v) {
       const float x = unit ? static_cast<float>(v) / 255.0f : static_cast<float>(v);
       table.value[c][v] = (x - m) / s;

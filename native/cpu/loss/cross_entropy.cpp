@@ -3,6 +3,7 @@
 // Backward: dx[r, c] = (softmax(x[r])[c] - (c == target[r])) dy[r].
 #include <cmath>
 
+#include "native/core/refused_values.h"
 #include "native/cpu/math/rows.h"
 
 namespace wm {
@@ -22,10 +23,7 @@ Problem make_problem(const OpCall &call) {
   const Problem p = {x.shape[0], x.shape[1], call.attr_int(0), target.as<int32_t>()};
   for (int64_t r = 0; r < p.rows; ++r) {
     const int32_t t = p.target[r];
-    if (t != p.ignore && (t < 0 || t >= p.classes)) {
-      call.reject("target %d of row %lld is outside 0..%lld (ignored: %lld)", t, static_cast<long long>(r),
-                  static_cast<long long>(p.classes - 1), static_cast<long long>(p.ignore));
-    }
+    if (t != p.ignore && (t < 0 || t >= p.classes)) call.reject(refused_target(t, r, p.classes, p.ignore));
   }
   return p;
 }

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "native/core/op.h"
+#include "native/core/refused_values.h"
 
 namespace wm {
 
@@ -27,13 +28,11 @@ inline std::vector<FlatPiece> flat_pieces(const OpCall &call, int sizes_input, i
   for (int64_t i = 0; i < sizes.numel(); ++i) {
     const int source = first + static_cast<int>(i);
     const int64_t size = sizes.as<int32_t>()[i];
-    if (size < 0 || size > flat.numel() - begin) call.reject("the sizes go beyond the flat buffer");
+    if (size < 0 || size > flat.numel() - begin) call.reject(refused_size_beyond());
     if (call.has(source)) {
       const TensorView &part = call.in(source);
       if (part.dtype != flat.dtype || part.numel() != size) {
-        call.reject("tensor %lld must have %lld %s elements, has %lld %s", static_cast<long long>(i),
-                    static_cast<long long>(size), dtype_name(flat.dtype), static_cast<long long>(part.numel()),
-                    dtype_name(part.dtype));
+        call.reject(refused_size(i, size, dtype_name(flat.dtype), part.numel(), dtype_name(part.dtype)));
       }
       for (int64_t at = 0; at < size; at += kFlatGrain) {
         pieces.push_back({source, begin + at, at, std::min(kFlatGrain, size - at)});
@@ -41,7 +40,7 @@ inline std::vector<FlatPiece> flat_pieces(const OpCall &call, int sizes_input, i
     }
     begin += size;
   }
-  if (begin != flat.numel()) call.reject("the sizes do not cover the flat buffer");
+  if (begin != flat.numel()) call.reject(refused_size_short());
   return pieces;
 }
 

@@ -4,6 +4,7 @@
 // take_along: y[..., k] = x[..., index[..., k]] along the last axis, and take_along_bwd, which adds back.
 #include <vector>
 
+#include "native/core/refused_values.h"
 #include "native/cpu/math/rows.h"
 #include "native/cpu/shape/move.h"
 
@@ -13,10 +14,7 @@ namespace {
 
 void check_indices(const OpCall &call, const int32_t *index, int64_t count, int64_t limit) {
   for (int64_t i = 0; i < count; ++i) {
-    if (index[i] < 0 || index[i] >= limit) {
-      call.reject("index %d at position %lld is outside 0..%lld", index[i], static_cast<long long>(i),
-                  static_cast<long long>(limit - 1));
-    }
+    if (index[i] < 0 || index[i] >= limit) call.reject(refused_index(index[i], i, limit));
   }
 }
 

@@ -2,12 +2,9 @@
 #pragma once
 
 #include "native/core/op.h"
+#include "native/core/refused_values.h"
 
 namespace wm {
-
-struct Box {
-  int32_t y1, x1, y2, x2;
-};
 
 // All boxes must be `height` x `width` and lie inside a canvas of canvas_height x canvas_width.
 inline const Box *checked_boxes(const OpCall &call, const TensorView &boxes, int64_t height, int64_t width,
@@ -19,10 +16,7 @@ inline const Box *checked_boxes(const OpCall &call, const TensorView &boxes, int
     const Box b = box[n];
     if (b.y1 < 0 || b.x1 < 0 || b.y2 > canvas_height || b.x2 > canvas_width ||
         b.y2 - int64_t{b.y1} != height || b.x2 - int64_t{b.x1} != width) {
-      call.reject("box %lld (%d, %d, %d, %d) must be %lld x %lld inside %lld x %lld",
-                  static_cast<long long>(n), b.y1, b.x1, b.y2, b.x2, static_cast<long long>(height),
-                  static_cast<long long>(width), static_cast<long long>(canvas_height),
-                  static_cast<long long>(canvas_width));
+      call.reject(refused_box(n, b, height, width, canvas_height, canvas_width));
     }
   }
   return box;

@@ -5,6 +5,7 @@
 //   alone.
 #include <algorithm>
 
+#include "native/core/refused_values.h"
 #include "native/cpu/window/score_state.h"
 
 namespace wm {
@@ -51,10 +52,7 @@ void class_probabilities(OpCall &call) {
   if (out.dtype != DType::f32 || out.numel() != classes * plane)
     call.reject("the output must be f32 [Q, H, W]");
   for (int64_t s = 0; s < queries; ++s) {
-    if (labels[s] >= classes) {
-      call.reject("query_class[%lld] is %d, there are %lld classes", static_cast<long long>(s), labels[s],
-                  static_cast<long long>(classes));
-    }
+    if (labels[s] >= classes) call.reject(refused_query_class_beyond(s, labels[s], classes));
   }
   constexpr int64_t kPixels = 256;
   call.parallel(plane, kPixels, [&](int64_t begin, int64_t end) {

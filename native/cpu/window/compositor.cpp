@@ -53,9 +53,7 @@ Compositor::Compositor(const OpCall &call, const TensorView &logits, const Tenso
   box_w_ = first.x2 - int64_t{first.x1};
   boxes_ = checked_boxes(call, boxes, box_h_, box_w_, canvas_h_, canvas_w_);
   if (box_h_ < 1 || box_w_ < 1 || pad_top + box_h_ > win_h || pad_left + box_w_ > win_w) {
-    call.reject("a box of %lld x %lld with its padding must lie inside the stretched map of %lld x %lld",
-                static_cast<long long>(box_h_), static_cast<long long>(box_w_), static_cast<long long>(win_h),
-                static_cast<long long>(win_w));
+    call.reject(refused_padded_box(box_h_, box_w_, win_h, win_w));
   }
   window_rows_ = LerpTable(h_, win_h, pad_top, box_h_);
   window_columns_ = LerpTable(w_, win_w, pad_left, box_w_);

@@ -2,6 +2,8 @@
 
 #include <cmath>
 
+#include "native/core/refused_values.h"
+
 namespace wm {
 
 namespace {
@@ -79,10 +81,7 @@ const int32_t *checked_query_class(const OpCall &call, const TensorView &query_c
   }
   const int32_t *labels = query_class.as<int32_t>();
   for (int64_t s = 0; s < queries; ++s) {
-    // f32 holds whole numbers up to 2^24.
-    if (labels[s] < -1 || labels[s] > (1 << 24)) {
-      call.reject("query_class[%lld] must be -1..2^24, got %d", static_cast<long long>(s), labels[s]);
-    }
+    if (labels[s] < -1 || labels[s] > kMaxQueryClass) call.reject(refused_query_class(s, labels[s]));
   }
   return labels;
 }
