@@ -29,8 +29,9 @@ export function chosenModel(options: Options, output: Output): string {
 /** Opens the model of `-m`, `--system` and the rest. */
 export async function openModel(name: string, options: Options, output: Output, signal: AbortSignal): Promise<Model> {
   const { open } = await import('../pipelines/open.js');
-  const { device, dtype, memory, threads, cacheDir, revision, download, checkWeights, system, base } = options;
-  const given = { device, dtype, memory, threads, cacheDir, revision, download, checkWeights, system, base };
+  const { device, dtype, memory, threads, cacheDir, revision, download, checkWeights, system, base, encoders } =
+    options;
+  const given = { device, dtype, memory, threads, cacheDir, revision, download, checkWeights, system, base, encoders };
   output.detail(`opening ${name}`);
   const started = performance.now();
   const onLog = (text: string, level: 'info' | 'warning'): void =>
