@@ -19,6 +19,8 @@ const listFiles: Readonly<Record<string, string>> = {
   'ade-panoptic': 'ade150-panoptic',
   'ade150-pnp-ovss': 'ade150-names-pnp-ovss',
   'simzss-concepts': 'simzss-concept-bank',
+  camvid: 'camvid',
+  loveda: 'loveda',
   'drawn-scenes': 'drawn-scenes',
 };
 const variants: Readonly<Record<string, readonly string[]>> = {

@@ -1,0 +1,26 @@
+/** COCO panoptic: 133 categories whose ids have gaps (evaluation.md section 8). */
+import { classList } from '../text/lists.js';
+import { readAssetJson } from '../util/assets.js';
+import { type DatasetSpec, pictureSuffixes } from './types/spec.js';
+
+export const cocoPanopticSet: DatasetSpec = {
+  name: 'coco-panoptic',
+  kind: 'panoptic',
+  splits: ['val', 'train'],
+  rules: ['d2', 'tcl'],
+  published: { val: 5000 },
+  layouts: (split) => [
+    {
+      name: 'coco',
+      base: 'coco',
+      images: [`${split}2017`],
+      imageSuffixes: pictureSuffixes,
+      truth: `annotations/panoptic_${split}2017.json`,
+      truthFiles: [],
+      form: 'panoptic',
+    },
+  ],
+  stored: () => ({ bits: 8, ignore: 255, labelMap: 'coco-panoptic133' }),
+  classes: () => classList('coco-panoptic'),
+  categoryIds: () => readAssetJson<{ id: number }[]>('classes/coco-panoptic133.json').map(({ id }) => id),
+};

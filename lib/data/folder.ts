@@ -1,0 +1,22 @@
+/** Any folder of pictures with label files of the same stem, and a list of class names (evaluation.md section 8). */
+import { type DatasetSpec, pictureSuffixes } from './types/spec.js';
+
+export const folder: DatasetSpec = {
+  name: 'folder',
+  kind: 'semantic',
+  splits: ['all'],
+  rules: ['tcl', 'd2', 'car'],
+  layouts: () => [
+    {
+      name: 'folder',
+      base: '',
+      images: ['images'],
+      imageSuffixes: pictureSuffixes,
+      truth: 'labels',
+      truthFiles: ['.png', '.tif', '.tiff'].map((suffix) => ({ suffix, stored: 'indices' })),
+      members: 'both',
+    },
+  ],
+  stored: () => ({ bits: 8, ignore: 255, labelMap: 'none', palette: 'any' }),
+  classes: () => undefined,
+};
