@@ -54,3 +54,8 @@ export function onDevice<T>(device: string, fn: () => T): T {
 export function noGrad<T>(fn: () => T): T {
   return runInContext({ grad: false }, fn);
 }
+
+/** Runs `fn` with recording, also inside `noGrad`: for a method that differentiates while it answers. */
+export function recording<T>(fn: () => T): T {
+  return runInContext({ grad: true }, fn);
+}

@@ -1,7 +1,7 @@
 /** The engine's face for the layers above. */
 export { type Cancellation, cancellation, withSignal } from './abort.js';
 export * from './card.js';
-export { isolated, noGrad, onDevice } from './context.js';
+export { isolated, noGrad, onDevice, recording } from './context.js';
 export * from './device.js';
 export * from './dtype.js';
 export { freeze, type HasParameters, type PathRule, pathRule } from './grad/freeze.js';

@@ -1,5 +1,5 @@
 /** What every encoder family offers for raw use: values by name, parameters, embeddings. */
-import type { HostArray, Tensor } from '../engine/index.js';
+import { type HostArray, noGrad, scope, type Tensor } from '../engine/index.js';
 
 export type BackboneInput = Tensor | HostArray;
 
@@ -23,4 +23,29 @@ export interface Backbone {
   /** Texts -> embeddings [B, E], unit length. */
   encodeText(texts: string | readonly string[]): Promise<HostArray>;
   dispose(): void;
+}
+
+/** A backbone's `inspect` from its `forward`: without a tape, on the host, everything else freed. */
+export function inspectWith(forward: Backbone['forward']): Backbone['inspect'] {
+  return async (inputs, names) => {
+    const tensors = noGrad(() => scope(() => forward(inputs, names)));
+    const found: Record<string, HostArray & { shape: number[] }> = {};
+    try {
+      for (const [name, tensor] of Object.entries(tensors))
+        found[name] = (await tensor.toArray()) as HostArray & { shape: number[] };
+    } finally {
+      for (const tensor of Object.values(tensors)) tensor.dispose();
+    }
+    return found;
+  };
+}
+
+/** One value of `compute`, without a tape, on the host. */
+export async function hostValue(compute: () => Tensor): Promise<HostArray> {
+  const result = noGrad(() => scope(compute));
+  try {
+    return await result.toArray();
+  } finally {
+    result.dispose();
+  }
 }

@@ -3,8 +3,10 @@ import { type Backbone, clipTypes, loadClipBackbone, openDenseClip, parseClipCon
 import { defaultCompute, onDevice, parseDType, resolveDevice } from '../engine/index.js';
 import { show, WordmaskError } from '../util/errors.js';
 import { type ModelFolder, readModelFolder } from './folder.js';
+import { matchingTypes, openMatch } from './matching.js';
 
 export { type Backbone, type BackboneInput, preprocess } from '../backbones/clip/index.js';
+export { type MatchingModel, openMatching } from './matching.js';
 
 export interface LoadBackboneOptions {
   /** cpu (default), cuda, cuda:N or auto. */
@@ -29,21 +31,8 @@ export async function loadBackbone(folder: string, options: LoadBackboneOptions 
     });
   }
   const files = await readModelFolder(folder);
-  if (!clipTypes.includes(files.modelType)) {
-    throw new WordmaskError(
-      'E_MODEL_FORMAT',
-      `${folder}: model_type ${show(files.modelType)} is not one of ${clipTypes.join(', ')}`,
-      { details: { folder } },
-    );
-  }
-  const config = parseClipConfig(files.configFile, files.config);
-  const backbone = await onDevice(device, () =>
-    loadClipBackbone(files.tokenizer, config, files.weights, {
-      compute: dtype,
-      trainable: dtype === 'f32',
-      checkWeights: options.checkWeights,
-    }),
-  );
+  const opened = { compute: dtype, trainable: dtype === 'f32', checkWeights: options.checkWeights };
+  const backbone = await onDevice(device, () => openBackbone(files, opened));
   return {
     ...backbone,
     forward: (...inputs) => onDevice(device, () => backbone.forward(...inputs)),
@@ -51,6 +40,23 @@ export async function loadBackbone(folder: string, options: LoadBackboneOptions 
     encodeImage: (...inputs) => onDevice(device, () => backbone.encodeImage(...inputs)),
     encodeText: (...inputs) => onDevice(device, () => backbone.encodeText(...inputs)),
   };
+}
+
+function openBackbone(
+  files: ModelFolder,
+  options: { compute: 'f32' | 'bf16'; trainable: boolean; checkWeights: boolean | undefined },
+): Promise<Backbone> {
+  const { modelType } = files;
+  if (clipTypes.includes(modelType)) {
+    const config = parseClipConfig(files.configFile, files.config);
+    return loadClipBackbone(files.tokenizer, config, files.weights, options);
+  }
+  if (matchingTypes.includes(modelType)) return openMatch(files, options).then((opened) => opened.asBackbone());
+  throw new WordmaskError(
+    'E_MODEL_FORMAT',
+    `${files.path}: model_type ${show(modelType)} is not one of ${[...clipTypes, ...matchingTypes].join(', ')}`,
+    { details: { folder: files.path } },
+  );
 }
 
 /**

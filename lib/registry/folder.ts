@@ -9,6 +9,7 @@ import { refusePickle } from '../weights/pickle.js';
 import { insideRoot } from './hub-cache.js';
 import { formatError, type ModelManifest, readManifest, readModelJson } from './manifest.js';
 import { modelFolderOf } from './run-model.js';
+import { toldFamily } from './told-family.js';
 
 export interface ModelFolder {
   readonly path: string;
@@ -16,7 +17,7 @@ export interface ModelFolder {
   readonly root: string;
   /** wordmask.json; a folder without one is completed in memory from its config.json. */
   readonly manifest: ModelManifest;
-  /** `model_type` of config.json, e.g. `clip`. */
+  /** `model_type` of config.json, or told from the names of the tensors, e.g. `clip`. */
   readonly modelType: string;
   readonly configFile: string;
   /** Parsed config.json, free of prototype keys; its fields are checked by the backbone. */
@@ -81,7 +82,7 @@ export async function readModelFolder(path: string, options: FolderOptions = {})
     path: folder,
     root,
     manifest,
-    modelType: modelTypeOf(configFile, config),
+    modelType: await modelTypeOf(configFile, config, join(folder, weights), signal),
     configFile,
     config,
     weights: join(folder, weights),
@@ -102,8 +103,14 @@ function linkRoot(folder: string): string {
   return isSnapshot ? dirname(snapshots) : folder;
 }
 
-function modelTypeOf(file: string, config: Record<string, unknown>): string {
-  const type = Object.hasOwn(config, 'model_type') ? config.model_type : undefined;
+/** As config.json says; folders with original tensor names may leave it to those. */
+async function modelTypeOf(
+  file: string,
+  config: Record<string, unknown>,
+  weights: string,
+  signal?: AbortSignal,
+): Promise<string> {
+  const type = Object.hasOwn(config, 'model_type') ? config.model_type : await toldFamily(weights, signal);
   if (typeof type === 'string' && /^[a-z0-9_-]{1,64}$/i.test(type)) return type;
   throw formatError(file, `has the model_type ${show(type)}: needs a name such as "clip"`);
 }

@@ -49,13 +49,15 @@ export async function hubTokenizer(path: string, json: unknown, config: Tokenize
     return ids as readonly number[];
   };
   let largest = Math.max(sotId, eotId, ...special.values());
-  for (const value of library.get_vocab().values()) largest = Math.max(largest, value);
+  const vocabulary: ReadonlyMap<string, number> = library.get_vocab();
+  for (const value of vocabulary.values()) largest = Math.max(largest, value);
   return new Tokenizer({
     kind,
     sotId,
     eotId,
     padId: id(config.padToken ?? pad),
     encodeText,
+    vocabulary,
     vocabSize: largest + 1,
     special:
       special.size > 0

@@ -14,6 +14,7 @@ export {
   templates,
 } from './lists.js';
 export { bpeTokenizer, type LoadOptions, loadTokenizer } from './load.js';
+export { CaptionTokenizer, type CaptionTokens, captionTokenizer } from './matching.js';
 export { type Noun, NounFinder } from './nouns.js';
 export { type EncodedBatch, type EncodeOptions, Tokenizer, type TokenizerKind, textLimit } from './tokenizer.js';
 export {

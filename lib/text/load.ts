@@ -150,6 +150,7 @@ function clipTokenizer(
     eotId,
     padId: padToken === undefined ? 0 : (vocabulary.get(padToken) ?? eotId),
     special: pick(vocabulary, [start, end]),
+    vocabulary,
     encodeText: (text) => splitClip(cleanClip(text)).flatMap((word) => bpe.encodeWord(word)),
   });
 }
@@ -168,6 +169,7 @@ function robertaTokenizer(
     eotId: needed(path, vocabulary, '</s>'),
     padId: needed(path, vocabulary, config.padToken ?? '<pad>'),
     special: pick(vocabulary, ['<s>', '</s>', '<pad>', '<unk>', '<mask>']),
+    vocabulary,
     encodeText: (text) => splitGpt2(text).flatMap((word) => bpe.encodeWord(word)),
   });
 }
@@ -192,6 +194,7 @@ async function fromWordPieces(path: string, config: TokenizerConfig, options: Lo
     eotId: needed(path, vocabulary, '[SEP]'),
     padId: needed(path, vocabulary, config.padToken ?? '[PAD]'),
     special: pick(vocabulary, ['[CLS]', '[SEP]', '[PAD]', '[UNK]', '[MASK]', '[DEC]', '[ENC]']),
+    vocabulary,
     encodeText: (text) => splitBert(text, config.lowerCase).flatMap((word) => pieces.encodeWord(word)),
   });
 }

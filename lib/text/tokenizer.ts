@@ -38,6 +38,8 @@ export interface TokenizerParts {
   readonly special: ReadonlyMap<string, number>;
   /** Ids of text without any special token. */
   readonly encodeText: (text: string) => readonly number[];
+  /** What the table calls each id. */
+  readonly vocabulary: ReadonlyMap<string, number>;
 }
 
 export class Tokenizer {
@@ -49,6 +51,8 @@ export class Tokenizer {
   readonly padId: number;
   private readonly special: ReadonlyMap<string, number>;
   private readonly encodeText: (text: string) => readonly number[];
+  private readonly vocabulary: ReadonlyMap<string, number>;
+  private names: ReadonlyMap<number, string> | undefined;
 
   constructor(parts: TokenizerParts) {
     this.kind = parts.kind;
@@ -58,6 +62,7 @@ export class Tokenizer {
     this.padId = parts.padId;
     this.special = parts.special;
     this.encodeText = parts.encodeText;
+    this.vocabulary = parts.vocabulary;
   }
 
   /**
@@ -88,6 +93,17 @@ export class Tokenizer {
       return framed;
     });
     return { ids, warnings };
+  }
+
+  /** Id of a special token by its name, if the tokenizer has it. */
+  specialId(name: string): number | undefined {
+    return this.special.get(name) ?? this.vocabulary.get(name);
+  }
+
+  /** What the tokenizer's table calls each id: `##naut`, `\u0120cat`, `[SEP]`; an id it does not have is `[ID]` with the number. */
+  pieces(ids: readonly number[]): string[] {
+    this.names ??= new Map([...this.vocabulary, ...this.special].map(([name, id]) => [id, name]));
+    return ids.map((id) => this.names?.get(id) ?? `[${id}]`);
   }
 
   private body(text: string, specialTokens: boolean): readonly number[] {

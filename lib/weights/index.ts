@@ -21,6 +21,14 @@ export {
   mapKeys,
   type Shaped,
 } from './keymap.js';
+export {
+  loadModelTensors,
+  type ModelTensorsOptions,
+  modelPlans,
+  type ReadModel,
+  type ReadModelOptions,
+  readModelTensors,
+} from './model-tensors.js';
 export { encodeNpy, type Npy, type NpyArray, parseNpy, readNpy, writeNpy } from './npy.js';
 export { refusePickle } from './pickle.js';
 export {

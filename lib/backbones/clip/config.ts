@@ -1,7 +1,8 @@
 /** config.json of CLIP in the Hugging Face layout (`model_type: clip`), checked field by field. */
 import { z } from 'zod';
+import { activationField as activation, checkedConfig, checkHeads, epsField as eps, size } from '../../nn/config.js';
 import type { Activation } from '../../nn/linear.js';
-import { show, WordmaskError } from '../../util/errors.js';
+import { WordmaskError } from '../../util/errors.js';
 
 export interface TowerConfig {
   readonly width: number;
@@ -18,11 +19,6 @@ export interface ClipConfig {
   readonly text: TowerConfig & { readonly vocabulary: number; readonly positions: number; readonly eosTokenId: number };
 }
 
-const size = (limit: number) => z.number().int().min(1).max(limit);
-const activation = z.enum(['quick_gelu', 'gelu']);
-const eps = z.number().gt(0).lt(0.1);
-
-// Limits are ten times the largest published CLIP: a config beyond them is damaged or hostile.
 const visionSchema = z.object({
   hidden_size: size(16384).default(768),
   intermediate_size: size(65536).default(3072),
@@ -56,31 +52,13 @@ const schema = z.object({
 
 /** @throws E_MODEL_FORMAT naming the key, the value and what is allowed */
 export function parseClipConfig(file: string, json: unknown): ClipConfig {
-  const parsed = schema.safeParse(json);
-  if (!parsed.success) {
-    const problems = parsed.error.issues.map(
-      ({ path, message }) => `${path.join('.') || 'the file'}: ${message}, found ${show(valueAt(json, path))}`,
-    );
-    throw new WordmaskError('E_MODEL_FORMAT', `${file}: not a usable CLIP config; ${problems.join('; ')}`, {
-      details: { file, problems },
-    });
-  }
-  const { projection_dim } = parsed.data;
+  const parsed = checkedConfig(file, json, schema, 'CLIP');
+  const { projection_dim } = parsed;
   // Exports of 2021 and 2022 say it twice; as in the published reader, the older spelling wins with its defaults filled in.
-  const v = parsed.data.vision_config_dict ?? parsed.data.vision_config;
-  const t = parsed.data.text_config_dict ?? parsed.data.text_config;
-  for (const [name, tower] of [
-    ['vision_config', v],
-    ['text_config', t],
-  ] as const) {
-    if (tower.hidden_size % tower.num_attention_heads !== 0) {
-      throw new WordmaskError(
-        'E_MODEL_FORMAT',
-        `${file}: ${name}.hidden_size ${show(tower.hidden_size)} is not a multiple of num_attention_heads ${show(tower.num_attention_heads)}`,
-        { details: { file } },
-      );
-    }
-  }
+  const v = parsed.vision_config_dict ?? parsed.vision_config;
+  const t = parsed.text_config_dict ?? parsed.text_config;
+  checkHeads(file, 'vision_config', v.hidden_size, v.num_attention_heads);
+  checkHeads(file, 'text_config', t.hidden_size, t.num_attention_heads);
   if (v.image_size < v.patch_size) {
     throw new WordmaskError(
       'E_MODEL_FORMAT',
@@ -93,14 +71,6 @@ export function parseClipConfig(file: string, json: unknown): ClipConfig {
     vision: { ...tower(v), imageSize: v.image_size, patch: v.patch_size },
     text: { ...tower(t), vocabulary: t.vocab_size, positions: t.max_position_embeddings, eosTokenId: t.eos_token_id },
   };
-}
-
-function valueAt(json: unknown, path: readonly PropertyKey[]): unknown {
-  return path.reduce<unknown>(
-    (value, key) =>
-      typeof value === 'object' && value !== null ? (value as Record<PropertyKey, unknown>)[key] : undefined,
-    json,
-  );
 }
 
 function tower(c: z.infer<typeof visionSchema> | z.infer<typeof textSchema>): TowerConfig {

@@ -1,6 +1,6 @@
 /** The CLIP family: config, model, key map, and its raw face. */
-import { l2Normalise, noGrad, scope, type Tensor } from '../../engine/index.js';
-import type { Backbone, BackboneInput } from '../../nn/backbone.js';
+import { l2Normalise, type Tensor } from '../../engine/index.js';
+import { type Backbone, type BackboneInput, hostValue, inspectWith } from '../../nn/backbone.js';
 import { loadTokenizer } from '../../text/index.js';
 import { openWeights } from '../../weights/index.js';
 import type { ClipConfig } from './config.js';
@@ -40,28 +40,13 @@ export async function loadClipBackbone(
     parameters: options.trainable ? model.parameters : new Map(),
     names: clipNames(model),
     forward: (inputs, names) => clipForward(model, inputs, names),
-    inspect: async (inputs, names) => {
-      const tensors = noGrad(() => scope(() => clipForward(model, inputs, names)));
-      const found: Record<string, { data: Float32Array; shape: number[] }> = {};
-      for (const [name, tensor] of Object.entries(tensors))
-        found[name] = (await tensor.toArray()) as { data: Float32Array; shape: number[] };
-      for (const tensor of Object.values(tensors)) tensor.dispose();
-      return found;
-    },
-    encodeImage: async (pixels: BackboneInput) => {
-      const result = noGrad(() => scope(() => clipForward(model, { pixel_values: pixels }, ['image_embeds'])))
-        .image_embeds as Tensor;
-      const host = await result.toArray();
-      result.dispose();
-      return host;
-    },
+    inspect: inspectWith((inputs, names) => clipForward(model, inputs, names)),
+    encodeImage: (pixels: BackboneInput) =>
+      hostValue(() => clipForward(model, { pixel_values: pixels }, ['image_embeds']).image_embeds as Tensor),
     encodeText: async (texts) => {
       tokenizer ??= loadTokenizer(folder);
       const loaded = await tokenizer;
-      const result = noGrad(() => scope(() => l2Normalise(encodeTexts(model, loaded, [texts].flat() as string[]))));
-      const host = await result.toArray();
-      result.dispose();
-      return host;
+      return hostValue(() => l2Normalise(encodeTexts(model, loaded, [texts].flat() as string[])));
     },
     dispose: () => model.dispose(),
   };

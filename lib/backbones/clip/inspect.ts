@@ -1,11 +1,8 @@
 /** Named values of both CLIP towers, as tensors on the tape. */
-import { adopt, dtypeOfArray, exp, gather, l2Normalise, matmul, mul, retain, Tensor } from '../../engine/index.js';
-import type { BackboneInput } from '../../nn/backbone.js';
-import { show, WordmaskError } from '../../util/errors.js';
-import { nearest } from '../../util/nearest.js';
+import { adopt, exp, gather, l2Normalise, matmul, mul, retain, Tensor } from '../../engine/index.js';
+import { type Inputs, input, knownNames } from '../../nn/inputs.js';
+import { WordmaskError } from '../../util/errors.js';
 import type { ClipModel } from './model.js';
-
-type Inputs = Readonly<Record<string, BackboneInput>>;
 
 /** Spellings of reference outputs. */
 const aliases: Record<string, string> = {
@@ -36,16 +33,7 @@ export function clipNames(model: ClipModel): string[] {
 /** @throws E_OPTION for a name the model does not have, E_USAGE for a missing or ill-shaped input */
 export function clipForward(model: ClipModel, inputs: Inputs, names: readonly string[]): Record<string, Tensor> {
   const known = new Set(clipNames(model));
-  const canonical = names.map((name) => {
-    const resolved = aliases[name] ?? name.replace(/^vision_large\./, 'vision.');
-    if (known.has(resolved)) return resolved;
-    const guess = nearest(resolved, known);
-    throw new WordmaskError(
-      'E_OPTION',
-      `inspect: unknown value ${show(name)}${guess ? `, did you mean '${guess}'?` : ''} (see \`names\`)`,
-      { details: { name } },
-    );
-  });
+  const canonical = knownNames(names, known, (name) => aliases[name] ?? name.replace(/^vision_large\./, 'vision.'));
   const values = new Map<string, Tensor>();
   const wanted = new Set(canonical);
   const joint = [...wanted].some((name) => name.startsWith('logits'));
@@ -133,16 +121,4 @@ function keyLengths(mask: Tensor, batch: number, length: number): Tensor {
     return valid;
   });
   return Tensor.from(lengths);
-}
-
-function input(inputs: Inputs, name: string): Tensor {
-  const value = inputs[name];
-  if (value === undefined)
-    throw new WordmaskError('E_USAGE', `inspect: the input '${name}' is needed for the values asked for`);
-  if (value instanceof Tensor) return value;
-  const data = value.data as ArrayLike<number | bigint> & { constructor: { name: string } };
-  // Ids and masks may come as 64-bit or unsigned integers; they are small.
-  if (name !== 'pixel_values')
-    return Tensor.from(Int32Array.from(data as ArrayLike<number>, Number), value.shape, 'i32');
-  return Tensor.from(value.data, value.shape, dtypeOfArray(value.data));
 }

@@ -3,7 +3,7 @@ import type { Tensor } from '../../engine/index.js';
 import type { Compute } from '../../nn/linear.js';
 import { TensorMaps } from '../../nn/tensor-maps.js';
 import type { BlockWeights } from '../../nn/transformer.js';
-import { assertCoverage, checkFinite, coverage, loadTensors, mapKeys, type WeightSet } from '../../weights/index.js';
+import { loadModelTensors, modelPlans, type WeightSet } from '../../weights/index.js';
 import type { ClipConfig } from './config.js';
 import { clipIgnored, clipRules, clipTensors } from './keys.js';
 import { ClipModel } from './model.js';
@@ -33,19 +33,11 @@ export async function loadClipTensors(
   weights: WeightSet,
   check = true,
 ): Promise<Map<string, Tensor>> {
-  const entries = [...weights.tensors].map(([name, { entry }]) => [name, entry] as const);
-  const plans = mapKeys(weights.path, entries, clipRules);
-  const wanted = clipTensors(config);
-  assertCoverage(weights.path, coverage(wanted, plans, { ignore: clipIgnored, optional: ['logit_scale'] }));
-  for (const name of plans.keys()) if (!wanted.has(name)) plans.delete(name);
-  const tensors = await loadTensors(weights, plans);
-  try {
-    if (check) await checkFinite(weights.path, tensors);
-    return tensors;
-  } catch (error) {
-    for (const tensor of tensors.values()) tensor.dispose();
-    throw error;
-  }
+  return loadModelTensors(weights, modelPlans(weights, clipRules), clipTensors(config), {
+    ignore: clipIgnored,
+    optional: ['logit_scale'],
+    check,
+  });
 }
 
 /** The same from tensors at hand, by Hugging Face names; they belong to the model from now on. */

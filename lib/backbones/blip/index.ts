@@ -1,0 +1,65 @@
+/**
+ * BLIP image-text matching (Li et al. 2022, arXiv 2201.12086): ViT with patch bias and no norm in front, BERT text layers with
+ * cross-attention in each, match head and contrastive heads. As Hugging Face's `BlipForImageTextRetrieval`; a system feeds [ENC] at
+ * position 0 (LAVIS), raw inputs are taken as they come.
+ */
+import { ShapeReader } from '../../nn/config.js';
+import { fusionCore, fusionTensors } from '../../nn/match/fusion-load.js';
+import { type MatchFiles, type MatchOptions, type OpenedMatch, openedMatch } from '../../nn/match/model.js';
+import { TensorMaps } from '../../nn/tensor-maps.js';
+import { captionTokenizer } from '../../text/index.js';
+import { readModelTensors } from '../../weights/index.js';
+import { parseBlipConfig } from './config.js';
+import { blipIgnored, blipInfix, blipRules } from './keys.js';
+
+export type { MatchFiles, MatchOptions, OpenedMatch } from '../../nn/match/model.js';
+export type { MatchingModel } from '../../nn/matching.js';
+
+/** `model_type`s this family answers to. */
+export const blipTypes: readonly string[] = ['blip'];
+
+/** @throws E_MODEL_FORMAT, E_WEIGHTS, E_WEIGHTS_VALUE, E_DISK */
+export async function openBlip(files: MatchFiles, options: MatchOptions): Promise<OpenedMatch> {
+  const model = await readModelTensors(files.weights, {
+    rules: blipRules,
+    infix: blipInfix,
+    ignore: blipIgnored,
+    check: options.checkWeights,
+    signal: options.signal,
+    configure: (shapes) => {
+      const config = parseBlipConfig(files.configFile, files.config, new ShapeReader(shapes));
+      return { config, wanted: fusionTensors(config) };
+    },
+  });
+  const { config } = model;
+  const maps = new TensorMaps(model.tensors, options);
+  const core = fusionCore(maps, config, true);
+  return openedMatch({
+    core,
+    config,
+    parameters: options.trainable ? model.byFileName : new Map(),
+    hash: model.hash,
+    parametersBytes: model.bytes,
+    facts: {
+      kind: 'blip',
+      patch: config.vision.patch,
+      imageSize: config.vision.imageSize,
+      maxTokens: config.text.positions,
+      vocabulary: config.text.vocabulary,
+      padId: 0,
+      dispose: () => {
+        core.dispose();
+        maps.dispose();
+      },
+    },
+    // Published folders carry BERT's own table of 30522 pieces beside 30524 rows: [DEC] and [ENC] are the two behind it.
+    tokenizer: () =>
+      captionTokenizer(files.tokenizer, {
+        kind: 'bert',
+        start: '[ENC]',
+        rows: config.text.vocabulary,
+        behindTable: 2,
+        signal: options.signal,
+      }),
+  });
+}
