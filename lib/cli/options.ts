@@ -70,6 +70,7 @@ const rows: readonly Row[] = [
   ['output', '-o, --output <file>', 'text', 'io', 'file to write; - is stdout'],
   ['format', '-f, --format <list>', 'list', 'io', 'output formats (png): png, voc, ade, rgb, overlay, coco, ...'],
   ['inputFormat', '--input-format <name>', 'text', 'io', 'format of the input where its extension does not tell'],
+  ['map', '--map <name>', 'text', 'io', "names of a checkpoint's tensors: clip; without it they stay"],
   ['overlay', '--overlay', 'flag', 'io', 'also write a picture with colours and legend'],
   ['alpha', '--alpha <share>', 'number', 'io', 'weight of the colours in an overlay (0.5)'],
   ['contours', '--no-contours', 'flag', 'io', 'no outlines in an overlay'],
@@ -206,7 +207,7 @@ export const commandOptions = {
   'models verify': [...cache, ...general],
   'models info': [...cache, 'system', ...general],
   'models rm': ['cacheDir', ...general],
-  convert: ['format', 'inputFormat', ...words.slice(0, 3), 'overwrite', ...overlay, 'plane', ...general],
+  convert: ['format', 'inputFormat', 'map', ...words.slice(0, 3), 'overwrite', ...overlay, 'plane', ...general],
   doctor: ['cacheDir', 'bundle', ...general],
   bench: [
     ...['runs', 'warmup', 'compare', 'maxRegress', 'output', 'imageFormats'],

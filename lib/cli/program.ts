@@ -71,11 +71,12 @@ const specs: Readonly<Record<CommandName, CommandSpec>> = {
   },
   convert: {
     usage: '<in> <out>',
-    text: 'Label files from one format to another. IN may be a folder; OUT is then a folder too.',
+    text: 'Label files from one format to another (IN may be a folder; OUT is then a folder too), or a PyTorch checkpoint to safetensors: it is read as data, nothing in it is run.',
     examples: [
       'wordmask convert masks/photo.png photo.json -f coco',
       'wordmask convert labels.png labels.npy --from voc21',
       'wordmask convert masks/ voc-masks/ --input-format png -f voc',
+      'wordmask convert model.pth model.safetensors --map clip',
     ],
   },
   doctor: {

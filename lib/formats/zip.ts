@@ -1,8 +1,9 @@
-/** Just enough ZIP for label archives: stored or deflated entries, no encryption, no ZIP64. Every size is checked before it is used. */
+/** Just enough ZIP for label archives: stored or deflated entries, no encryption. Every size is checked before it is used. */
 
 import { promisify } from 'node:util';
 import { crc32, inflateRaw } from 'node:zlib';
 import { WordmaskError } from '../util/errors.js';
+import { findZipDirectory, parseZipDirectory, type ZipEntry, zipTailBytes } from '../util/zip-directory.js';
 import type { FormatFile } from './format.js';
 
 const inflate = promisify(inflateRaw);
@@ -48,44 +49,26 @@ export function writeZip(files: readonly FormatFile[]): Uint8Array {
 /** The entries for which `wanted` holds. Throws E_USAGE for archives that are damaged or use what is not read here. */
 export async function readZip(input: Uint8Array, wanted: (name: string) => boolean): Promise<FormatFile[]> {
   const bytes = Buffer.from(input.buffer, input.byteOffset, input.byteLength);
-  const end = bytes.lastIndexOf('PK\x05\x06', undefined, 'latin1');
-  if (end < 0 || end + 22 > bytes.length) throw damaged('it has no directory (truncated?)');
-  const count = bytes.readUInt16LE(end + 10);
-  if (count >= MAX_ENTRIES) throw damaged('it has too many entries or is a ZIP64 archive');
+  const tail = bytes.subarray(Math.max(0, bytes.length - zipTailBytes));
+  const { count, begin, bytes: length } = findZipDirectory(tail, bytes.length, damage);
+  if (count >= MAX_ENTRIES) damage('it has too many entries');
   const files: FormatFile[] = [];
-  let at = bytes.readUInt32LE(end + 16);
-  for (let k = 0; k < count; k++) {
-    if (at + 46 > end || bytes.toString('latin1', at, at + 4) !== 'PK\x01\x02')
-      throw damaged(`directory entry ${k} is missing`);
-    const [nameLength, extraLength, commentLength] = [28, 30, 32].map((offset) => bytes.readUInt16LE(at + offset)) as [
-      number,
-      number,
-      number,
-    ];
-    const name = bytes.toString('utf8', at + 46, at + 46 + nameLength);
-    if (wanted(name)) files.push({ name, bytes: await readEntry(bytes, at, name) });
-    at += 46 + nameLength + extraLength + commentLength;
-  }
+  for (const entry of parseZipDirectory(bytes.subarray(begin, begin + length), count, damage))
+    if (wanted(entry.name)) files.push({ name: entry.name, bytes: await readEntry(bytes, entry) });
   return files;
 }
 
-async function readEntry(bytes: Buffer, at: number, name: string): Promise<Uint8Array> {
-  const [flags, method] = [bytes.readUInt16LE(at + 8), bytes.readUInt16LE(at + 10)];
-  const [sum, packed, size, start] = [16, 20, 24, 42].map((offset) => bytes.readUInt32LE(at + offset)) as [
-    number,
-    number,
-    number,
-    number,
-  ];
-  if (flags & 1 || (method !== 0 && method !== 8))
+async function readEntry(bytes: Buffer, entry: ZipEntry): Promise<Uint8Array> {
+  const { name, method, crc, packed, size, offset } = entry;
+  if (entry.encrypted || (method !== 0 && method !== 8))
     throw damaged(`${JSON.stringify(name)} is encrypted or packed by method ${method}`);
   if (
     size > MAX_ENTRY_BYTES ||
-    start + 30 > bytes.length ||
-    bytes.toString('latin1', start, start + 4) !== 'PK\x03\x04'
+    offset + 30 > bytes.length ||
+    bytes.toString('latin1', offset, offset + 4) !== 'PK\x03\x04'
   )
     throw damaged(`${JSON.stringify(name)} has no valid header`);
-  const begin = start + 30 + bytes.readUInt16LE(start + 26) + bytes.readUInt16LE(start + 28);
+  const begin = offset + 30 + bytes.readUInt16LE(offset + 26) + bytes.readUInt16LE(offset + 28);
   if (begin + packed > bytes.length) throw damaged(`${JSON.stringify(name)} reaches beyond the end`);
   const body = bytes.subarray(begin, begin + packed);
   const content =
@@ -94,9 +77,13 @@ async function readEntry(bytes: Buffer, at: number, name: string): Promise<Uint8
       : await inflate(body, { maxOutputLength: Math.max(1, size) }).catch((cause: unknown) => {
           throw damaged(`${JSON.stringify(name)} cannot be inflated to ${size} bytes`, cause);
         });
-  if (content.length !== size || crc32(content) !== sum)
+  if (content.length !== size || crc32(content) !== crc)
     throw damaged(`${JSON.stringify(name)} has a wrong size or checksum`);
   return new Uint8Array(content);
+}
+
+function damage(reason: string): never {
+  throw damaged(reason);
 }
 
 function damaged(reason: string, cause?: unknown): WordmaskError {

@@ -5,7 +5,7 @@ import { basename, dirname, join, resolve } from 'node:path';
 import { show, WordmaskError } from '../util/errors.js';
 import { guardDisk, sha256File } from '../util/files.js';
 import { type Checkpoint, readCheckpointManifest } from '../weights/checkpoint.js';
-import { refusePickle } from '../weights/pickle.js';
+import { openTorch } from '../weights/pickle.js';
 import { insideRoot } from './hub-cache.js';
 import { formatError, type ModelManifest, readManifest, readModelJson } from './manifest.js';
 import { modelFolderOf } from './run-model.js';
@@ -22,7 +22,7 @@ export interface ModelFolder {
   readonly configFile: string;
   /** Parsed config.json, free of prototype keys; its fields are checked by the backbone. */
   readonly config: Record<string, unknown>;
-  /** Path of the weights: a safetensors file or the index of shards. */
+  /** Path of the weights: a safetensors file, the index of shards, or a PyTorch checkpoint. */
   readonly weights: string;
   /** Folder that holds the tokenizer's files. */
   readonly tokenizer: string;
@@ -40,7 +40,7 @@ export interface FolderOptions {
  * Reads a model folder: wordmask.json if there is one, else config.json alone; of a training run's folder its newest whole
  * checkpoint.
  * @throws E_MODEL_NOT_FOUND when there is no such folder; E_MODEL_FORMAT for a bad file, a missing one or one that leads out of
- * the folder; E_PICKLE_FORBIDDEN or E_MODEL_FORMAT where the only weights are PyTorch's
+ * the folder; E_PICKLE_FORBIDDEN or E_WEIGHTS where the only weights are PyTorch's and cannot be read as data
  */
 export async function readModelFolder(path: string, options: FolderOptions = {}): Promise<ModelFolder> {
   const { signal } = options;
@@ -91,7 +91,7 @@ export async function readModelFolder(path: string, options: FolderOptions = {})
 }
 
 const modelFile =
-  /\.safetensors$|^(tokenizer|tokenizer_config|vocab|special_tokens_map|preprocessor_config)\.json$|^(merges|vocab|bpe_simple_vocab_16e6)\.txt(\.gz)?$/;
+  /\.(safetensors|bin|pt|pth|ckpt)$|^(tokenizer|tokenizer_config|vocab|special_tokens_map|preprocessor_config)\.json$|^(merges|vocab|bpe_simple_vocab_16e6)\.txt(\.gz)?$/;
 
 /** A snapshot's links lead to the blobs beside it; everything else has to stay in its own folder. */
 function linkRoot(folder: string): string {
@@ -124,9 +124,17 @@ async function findWeights(folder: string, files: ReadonlySet<string>, options: 
       folder,
       `holds several weights (${single.slice(0, 8).join(', ')}) and no model.safetensors: name one in wordmask.json`,
     );
-  const pickle = [...files].find((name) => /\.(bin|pt|pth|ckpt)$/.test(name));
-  if (pickle !== undefined) await refusePickle(join(folder, pickle), options);
-  throw formatError(folder, 'holds no *.safetensors file: use a model that has one');
+  const checkpoints = [...files].filter((name) => /\.(bin|pt|pth|ckpt)$/.test(name));
+  if (checkpoints.length > 1)
+    throw formatError(
+      folder,
+      `holds no *.safetensors file and several checkpoints (${checkpoints.slice(0, 8).join(', ')}): name one in wordmask.json`,
+    );
+  const [checkpoint] = checkpoints;
+  const opened = checkpoint === undefined ? undefined : await openTorch(join(folder, checkpoint), options);
+  await opened?.close();
+  if (opened) return checkpoint as string;
+  throw formatError(folder, 'holds no *.safetensors file and no PyTorch checkpoint: use a model that has one');
 }
 
 export interface FileCheck {

@@ -30,7 +30,7 @@ export {
   readModelTensors,
 } from './model-tensors.js';
 export { encodeNpy, type Npy, type NpyArray, parseNpy, readNpy, writeNpy } from './npy.js';
-export { refusePickle } from './pickle.js';
+export { openTorch } from './pickle.js';
 export {
   decodeTensor,
   elementBytes,
@@ -46,5 +46,8 @@ export {
   type TensorEntry,
 } from './safetensors.js';
 export { type TensorToWrite, writeSafetensors } from './safetensors-writer.js';
+export type { TensorFile } from './tensor-file.js';
 export { loadTensors } from './tensors.js';
+export { type Converted, type ConvertOptions, convertTorch } from './torch/convert.js';
+export { TorchFile } from './torch/torch-file.js';
 export { type LocatedTensor, openWeights, WeightSet } from './weight-set.js';

@@ -1,33 +1,40 @@
 /**
- * PyTorch files. They are told apart without unpickling anything: the old form and TorchScript archives are refused as code;
- * the zip form holds plain tensors, but this package reads safetensors only.
+ * PyTorch files, told apart without unpickling anything: the zip form is read as data (torch/), the old form and TorchScript
+ * archives hold code and are refused.
  */
+import { basename } from 'node:path';
 import { WordmaskError } from '../util/errors.js';
 import { guardDisk, openRegular, readFully } from '../util/files.js';
+import { TorchFile } from './torch/torch-file.js';
 
 const tailBytes = 4 << 20;
 
+/** Files that are published as TorchScript, and where the same weights are to be had. */
+const published: readonly (readonly [RegExp, string])[] = [
+  [/^ViT-B-32/, 'openai/clip-vit-base-patch32'],
+  [/^ViT-B-16/, 'openai/clip-vit-base-patch16'],
+  [/^ViT-L-14-336/, 'openai/clip-vit-large-patch14-336'],
+  [/^ViT-L-14/, 'openai/clip-vit-large-patch14'],
+];
+
 /**
- * Always rejects for a PyTorch file; returns for a file that is none (a safetensors file under another name).
- * @throws E_PICKLE_FORBIDDEN for the old form and TorchScript, E_MODEL_FORMAT for the zip form
+ * Opens a PyTorch checkpoint; undefined for a file that is none (a safetensors file under another name).
+ * @throws E_PICKLE_FORBIDDEN for the old form, TorchScript, and pickles that need more than plain values and tensors;
+ * E_WEIGHTS for damaged ones
  */
-export async function refusePickle(path: string, options: { signal?: AbortSignal } = {}): Promise<void> {
+export async function openTorch(path: string, options: { signal?: AbortSignal } = {}): Promise<TorchFile | undefined> {
   const kind = await pickleKind(path, options.signal);
-  if (kind === 'none') return;
-  const advice =
-    'use a model that has a .safetensors file (most on the hub do), or save it as safetensors with the library that made it';
-  const details = { file: path, kind };
-  if (kind === 'zip')
-    throw new WordmaskError(
-      'E_MODEL_FORMAT',
-      `${path} is a PyTorch zip checkpoint; weights are read from safetensors: ${advice}`,
-      { details },
-    );
-  const what = kind === 'torchscript' ? 'a TorchScript archive' : 'a PyTorch file of the old form (a pickle)';
+  if (kind === 'none') return undefined;
+  if (kind === 'zip') return TorchFile.open(path, options);
+  const what = kind === 'torchscript' ? 'a TorchScript archive' : 'a PyTorch file of the old form (a bare pickle)';
+  const same = published.find(([pattern]) => pattern.test(basename(path)))?.[1];
+  const advice = same
+    ? `the same weights are ${same} on the hub: wordmask models pull ${same}`
+    : 'use a model that has a .safetensors file (most on the hub do), or save its state dictionary again with a PyTorch of 1.6 or later, or as safetensors';
   throw new WordmaskError(
     'E_PICKLE_FORBIDDEN',
     `${path} is ${what}, which can only be read by running code from the file; this is never done: ${advice}`,
-    { details },
+    { details: { file: path, kind } },
   );
 }
 

@@ -33,6 +33,8 @@ const knownDtypes: ReadonlyMap<string, number> = new Map([
 /** Element types that this package reads. I64 is narrowed to i32 with a range check. */
 export const safetensorsDtypes = ['F32', 'F16', 'BF16', 'F64', 'I64', 'I32', 'U8', 'BOOL'] as const;
 export type SafetensorsDtype = (typeof safetensorsDtypes)[number];
+/** Element types of whole bytes that can be written. */
+export type FileDtype = SafetensorsDtype | 'I8' | 'I16' | 'U16' | 'U32' | 'U64' | 'C64' | 'F8_E4M3' | 'F8_E5M2';
 
 export const safetensorsLimits = { headerBytes: 100_000_000, tensors: 200_000, rank: 8, nameBytes: 4096 } as const;
 
@@ -50,7 +52,7 @@ export interface SafetensorsHeader {
   readonly metadata: ReadonlyMap<string, string>;
 }
 
-export function elementBytes(dtype: SafetensorsDtype): number {
+export function elementBytes(dtype: FileDtype): number {
   return (knownDtypes.get(dtype) as number) / 8;
 }
 

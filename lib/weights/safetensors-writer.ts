@@ -2,9 +2,9 @@
 import type { DType, TypedArray } from '../engine/dtype.js';
 import { show, WordmaskError } from '../util/errors.js';
 import { writeFileAtomic } from '../util/files.js';
-import { elementBytes, type SafetensorsDtype, type TensorEntry } from './safetensors-header.js';
+import { elementBytes, type FileDtype, type TensorEntry } from './safetensors-header.js';
 
-const fileDtypes: Record<DType, SafetensorsDtype> = {
+const fileDtypes: Record<DType, FileDtype> = {
   f32: 'F32',
   f16: 'F16',
   bf16: 'BF16',
@@ -18,7 +18,7 @@ type HostArray = TypedArray | BigInt64Array;
 
 export interface TensorToWrite {
   /** Needed for Uint16Array (`bf16` or `f16`) and for `bool`; else told from the array. */
-  readonly dtype?: DType | SafetensorsDtype;
+  readonly dtype?: DType | FileDtype;
   readonly shape: readonly number[];
   /** The values, or a function that fetches them when their turn comes (so that a checkpoint is never in memory as a whole). */
   readonly data: HostArray | (() => HostArray | Promise<HostArray>);
@@ -31,7 +31,7 @@ export interface WriteOptions {
 
 interface Planned {
   name: string;
-  entry: TensorEntry;
+  entry: Omit<TensorEntry, 'dtype'> & { readonly dtype: FileDtype };
   data: TensorToWrite['data'];
 }
 
@@ -84,8 +84,8 @@ function layOut(tensors: Iterable<readonly [string, TensorToWrite]>): Planned[] 
   });
 }
 
-function dtypeToWrite(name: string, { dtype, data }: TensorToWrite): SafetensorsDtype {
-  if (dtype !== undefined) return dtype in fileDtypes ? fileDtypes[dtype as DType] : (dtype as SafetensorsDtype);
+function dtypeToWrite(name: string, { dtype, data }: TensorToWrite): FileDtype {
+  if (dtype !== undefined) return dtype in fileDtypes ? fileDtypes[dtype as DType] : (dtype as FileDtype);
   if (data instanceof Float32Array) return 'F32';
   if (data instanceof Float64Array) return 'F64';
   if (data instanceof Int32Array) return 'I32';

@@ -14,6 +14,7 @@ import {
   type SafetensorsHeader,
   type TensorEntry,
 } from './safetensors-header.js';
+import type { TensorFile } from './tensor-file.js';
 
 export {
   elementBytes,
@@ -40,7 +41,7 @@ const engineDtypes: Record<SafetensorsDtype, DType> = {
 };
 
 /** An open file: its checked header, and a handle for reading single tensors. */
-export class SafetensorsFile {
+export class SafetensorsFile implements TensorFile {
   readonly tensors: ReadonlyMap<string, TensorEntry>;
   readonly metadata: ReadonlyMap<string, string>;
 
@@ -61,6 +62,10 @@ export class SafetensorsFile {
     const entry = this.tensors.get(name);
     if (entry) return entry;
     throw weightsError(this.path, `holds no tensor ${show(name)}`, { tensor: name });
+  }
+
+  inPlace(): boolean {
+    return true;
   }
 
   /** The bytes of one tensor, in a buffer of their own. @throws E_WEIGHTS when the file became shorter, E_DISK */

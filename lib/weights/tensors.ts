@@ -2,7 +2,7 @@
 import { cast, type MappedFile, mapFile, scope, Tensor } from '../engine/index.js';
 import { weightsError } from './header-scanner.js';
 import type { KeyPlan } from './keymap.js';
-import { engineDtype, narrowInt64 } from './safetensors.js';
+import { engineDtype } from './safetensors.js';
 import type { WeightSet } from './weight-set.js';
 
 /**
@@ -17,10 +17,12 @@ export async function loadTensors(set: WeightSet, plans: ReadonlyMap<string, Key
     const located = set.tensors.get(plan.source);
     if (!located) throw weightsError(set.path, `holds no tensor '${plan.source}'`, { tensor: plan.source });
     const { file, entry } = located;
-    if (entry.dtype === 'I64') {
-      const bytes = await file.read(plan.source);
-      const wide = new BigInt64Array(bytes.buffer as ArrayBuffer, bytes.byteOffset, bytes.byteLength / 8);
-      loaded.set(name, Tensor.from(narrowInt64(wide, `${file.path}: tensor '${plan.source}'`), entry.shape, 'i32'));
+    if (entry.dtype === 'I64' || !file.inPlace(plan.source)) {
+      const { data, dtype, shape } = await file.readArray(plan.source);
+      loaded.set(
+        name,
+        scope(() => arrange(Tensor.from(data, shape, dtype), plan)),
+      );
       continue;
     }
     const mapped = maps.get(file.path) ?? mapFile(file.path);

@@ -1,13 +1,14 @@
-/** The tensors of a model: one safetensors file, or several named by `model.safetensors.index.json`. */
+/** The tensors of a model: one safetensors file, several named by `model.safetensors.index.json`, or a PyTorch zip checkpoint. */
 import { dirname, join } from 'node:path';
 import { show, WordmaskError } from '../util/errors.js';
 import { readFileLimited } from '../util/files.js';
 import { parseJsonStrict } from '../util/json.js';
-import { refusePickle } from './pickle.js';
+import { openTorch } from './pickle.js';
 import { type OpenOptions, openSafetensors, type SafetensorsFile, type TensorEntry } from './safetensors.js';
+import type { TensorFile } from './tensor-file.js';
 
 export interface LocatedTensor {
-  readonly file: SafetensorsFile;
+  readonly file: TensorFile;
   readonly entry: TensorEntry;
 }
 
@@ -17,7 +18,7 @@ export class WeightSet {
 
   constructor(
     readonly path: string,
-    readonly files: readonly SafetensorsFile[],
+    readonly files: readonly TensorFile[],
     tensors: ReadonlyMap<string, LocatedTensor>,
   ) {
     this.tensors = tensors;
@@ -42,13 +43,14 @@ export class WeightSet {
 const indexLimit = 64 << 20;
 
 /**
- * Opens a weights file: `*.safetensors`, or `*.safetensors.index.json` with its shards beside it.
- * @throws E_WEIGHTS (all missing shards and keys listed), E_PICKLE_FORBIDDEN or E_MODEL_FORMAT for PyTorch files, E_DISK
+ * Opens a weights file: `*.safetensors`, `*.safetensors.index.json` with its shards beside it, or a PyTorch checkpoint of the zip
+ * form, which is read as data.
+ * @throws E_WEIGHTS (all missing shards and keys listed), E_PICKLE_FORBIDDEN for PyTorch files that need code, E_DISK
  */
 export async function openWeights(path: string, options: OpenOptions = {}): Promise<WeightSet> {
-  if (/\.(pt|pth|bin|ckpt|pkl)$/i.test(path)) await refusePickle(path, options);
   if (path.endsWith('.json')) return openSharded(path, options);
-  const file = await openSafetensors(path, options);
+  const torch = /\.(pt|pth|bin|ckpt|pkl|tar)$/i.test(path) ? await openTorch(path, options) : undefined;
+  const file = torch ?? (await openSafetensors(path, options));
   const tensors = new Map<string, LocatedTensor>();
   for (const [name, entry] of file.tensors) tensors.set(name, { file, entry });
   return new WeightSet(path, [file], tensors);

@@ -1,4 +1,4 @@
-/** `wordmask convert IN OUT`: label files from one format to another. */
+/** `wordmask convert IN OUT`: label files from one format to another, checkpoints to safetensors. */
 import { readdir, stat } from 'node:fs/promises';
 import { basename, extname, join } from 'node:path';
 import type { LabelResult, LegendEntry, PlaneName } from '../../formats/format.js';
@@ -9,6 +9,7 @@ import { exit, exitCodeOf } from '../exit-codes.js';
 import { Progress } from '../progress.js';
 import type { Context } from '../run.js';
 import { readVocabulary, textOption } from '../setup.js';
+import { convertWeights, isCheckpoint } from './convert-weights.js';
 
 interface Conversion {
   readonly from: string | undefined;
@@ -19,6 +20,9 @@ interface Conversion {
 export async function convert(context: Context): Promise<number> {
   const { args, options, output, interrupt } = context;
   const [input = '', target = ''] = args;
+  if (isCheckpoint(input)) return convertWeights(context);
+  if (options.map !== undefined)
+    throw new WordmaskError('E_USAGE', `--map is for checkpoints (*.pth, *.pt, *.bin, *.ckpt), got ${show(input)}`);
   const formats = options.format as readonly string[] | undefined;
   if (formats !== undefined && formats.length !== 1)
     throw new WordmaskError('E_USAGE', `convert writes one format, got ${formats.join(', ')}`);
