@@ -35,11 +35,11 @@ export interface DecodedImage {
   format: ImageFormat | 'raw';
 }
 
-type SharpModule = (input: Buffer, options?: SharpOptions) => Sharp;
+export type SharpModule = (input: Buffer, options?: SharpOptions) => Sharp;
 let loadedSharp: Promise<SharpModule> | undefined;
 
 /** sharp takes 60 ms to load, so it is loaded by the first picture; its operation cache would keep pictures alive. */
-function loadSharp(): Promise<SharpModule> {
+export function loadSharp(): Promise<SharpModule> {
   loadedSharp ??= import('sharp').then(({ default: sharp }) => {
     sharp.cache(false);
     return sharp;

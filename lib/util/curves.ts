@@ -1,5 +1,5 @@
 /** Curves of a run as inline SVG: colours come from the page, so that they follow its light or dark scheme. */
-import { escapeXml } from '../util/xml.js';
+import { escapeXml } from './xml.js';
 
 export interface Curve {
   readonly title: string;

@@ -1,6 +1,6 @@
 /** Curves of the report: what is drawn, labelled and left out. */
 import t from 'tap';
-import { curveFigure, numberText } from '#lib/train/curves.js';
+import { curveFigure, numberText } from '#lib/util/curves.js';
 
 const labels = (figure: string): string[] =>
   [...figure.matchAll(/<text[^>]*>([^<]*)</g)].map((match) => match[1] ?? '');

@@ -1,0 +1,4 @@
+/** Reports of evaluations: an HTML page that stands alone, and Markdown. */
+export { reportMarkdown } from './markdown.js';
+export { type ReportOptions, type ReportSection, renderReport } from './page.js';
+export { type PictureOptions, type ReportPicture, reportPictures } from './pictures.js';
