@@ -8,33 +8,49 @@ const listedPairs = 15;
 
 /** The tables of a report; names are escaped, so that none adds markup. */
 export function reportMarkdown(report: EvalReport): string {
-  const { dataset, protocol, provenance, reference, perClass, run, images } = report;
-  const metrics = metricRows(report);
-  const failedToo = metrics.some(({ withoutFailed }) => withoutFailed !== undefined);
+  const { dataset, protocol, provenance, images } = report;
   const parts = [
     `# ${escapeMarkdown(dataset.name)}: ${escapeMarkdown(provenance.system)}`,
     `Protocol ${escapeMarkdown(protocol.name)}, wordmask ${escapeMarkdown(provenance.wordmask)}.`,
-    ...gaps(report).map((text) => `> ${text}`),
+    ...[...gaps(report), ...report.warnings].map((text) => `> ${escapeMarkdown(withoutPaths(text))}`),
+    ...figures(report),
+    ...classesAndPairs(report),
+    ...time(report),
+    ...failedList(images),
+    '## Protocol',
     markdownTable(
-      ['metric', '%', ...(failedToo ? ['% without failed'] : []), 'published', 'difference'],
-      metrics.map(({ name, value, withoutFailed, published, difference }) => [
-        name,
-        percent(value),
-        ...(failedToo ? [percent(withoutFailed)] : []),
-        published === undefined ? '' : `${percent(published)} (${reference?.trust})`,
-        published === undefined ? '' : points(difference),
-      ]),
+      ['key', 'value'],
+      protocolRows(report).map((row) => row.map((text) => escapeMarkdown(withoutPaths(text)))),
     ),
-    ...(reference
-      ? [
-          `Published: ${escapeMarkdown(reference.row)}, ${escapeMarkdown(reference.source)}.`,
-          ...reference.caveats.map((caveat) => `- ${escapeMarkdown(caveat)}`),
-        ]
-      : []),
+  ];
+  return `${parts.join('\n\n')}\n`;
+}
+
+function figures(report: EvalReport): string[] {
+  const { reference } = report;
+  const metrics = metricRows(report);
+  const failedToo = metrics.some(({ withoutFailed }) => withoutFailed !== undefined);
+  const table = markdownTable(
+    ['metric', '%', ...(failedToo ? ['% without failed'] : []), 'published', 'difference'],
+    metrics.map(({ name, value, withoutFailed, published, difference }) => [
+      name,
+      percent(value),
+      ...(failedToo ? [percent(withoutFailed)] : []),
+      published === undefined ? '' : `${percent(published)} (${reference?.trust})`,
+      published === undefined ? '' : points(difference),
+    ]),
+  );
+  if (!reference) return [table];
+  const caveats = reference.caveats.map((caveat) => `- ${escapeMarkdown(caveat)}`);
+  return [table, `Published: ${escapeMarkdown(reference.row)}, ${escapeMarkdown(reference.source)}.`, ...caveats];
+}
+
+function classesAndPairs(report: EvalReport): string[] {
+  return [
     '## Classes',
     markdownTable(
       ['class', 'IoU %', 'accuracy %', 'true pixels', 'predicted pixels'],
-      perClass.map(({ name, iou, accuracy, labelArea, predictionArea }) => [
+      report.perClass.map(({ name, iou, accuracy, labelArea, predictionArea }) => [
         escapeMarkdown(name),
         percent(iou),
         percent(accuracy),
@@ -52,6 +68,12 @@ export function reportMarkdown(report: EvalReport): string {
         percent(ofWrong),
       ]),
     ),
+  ];
+}
+
+function time(report: EvalReport): string[] {
+  const { run } = report;
+  return [
     '## Pictures and time',
     markdownTable(
       ['', ''],
@@ -67,14 +89,7 @@ export function reportMarkdown(report: EvalReport): string {
         milliseconds(p95),
       ]),
     ),
-    ...failedList(images),
-    '## Protocol',
-    markdownTable(
-      ['key', 'value'],
-      protocolRows(report).map((row) => row.map((text) => escapeMarkdown(withoutPaths(text)))),
-    ),
   ];
-  return `${parts.join('\n\n')}\n`;
 }
 
 function failedList(images: EvalReport['images']): string[] {
