@@ -7,6 +7,7 @@ import {
   type OpenedMatch,
   openBlip,
 } from '../backbones/blip/index.js';
+import { mplugTypes, openMplug } from '../backbones/mplug/index.js';
 import { show, WordmaskError } from '../util/errors.js';
 import type { ModelFolder } from './folder.js';
 
@@ -15,6 +16,7 @@ export type { MatchingModel } from '../backbones/blip/index.js';
 const families: readonly { readonly types: readonly string[]; readonly open: typeof openBlip }[] = [
   { types: blipTypes, open: openBlip },
   { types: albefTypes, open: openAlbef },
+  { types: mplugTypes, open: openMplug },
 ];
 
 export const matchingTypes: readonly string[] = families.flatMap(({ types }) => types);

@@ -68,6 +68,8 @@ export interface ReadModelOptions<Config> extends ModelTensorsOptions {
   readonly configure: (shapes: ReadonlyMap<string, Shaped>) => {
     readonly config: Config;
     readonly wanted: ReadonlyMap<string, Shaped['shape']>;
+    /** Patterns as `ignore`'s that follow from the config. */
+    readonly ignore?: readonly string[];
   };
   readonly signal?: AbortSignal;
 }
@@ -94,8 +96,9 @@ export async function readModelTensors<Config>(
     const digests = Promise.all(weights.files.map((file) => sha256File(file.path, { signal })));
     digests.catch(() => undefined);
     const plans = modelPlans(weights, options.rules, options.infix);
-    const { config, wanted } = options.configure(plans);
-    const tensors = await loadModelTensors(weights, plans, wanted, options);
+    const { config, wanted, ignore = [] } = options.configure(plans);
+    const ignored = [...(options.ignore ?? []), ...ignore];
+    const tensors = await loadModelTensors(weights, plans, wanted, { ...options, ignore: ignored });
     try {
       const hash = await digests.then((list) => (list.length === 1 ? (list[0] as string) : sha256(list.join('\n'))));
       const byFileName = new Map([...tensors].map(([name, tensor]) => [plans.get(name)?.source ?? name, tensor]));

@@ -73,7 +73,7 @@ export class FusionCore implements MatchCore<Picture, Fused> {
   readonly heads: number;
   readonly towers: { readonly vision: number; readonly text: number };
   readonly names = {
-    vision: ['vision.last_hidden', 'vision.pooled', 'vision.projected_patches', 'image_embeds'],
+    vision: ['vision.last_hidden', 'vision.pooled', 'vision.projected_patches', 'image_embeds', 'image_tokens'],
     text: ['text.last_hidden', 'text.pooled', 'text_embeds'],
     last: ['multimodal.last_hidden'],
   };
@@ -145,6 +145,7 @@ export class FusionCore implements MatchCore<Picture, Fused> {
     const { vision, visionProjection } = this.parts;
     return {
       'vision.last_hidden': () => tokens,
+      image_tokens: () => tokens,
       // The published vision model norms the class token a second time for its pooled output.
       'vision.pooled': () => vision.finalNorm(firstToken(tokens)),
       'vision.projected_patches': () => visionProjection.forward(tokens.slice(1, 1), { out: 'f32' }),

@@ -33,6 +33,7 @@ const plainAliases: Readonly<Record<string, string>> = {
   image_feature: 'image_embeds',
   text_feature: 'text_embeds',
   multimodal: 'multimodal.last_hidden',
+  multimodal_image: 'multimodal.image_last_hidden',
   image_embeds_normalised: 'image_embeds',
   text_embeds_normalised: 'text_embeds',
 };
