@@ -1,4 +1,5 @@
 /** Encoder families by the `model_type` of config.json. */
+import { bertTypes, loadBertBackbone } from '../backbones/bert/index.js';
 import { type Backbone, clipTypes, loadClipBackbone, openDenseClip, parseClipConfig } from '../backbones/clip/index.js';
 import { defaultCompute, onDevice, parseDType, resolveDevice } from '../engine/index.js';
 import { show, WordmaskError } from '../util/errors.js';
@@ -51,10 +52,11 @@ function openBackbone(
     const config = parseClipConfig(files.configFile, files.config);
     return loadClipBackbone(files.tokenizer, config, files.weights, options);
   }
+  if (bertTypes.includes(modelType)) return loadBertBackbone(files, options);
   if (matchingTypes.includes(modelType)) return openMatch(files, options).then((opened) => opened.asBackbone());
   throw new WordmaskError(
     'E_MODEL_FORMAT',
-    `${files.path}: model_type ${show(modelType)} is not one of ${[...clipTypes, ...matchingTypes].join(', ')}`,
+    `${files.path}: model_type ${show(modelType)} is not one of ${[...clipTypes, ...bertTypes, ...matchingTypes].join(', ')}`,
     { details: { folder: files.path } },
   );
 }
