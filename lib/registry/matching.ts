@@ -7,6 +7,7 @@ import {
   type OpenedMatch,
   openBlip,
 } from '../backbones/blip/index.js';
+import { bridgeTowerTypes, openBridgeTower } from '../backbones/bridgetower/index.js';
 import { mplugTypes, openMplug } from '../backbones/mplug/index.js';
 import { show, WordmaskError } from '../util/errors.js';
 import type { ModelFolder } from './folder.js';
@@ -17,6 +18,7 @@ const families: readonly { readonly types: readonly string[]; readonly open: typ
   { types: blipTypes, open: openBlip },
   { types: albefTypes, open: openAlbef },
   { types: mplugTypes, open: openMplug },
+  { types: bridgeTowerTypes, open: openBridgeTower },
 ];
 
 export const matchingTypes: readonly string[] = families.flatMap(({ types }) => types);

@@ -16,7 +16,7 @@ export function matchNames(core: MatchCore): string[] {
   ];
   return [
     'itm_logits',
-    'cosine_score',
+    ...(core.names.vision.includes('image_embeds') ? ['cosine_score'] : []),
     ...core.names.vision,
     ...core.names.text,
     ...core.names.last,
