@@ -1,2 +1,2 @@
-/** `wordmask/eval`: metrics and reports. */
-export * from '../eval/metrics/index.js';
+/** `wordmask/eval`: metrics, protocols, evaluation and its reports. */
+export * from '../eval/index.js';

@@ -52,10 +52,11 @@ export const protocolShape = {
       multiple: z.int().min(1).max(4096),
     })
     .nullable(),
-  /** Crop 0: the whole picture at once. */
-  window: z.strictObject({ crop: z.int().min(0).max(65535), stride: z.int().min(0).max(65535) }),
+  /** Crop 0: the whole picture at once; null as for `resize`. */
+  window: z.strictObject({ crop: z.int().min(0).max(65535), stride: z.int().min(0).max(65535) }).nullable(),
+  /** `system`: by a rule of the system's own. */
   background: z.strictObject({
-    mode: z.enum(['none', 'threshold', 'margin', 'prompts', 'system']),
+    mode: z.enum(['none', 'threshold', 'margin', 'system']),
     value: z.number().min(0).max(1).nullable(),
   }),
   refine: z.union([

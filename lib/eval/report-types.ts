@@ -27,6 +27,8 @@ export interface EvalClass {
   readonly intersection: number;
   readonly labelArea: number;
   readonly predictionArea: number;
+  /** Those of the label's pixels that lie in failed pictures. */
+  readonly missedArea: number;
   readonly split?: 'seen' | 'unseen';
 }
 

@@ -78,6 +78,8 @@ export type Admit = (pixels: number, signal: AbortSignal | undefined) => Promise
 /** Calls of a model, under its signal and on its device, with options that are checked. */
 export interface SystemCalls {
   readonly info: ModelInfo;
+  /** The system's module and what the model's folder says. */
+  readonly parts: DenseParts | PredictorParts;
   readonly optionRules: OptionRules;
   readonly tuning: SystemTuning | undefined;
   /** What the reward of a search is made from: what the module's `build` or `open` gave. */

@@ -39,29 +39,54 @@ export function semanticScores(
   }
   if (absent !== 'zero' && absent !== 'skip')
     throw new WordmaskError('E_OPTION', `absent must be 'zero' or 'skip', got ${show(absent)}`);
-  const cell = (row: number, column: number): number => data[row * columns + column] as number;
-  const classes = Array.from({ length: rows }, (_, c) => c);
-  const intersection = classes.map((c) => cell(c, c));
-  const labelArea = classes.map((c) => sum(Array.from({ length: columns }, (_, k) => cell(c, k))));
-  const predictionArea = classes.map((c) => sum(classes.map((row) => cell(row, c))));
-  const iou = classes.map((c) => {
-    const [i, g, a] = [intersection[c] as number, labelArea[c] as number, predictionArea[c] as number];
+  return scoresOfAreas(classAreas({ data, shape }), absent);
+}
+
+/** Pixels of each class: predicted and true, true, predicted. */
+export interface ClassAreas {
+  readonly intersection: number[];
+  readonly labelArea: number[];
+  readonly predictionArea: number[];
+}
+
+/** One pass over a matrix [C, C] or [C, C + 1]. */
+export function classAreas({ data, shape }: { data: ArrayLike<number>; shape: readonly number[] }): ClassAreas {
+  const [rows, columns] = shape as readonly [number, number];
+  const zeros = (): number[] => new Array<number>(rows).fill(0);
+  const areas = { intersection: zeros(), labelArea: zeros(), predictionArea: zeros() };
+  for (let row = 0; row < rows; row++) {
+    let total = 0;
+    for (let column = 0; column < columns; column++) {
+      const count = data[row * columns + column] as number;
+      if (count === 0) continue;
+      total += count;
+      if (column < rows) areas.predictionArea[column] = (areas.predictionArea[column] as number) + count;
+    }
+    areas.labelArea[row] = total;
+    areas.intersection[row] = data[row * columns + row] as number;
+  }
+  return areas;
+}
+
+/** Scores of areas. */
+export function scoresOfAreas(areas: ClassAreas, absent: 'zero' | 'skip'): SemanticScores {
+  const { intersection, labelArea, predictionArea } = areas;
+  const iou = intersection.map((i, c) => {
+    const [g, a] = [labelArea[c] as number, predictionArea[c] as number];
     return absent === 'skip' && g === 0 ? Number.NaN : i / (a + g - i);
   });
-  const accuracy = classes.map((c) => (intersection[c] as number) / (labelArea[c] as number));
+  const accuracy = intersection.map((i, c) => i / (labelArea[c] as number));
   const validPixels = sum(labelArea);
   const correct = sum(intersection);
+  const weighted = iou.map((value, c) => (labelArea[c] === 0 ? 0 : value * (labelArea[c] as number)));
   return {
     mIoU: meanOfNumbers(iou),
-    fwIoU:
-      sum(classes.map((c) => (labelArea[c] === 0 ? 0 : (iou[c] as number) * (labelArea[c] as number)))) / validPixels,
+    fwIoU: sum(weighted) / validPixels,
     pixelAccuracy: correct / validPixels,
     meanAccuracy: meanOfNumbers(accuracy),
     iou,
     accuracy,
-    intersection,
-    labelArea,
-    predictionArea,
+    ...areas,
     validPixels,
     correct,
   };

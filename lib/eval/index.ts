@@ -1,0 +1,18 @@
+/** Evaluation: protocols, the run over a data set, reports that merge and compare. */
+export { diffReports, type ReportDiff } from './diff.js';
+export { type EvalProgress, type EvaluateOptions, evaluate } from './evaluate.js';
+export { mergeReports } from './merge.js';
+export * from './metrics/index.js';
+export {
+  checkProtocol,
+  checkProtocolChanges,
+  type Protocol,
+  type ProtocolChanges,
+  type ProtocolName,
+  protocolHash,
+  protocolNames,
+} from './protocol.js';
+export { type PublishedFigure, type PublishedRow, publishedRows } from './published/index.js';
+export { readReport } from './report-file.js';
+export * from './report-types.js';
+export type { ProtocolRequest } from './setup.js';

@@ -1,0 +1,184 @@
+/** One picture of an evaluation: its prediction against its label, as counts that are small enough to keep. */
+import type { EvalItem, LabelPlane } from '../data/dataset.js';
+import { countPairs } from '../engine/ops/host/confusion.js';
+import { type LabelArray, type LegendEntry, nothingOf } from '../formats/format.js';
+import { writeLabels } from '../formats/index.js';
+import type { Segmentation } from '../pipelines/segmentation.js';
+import { isWordmaskError, WordmaskError } from '../util/errors.js';
+import { sha256 } from '../util/files.js';
+import { inSlices } from '../util/slices.js';
+import { meanOfNumbers } from './metrics/semantic.js';
+
+/** What is known of a picture when it is through: a line of the journal. */
+export interface PictureRecord {
+  /** Place in the data set. */
+  readonly index: number;
+  readonly id: string;
+  readonly status: 'done' | 'failed';
+  /** SHA-256 of the picture, of one that could be read. */
+  readonly input?: string;
+  readonly width?: number;
+  readonly height?: number;
+  /** Counts that are not 0, by row * (C + 1) + column. */
+  readonly cells: readonly number[];
+  readonly counts: readonly number[];
+  readonly warnings?: readonly string[];
+  readonly code?: string;
+  readonly message?: string;
+  readonly uncounted?: boolean;
+  readonly prediction?: string;
+  readonly predictionHash?: string;
+  /** Milliseconds by stage. */
+  readonly timings: Readonly<Record<string, number>>;
+}
+
+/** A label map on its way, and how long it took; never rejects by itself. */
+export interface ComingLabel {
+  readonly plane: Promise<LabelPlane>;
+  ms(): number;
+}
+
+/** Starts decoding. */
+export function startLabel(item: EvalItem, signal: AbortSignal | undefined): ComingLabel {
+  const started = performance.now();
+  let ms = 0;
+  const plane = item.label(signal).finally(() => (ms = performance.now() - started));
+  plane.catch(() => undefined);
+  return { plane, ms: () => ms };
+}
+
+/** How label values of a vocabulary become classes, and what counts. */
+export interface Counting {
+  readonly classes: readonly LegendEntry[];
+  readonly ignore: number | null;
+  /** Class of each label of the vocabulary. */
+  readonly classOf: Int32Array;
+}
+
+/**
+ * Counts a prediction against its label.
+ * @throws what the label throws; E_IMAGE_SIZE when the sizes differ, E_IMAGE_CORRUPT for a value that is no class
+ */
+export async function countPicture(
+  item: EvalItem,
+  result: Segmentation,
+  label: ComingLabel,
+  counting: Counting,
+): Promise<Pick<PictureRecord, 'cells' | 'counts' | 'timings'>> {
+  const plane = await label.plane;
+  if (plane.width !== result.width || plane.height !== result.height)
+    throw new WordmaskError(
+      'E_IMAGE_SIZE',
+      `${item.id}: the label has ${plane.width} x ${plane.height} pixels, the picture ${result.width} x ${result.height}: they must agree (the picture with its orientation applied)`,
+      { details: { id: item.id } },
+    );
+  const started = performance.now();
+  const counts = await pairsOf(item, result.labels, plane, counting);
+  return {
+    ...counts,
+    timings: { ...result.timings, label: label.ms(), count: performance.now() - started },
+  };
+}
+
+/** A failed picture stays in the denominator: every pixel of its label that counts was missed. */
+export async function countMissed(
+  item: EvalItem,
+  label: ComingLabel,
+  counting: Counting,
+): Promise<Pick<PictureRecord, 'cells' | 'counts' | 'uncounted'>> {
+  try {
+    const plane = await label.plane;
+    return await pairsOf(item, new Uint16Array(plane.data.length).fill(65_535), plane, counting);
+  } catch (error) {
+    if (!isWordmaskError(error)) throw error;
+    return { cells: [], counts: [], uncounted: true };
+  }
+}
+
+async function pairsOf(
+  item: EvalItem,
+  pred: LabelArray,
+  plane: LabelPlane,
+  { classes, ignore, classOf }: Counting,
+): Promise<{ cells: number[]; counts: number[] }> {
+  const numClasses = classes.length;
+  const found = await countPairs(pred, plane.data, { numClasses, ignore: ignore === null ? [] : [ignore] });
+  if (found.outside > 0)
+    throw new WordmaskError(
+      'E_IMAGE_CORRUPT',
+      `${item.id}: ${found.outside} pixels of the label are neither a class (0..${numClasses - 1}) nor ignored (${ignore}), the first is ${found.outsideValue}`,
+      { details: { id: item.id, value: found.outsideValue, count: found.outside } },
+    );
+  return toClasses(found.cells, found.counts, numClasses, classOf);
+}
+
+/** From labels of the vocabulary to classes, where these are not the same. */
+function toClasses(
+  cells: Uint32Array,
+  counts: Uint32Array,
+  numClasses: number,
+  classOf: Int32Array,
+): { cells: number[]; counts: number[] } {
+  if (classOf.length === numClasses && classOf.every((c, i) => c === i))
+    return { cells: [...cells], counts: [...counts] };
+  const sums = new Map<number, number>();
+  cells.forEach((cell, i) => {
+    const label = cell % (numClasses + 1);
+    const moved = cell - label + (classOf[label] ?? numClasses);
+    sums.set(moved, (sums.get(moved) ?? 0) + (counts[i] as number));
+  });
+  const sorted = [...sums].sort(([a], [b]) => a - b);
+  return { cells: sorted.map(([cell]) => cell), counts: sorted.map(([, count]) => count) };
+}
+
+/** Pixels that count, pixels that are right, mean IoU over the classes in label or prediction. */
+export function pictureScores(
+  { cells, counts }: Pick<PictureRecord, 'cells' | 'counts'>,
+  numClasses: number,
+): { valid: number; correct: number; mIoU: number | null } {
+  const [label, pred, both] = [new Map<number, number>(), new Map<number, number>(), new Map<number, number>()];
+  const add = (map: Map<number, number>, key: number, count: number) => map.set(key, (map.get(key) ?? 0) + count);
+  let [valid, correct] = [0, 0];
+  cells.forEach((cell, i) => {
+    const [row, column, count] = [Math.floor(cell / (numClasses + 1)), cell % (numClasses + 1), counts[i] as number];
+    valid += count;
+    add(label, row, count);
+    if (column < numClasses) add(pred, column, count);
+    if (row !== column) return;
+    correct += count;
+    add(both, row, count);
+  });
+  const present = [...new Set([...label.keys(), ...pred.keys()])].sort((a, b) => a - b);
+  const ious = present.map((c) => {
+    const shared = both.get(c) ?? 0;
+    return shared / ((label.get(c) ?? 0) + (pred.get(c) ?? 0) - shared);
+  });
+  return { valid, correct, mIoU: ious.length === 0 ? null : meanOfNumbers(ious) };
+}
+
+/** A prediction as a grey PNG of class indices; the highest value is "no class". */
+export async function predictionPng(
+  result: Segmentation,
+  { classes, classOf }: Counting,
+  signal: AbortSignal | undefined,
+): Promise<{ bytes: Uint8Array; hash: string }> {
+  const { width, height, labels } = result;
+  const nothing = nothingOf(labels);
+  const mapped = classes.length > 255 && labels instanceof Uint8Array ? new Uint16Array(labels.length) : labels.slice();
+  const none = nothingOf(mapped);
+  await inSlices(
+    labels.length,
+    1 << 18,
+    (begin, end) => {
+      for (let i = begin; i < end; i++) {
+        const value = labels[i] as number;
+        mapped[i] = value === nothing ? none : (classOf[value] as number);
+      }
+    },
+    signal,
+  );
+  const record = { width, height, labels: mapped, legend: classes, provenance: result.provenance };
+  const [file] = await writeLabels('png', record, { signal });
+  const { bytes } = file as { bytes: Uint8Array };
+  return { bytes, hash: sha256(bytes) };
+}
