@@ -37,7 +37,7 @@ export function sampleReport({ classes, images = 20, failed = 0 }: SampleOptions
     const union = labelArea + predictionArea - intersection;
     const iou = union === 0 ? null : intersection / union;
     const accuracy = labelArea === 0 ? null : intersection / labelArea;
-    return { index, name, iou, accuracy, intersection, labelArea, predictionArea };
+    return { index, name, iou, accuracy, intersection, labelArea, predictionArea, missedArea: 0 };
   });
   const scored = perClass.flatMap(({ iou }) => (iou === null ? [] : [iou]));
   const mIoU = scored.reduce((sum, iou) => sum + iou, 0) / scored.length;
