@@ -94,6 +94,7 @@ const rows: readonly Row[] = [
   ['count', '--count <n>', 'integer', 'io', 'number of scenes (10)'],
   ['seed', '--seed <n>', 'integer', 'io', 'number of the first scene in its split (0)'],
   ['captions', '--captions <n>', 'integer', 'io', 'captions of each scene (1)'],
+  ['mapType', '-f, --format <type>', 'text', 'io', 'file type of 16-bit label maps (tif)', ['tif', 'png']],
   ['page', '-o, --out <file>', 'text', 'io', 'page to write (docs/drawn-scenes.md)'],
   ['records', '--records <file>', 'text', 'io', 'measured records, JSON lines (bench/results/drawn-scenes.jsonl)'],
   ['clsModel', '--cls-model <name>', 'text', 'model', 'CLIP trained as an ordinary one (tiny-cls)'],
@@ -219,6 +220,7 @@ export const commandOptions = {
     ...general,
   ],
   'data draw': ['out', 'count', 'split', 'sceneSize', 'seed', 'captions', 'overwrite', ...general],
+  'data convert': ['mapType', 'overwrite', 'onError', ...general],
   'eval drawn-scenes': [
     ...['model', 'clsModel', 'rows', 'limit', 'page', 'records', 'runsDir', 'trainRuns', 'threads'],
     ...general,

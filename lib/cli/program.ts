@@ -100,6 +100,19 @@ const specs: Readonly<Record<CommandName, CommandSpec>> = {
       'wordmask data draw --out train --count 500 --split train --size 96 --captions 4',
     ],
   },
+  'data convert': {
+    usage: '<kind> <in> <out>',
+    text:
+      'Raw data sets to the label files that eval reads. KIND: pc459 (folder of .mat), pc60 (trainval_merged.json), coco-stuff and ' +
+      'coco-object (raw maps), ade847 (ADE20K_2021_17_01), cityscapes (labelIds), coco-panoptic (panoptic JSON). What is there and ' +
+      'right is kept, so the same call goes on after an interruption.',
+    examples: [
+      'wordmask data convert pc459 VOCdevkit/VOC2010/trainval pascal_ctx_d2/annotations_ctx459/validation',
+      'wordmask data convert pc60 VOCdevkit/VOC2010/trainval_merged.json VOCdevkit/VOC2010/SegmentationClassContext',
+      'wordmask data convert coco-stuff coco_stuff164k/annotations coco_stuff164k/annotations',
+      'wordmask data convert ade847 ADE20K_2021_17_01/images/ADE ade/ADE20K_2021_17_01',
+    ],
+  },
   'eval drawn-scenes': {
     usage: '',
     text:
@@ -145,7 +158,7 @@ const specs: Readonly<Record<CommandName, CommandSpec>> = {
 };
 
 const families: Readonly<Record<string, string>> = {
-  data: 'Data sets: draw scenes.',
+  data: 'Data sets: draw scenes, convert raw data.',
   eval: 'Figures: score models on data sets.',
   vocab: 'Build, show and compare vocabularies.',
   models: 'Local models: list, fetch, check, describe, delete.',

@@ -34,6 +34,7 @@ const commands: Readonly<Record<CommandName, () => Promise<CommandFunction>>> = 
   doctor: async () => (await import('./commands/doctor.js')).doctor,
   bench: async () => (await import('./commands/bench.js')).bench,
   'data draw': async () => (await import('./commands/data.js')).dataDraw,
+  'data convert': async () => (await import('./commands/data.js')).dataConvert,
   'eval drawn-scenes': async () => (await import('./commands/eval.js')).evalDrawnScenes,
   train: async () => (await import('./commands/train.js')).trainCommand,
   tune: async () => (await import('./commands/tune.js')).tuneCommand,

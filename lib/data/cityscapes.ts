@@ -1,6 +1,7 @@
 /** Cityscapes with its 19 training classes, from train ids or from label ids (evaluation.md section 8). */
 import { classList } from '../text/lists.js';
 import { readAssetJson } from '../util/assets.js';
+import type { MapConversion } from './types/conversion.js';
 import type { DatasetSpec } from './types/spec.js';
 
 /** Label ids end at 33; those that are not trained on do not count. */
@@ -43,4 +44,16 @@ export const cityscapes: DatasetSpec = {
       ? { bits: 8, ignore: 255, labelMap: 'none' }
       : { bits: 8, ignore: 255, labelMap: 'cityscapes19-ids', map: cityscapesMap() },
   classes: () => classList('cityscapes'),
+};
+
+export const labelIdsToTrainIds: MapConversion = {
+  kind: 'cityscapes',
+  form: 'maps',
+  input: 'folder',
+  text: '*_gtFine_labelIds.png -> *_gtFine_labelTrainIds.png of 19 classes',
+  from: '_gtFine_labelIds.png',
+  except: [],
+  to: '_gtFine_labelTrainIds.png',
+  stored: () => cityscapes.stored('label-ids', 'tcl'),
+  classCount: 19,
 };

@@ -4,6 +4,7 @@
  */
 import { type ClassEntry, classList } from '../text/lists.js';
 import { readAssetJson } from '../util/assets.js';
+import type { MapConversion } from './types/conversion.js';
 import { type DatasetSpec, type Layout, pictureSuffixes, unasked } from './types/spec.js';
 
 /** Raw pixel values of things and the class index of each; the rest of 0..181 and 255 is background. */
@@ -83,4 +84,16 @@ export const cocoObject: DatasetSpec = {
   }),
   classes: (rule) => (rule === 'pnp-ovss' ? categoryClasses() : classList('coco-object')),
   categoryIds: () => thingIds().map(({ category_id }) => category_id),
+};
+
+export const rawToObject: MapConversion = {
+  kind: 'coco-object',
+  form: 'maps',
+  input: 'folder',
+  text: 'raw COCO-Stuff maps -> *_instanceTrainIds.png of background and 80 things',
+  from: '.png',
+  except: ['_labelTrainIds.png', '_instanceTrainIds.png'],
+  to: '_instanceTrainIds.png',
+  stored: () => cocoObject.stored('raw', 'tcl'),
+  classCount: 81,
 };

@@ -1,6 +1,7 @@
 /** COCO-Stuff 164k with 171 classes, and with all raw ids as PnP-OVSS counts them (pnp-ovss.md section 12). */
 import { type ClassEntry, classList } from '../text/lists.js';
 import { readAssetJson } from '../util/assets.js';
+import type { MapConversion } from './types/conversion.js';
 import { type DatasetSpec, type Layout, pictureSuffixes, unasked } from './types/spec.js';
 
 interface StuffId {
@@ -68,4 +69,16 @@ export const cocoStuff: DatasetSpec = {
     return { bits: 8, ignore: 255, labelMap: 'coco-raw-ids', map };
   },
   classes: (rule) => (rule === 'pnp-ovss' ? rawClasses() : classList('coco-stuff')),
+};
+
+export const rawToStuff: MapConversion = {
+  kind: 'coco-stuff',
+  form: 'maps',
+  input: 'folder',
+  text: 'raw COCO-Stuff maps -> *_labelTrainIds.png of 171 classes',
+  from: '.png',
+  except: ['_labelTrainIds.png', '_instanceTrainIds.png'],
+  to: '_labelTrainIds.png',
+  stored: () => cocoStuff.stored('raw', 'tcl'),
+  classCount: 171,
 };

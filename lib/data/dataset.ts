@@ -3,21 +3,26 @@ import { show, WordmaskError } from '../util/errors.js';
 import { nearest } from '../util/nearest.js';
 import { adePanoptic } from './ade-panoptic.js';
 import { ade150 } from './ade150.js';
+import { adeToMaps847 } from './ade847/convert.js';
 import { ade847 } from './ade847.js';
 import { camvid } from './camvid.js';
-import { cityscapes } from './cityscapes.js';
-import { cocoObject } from './coco-object.js';
-import { cocoPanopticSet } from './coco-panoptic.js';
-import { cocoStuff } from './coco-stuff.js';
+import { cityscapes, labelIdsToTrainIds } from './cityscapes.js';
+import { cocoObject, rawToObject } from './coco-object.js';
+import { cocoPanopticSet, panopticToMaps } from './coco-panoptic.js';
+import { cocoStuff, rawToStuff } from './coco-stuff.js';
+import { contextToMaps60, contextToMaps459 } from './context/convert.js';
 import { pc59, pc60, pc459 } from './context.js';
+import { type ConvertOptions, type ConvertResult, runConversion } from './dataset/convert.js';
 import { openSpec } from './dataset/open.js';
 import { drawnScenes } from './drawn-scenes/eval-set.js';
 import { folder } from './folder.js';
 import { loveda } from './loveda.js';
+import type { Conversion } from './types/conversion.js';
 import type { DatasetSpec } from './types/spec.js';
 import type { DatasetOptions, EvalDataset, LabelRule } from './types.js';
 import { pas20, pas20b, pas21, voc20, voc21 } from './voc.js';
 
+export type { ConvertOptions, ConvertResult } from './dataset/convert.js';
 export {
   type DatasetOptions,
   type DatasetSource,
@@ -87,5 +92,37 @@ function specOf(name: string): DatasetSpec {
     'E_OPTION',
     `no data set is named ${show(name)}${hint ? `; did you mean ${show(hint)}?` : ''} (known: ${datasetNames().join(', ')})`,
     { details: { option: 'dataset', value: name } },
+  );
+}
+
+const conversions: ReadonlyMap<string, Conversion> = new Map(
+  [contextToMaps459, contextToMaps60, rawToStuff, rawToObject, adeToMaps847, labelIdsToTrainIds, panopticToMaps].map(
+    (conversion) => [conversion.kind, conversion],
+  ),
+);
+
+/** Kinds that `convertDataset` knows, with what each reads and writes. */
+export function conversionKinds(): readonly { readonly kind: string; readonly text: string }[] {
+  return [...conversions.values()].map(({ kind, text }) => ({ kind, text }));
+}
+
+/**
+ * Raw data of a data set to the label files that `openDataset` reads. What an earlier run has made from the same input is kept.
+ * @param kind name of the data set
+ * @throws E_OPTION for an unknown kind; E_USAGE, E_IMAGE_FORMAT, E_IMAGE_CORRUPT, E_IMAGE_SIZE, E_DISK
+ */
+export async function convertDataset(
+  kind: string,
+  input: string,
+  output: string,
+  options: ConvertOptions = {},
+): Promise<ConvertResult> {
+  const conversion = conversions.get(kind);
+  if (conversion) return runConversion(conversion, input, output, options);
+  const hint = nearest(String(kind), conversions.keys());
+  throw new WordmaskError(
+    'E_OPTION',
+    `no conversion is named ${show(kind)}${hint ? `; did you mean ${show(hint)}?` : ''} (known: ${[...conversions.keys()].join(', ')})`,
+    { details: { option: 'kind', value: kind } },
   );
 }

@@ -1,10 +1,12 @@
-/** `wordmask data draw`: drawn scenes as a folder of pictures, label maps and captions. */
+/** `wordmask data ...`: drawn scenes as a folder of pictures, label maps and captions; raw data sets to label files. */
 
+import { convertDataset } from '../../data/dataset.js';
 import type { SceneSize } from '../../data/drawn-scenes/index.js';
 import { splitOf, splitSeeds } from '../../data/drawn-scenes/index.js';
 import { writeScenes } from '../../data/drawn-scenes/write.js';
-import { show, WordmaskError } from '../../util/errors.js';
+import { type ErrorCode, show, WordmaskError } from '../../util/errors.js';
 import { exit } from '../exit-codes.js';
+import { Interrupted } from '../interrupt.js';
 import { Progress } from '../progress.js';
 import type { Context } from '../run.js';
 import { textOption } from '../setup.js';
@@ -53,4 +55,33 @@ export function parseSize(text: string | undefined): SceneSize | undefined {
   const match = /^(\d{1,5})(?:x(\d{1,5}))?$/.exec(text);
   if (!match) throw new WordmaskError('E_OPTION', `size must be a number of pixels or WIDTHxHEIGHT, got ${show(text)}`);
   return { width: Number(match[1]), height: Number(match[2] ?? match[1]) };
+}
+
+export async function dataConvert({ args, options, output, interrupt }: Context): Promise<number> {
+  const [kind = '', input = '', folder = ''] = args;
+  let progress: Progress | undefined;
+  let finished = 0;
+  try {
+    const { written, kept, failed } = await convertDataset(kind, input, folder, {
+      type: options.mapType as 'tif' | 'png' | undefined,
+      overwrite: options.overwrite === true,
+      onError: options.onError as 'stop' | 'skip' | undefined,
+      signal: interrupt.signal,
+      onProgress: (done, total, name) => {
+        progress ??= new Progress(output, total, 'files');
+        progress.update((finished = done), name);
+      },
+    });
+    progress?.end();
+    for (const { name, code, message } of failed)
+      output.error(new WordmaskError(code as ErrorCode, message), { file: name });
+    if (output.json) output.value({ kind, folder, written, kept, failed });
+    else output.line(folder);
+    output.note(`${written} file${written === 1 ? '' : 's'} written, ${kept} there and right, ${failed.length} failed`);
+    return failed.length > 0 ? exit.some : exit.done;
+  } catch (error) {
+    progress?.end();
+    if (error instanceof Interrupted) output.note(`${finished} done; the same call goes on from there`);
+    throw error;
+  }
 }

@@ -1,9 +1,10 @@
 /** Which folders a data set lies in: the given ones, else those of the first known layout that is there. */
 import { join } from 'node:path';
 import { WordmaskError } from '../../util/errors.js';
+import { filesBelow, isFile, isFolder } from '../../util/folder.js';
 import type { DatasetSpec, Layout, TruthFiles } from '../types/spec.js';
 import type { DatasetOptions } from '../types.js';
-import { filesBelow, grouped, isFile, isFolder } from './listing.js';
+import { grouped } from './listing.js';
 import { listed } from './problems.js';
 
 /** Where the files of a data set are. */

@@ -2,11 +2,11 @@
 import { join } from 'node:path';
 import { segmentationMask } from '../../formats/coco.js';
 import { isWordmaskError, show, WordmaskError } from '../../util/errors.js';
+import { byCode } from '../../util/folder.js';
 import { Slices } from '../../util/slices.js';
 import type { EvalItem, LabelPlane } from '../types.js';
 import type { Pair } from './check.js';
 import { isId, readCocoJson, stemOf } from './coco-json.js';
-import { byCode } from './listing.js';
 import type { Problems } from './problems.js';
 
 interface Instance {

@@ -1,10 +1,7 @@
 /** Files of a folder by what their names share. */
-import type { Dirent } from 'node:fs';
-import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { guardDisk, readFileLimited } from '../../util/files.js';
+import { readFileLimited } from '../../util/files.js';
 
-const deepest = 8;
 const mostListBytes = 64 * 2 ** 20;
 
 export interface FileGroup {
@@ -12,38 +9,6 @@ export interface FileGroup {
   readonly files: ReadonlyMap<string, string>;
   /** Stems of several files, with their paths. */
   readonly twice: readonly (readonly [stem: string, paths: readonly string[]])[];
-}
-
-/** All files below a folder, as paths relative to it with /, sorted. Links are followed; names that begin with a dot are left out. */
-export async function filesBelow(folder: string, signal?: AbortSignal): Promise<string[]> {
-  const found: string[] = [];
-  const walk = async (below: string, depth: number): Promise<void> => {
-    signal?.throwIfAborted();
-    const path = join(folder, below);
-    for (const entry of await guardDisk('read', path, () => readdir(path, { withFileTypes: true }))) {
-      if (entry.name.startsWith('.')) continue;
-      const name = below === '' ? entry.name : `${below}/${entry.name}`;
-      const kind = await kindOf(entry, join(path, entry.name));
-      if (kind === 'file') found.push(name);
-      else if (kind === 'folder' && depth < deepest) await walk(name, depth + 1);
-    }
-  };
-  await walk('', 0);
-  return found.sort(byCode);
-}
-
-async function kindOf(entry: Dirent, path: string): Promise<'file' | 'folder' | undefined> {
-  if (entry.isFile()) return 'file';
-  if (entry.isDirectory()) return 'folder';
-  if (!entry.isSymbolicLink()) return undefined;
-  const target = await stat(path).catch(() => undefined);
-  if (target?.isFile()) return 'file';
-  return target?.isDirectory() ? 'folder' : undefined;
-}
-
-/** By code units: the same order on every machine. */
-export function byCode(a: string, b: string): number {
-  return a < b ? -1 : a > b ? 1 : 0;
 }
 
 /**
@@ -87,12 +52,4 @@ export async function readList(path: string, signal?: AbortSignal): Promise<stri
     .split(/\r?\n/)
     .map((line) => line.trim().split(/\s+/)[0] as string)
     .filter((id) => id !== '');
-}
-
-export async function isFolder(path: string): Promise<boolean> {
-  return (await stat(path).catch(() => undefined))?.isDirectory() === true;
-}
-
-export async function isFile(path: string): Promise<boolean> {
-  return (await stat(path).catch(() => undefined))?.isFile() === true;
 }

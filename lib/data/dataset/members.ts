@@ -1,9 +1,10 @@
 /** Which pictures a data set of label files has, and the file of each. */
 import { join, resolve } from 'node:path';
+import { byCode, filesBelow } from '../../util/folder.js';
 import type { DatasetOptions } from '../types.js';
 import type { Pair } from './check.js';
 import type { Place } from './find.js';
-import { byCode, filesBelow, grouped, readList } from './listing.js';
+import { grouped, readList } from './listing.js';
 import type { Problems } from './problems.js';
 
 export interface Members {

@@ -1,5 +1,6 @@
 /** Opens a data set by its description: finds the folders, reads lists, checks all headers, and says everything wrong at once. */
 import { show, WordmaskError } from '../../util/errors.js';
+import { filesBelow } from '../../util/folder.js';
 import type { DatasetSpec, StoredLabels } from '../types/spec.js';
 import type { DatasetOptions, DatasetSource, EvalDataset, EvalItem, LabelRule } from '../types.js';
 import { checkHeaders, type Pair } from './check.js';
@@ -7,7 +8,6 @@ import { classesOf } from './classes.js';
 import { findPlace, type Place } from './find.js';
 import { instanceItem, readInstances } from './instances.js';
 import { LabelReader } from './label-file.js';
-import { filesBelow } from './listing.js';
 import { membersOf } from './members.js';
 import { panopticItem, readPanoptic, wrongPanopticLook } from './panoptic.js';
 import { Problems } from './problems.js';

@@ -5,12 +5,12 @@ import { isObject, type JsonObject } from '../../formats/json.js';
 import { imageLimits } from '../../image/limits.js';
 import { show } from '../../util/errors.js';
 import { readFileLimited } from '../../util/files.js';
+import { byCode, isFolder } from '../../util/folder.js';
 import { inSlices } from '../../util/slices.js';
 import type { EvalItem, LabelPlane, PanopticSegment, PanopticTruth } from '../types.js';
 import type { Pair } from './check.js';
 import { isFileName, isId, type JsonImage, readCocoJson, stemOf } from './coco-json.js';
 import { type LabelLook, labelError, naming } from './label-file.js';
-import { byCode, isFolder } from './listing.js';
 import { listed, type Problems } from './problems.js';
 
 const mostId = 2 ** 24 - 1;
@@ -27,6 +27,15 @@ export interface PanopticFolder {
 export interface PanopticPicture extends Pair {
   readonly truth: string;
   readonly segments: readonly PanopticSegment[];
+}
+
+export interface PanopticReading {
+  readonly categoryIds: readonly number[];
+  readonly partial?: boolean;
+  /** The pictures themselves are not asked for. */
+  readonly picturesApart?: boolean;
+  readonly problems: Problems;
+  readonly signal?: AbortSignal;
 }
 
 interface Annotation {
@@ -47,7 +56,7 @@ export async function readPanoptic(
   json: string,
   images: { readonly folder: string; readonly files: ReadonlySet<string> },
   listNames: (folder: string) => Promise<readonly string[]>,
-  o: { categoryIds: readonly number[]; partial?: boolean; problems: Problems; signal?: AbortSignal },
+  o: PanopticReading,
 ): Promise<PanopticFolder> {
   const { problems } = o;
   const folder = await folderOf(json);
@@ -65,10 +74,11 @@ export async function readPanoptic(
   for (const [imageId, image] of root.images) {
     const id = stemOf(image.file);
     const annotation = annotations.get(imageId);
-    if (!images.files.has(image.file)) lacking.picture.push(id);
+    const hasPicture = o.picturesApart === true || images.files.has(image.file);
+    if (!hasPicture) lacking.picture.push(id);
     if (!annotation) lacking.annotation.push(id);
     else if (folder !== undefined && !pngs.has(annotation.file)) lacking.PNG.push(id);
-    if (!annotation || !images.files.has(image.file) || !pngs.has(annotation.file)) continue;
+    if (!annotation || !hasPicture || !pngs.has(annotation.file)) continue;
     const { width, height } = image;
     pictures.push({
       ...{ id, image: join(images.folder, image.file), truth: join(folder as string, annotation.file) },
