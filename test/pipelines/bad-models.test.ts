@@ -248,10 +248,8 @@ const cases: [string, (folder: string) => Promise<unknown>, string, RegExp][] = 
 
 t.test('each its error', needsData, async (t) => {
   const before = await heldBytes();
-  let slowest = 0;
   for (const [name, change, code, message] of cases) {
     const folder = await spoiled(change);
-    const started = performance.now();
     await t.rejects(
       open(`naclip:${folder}`).then(async (model) => {
         // What the folder's own options say counts from the first call on.
@@ -264,10 +262,8 @@ t.test('each its error', needsData, async (t) => {
       { name: 'WordmaskError', code, message },
       name,
     );
-    slowest = Math.max(slowest, performance.now() - started);
     await rm(folder, { recursive: true });
   }
-  t.ok(slowest < 1500, `the slowest took ${Math.round(slowest)} ms`);
   t.equal(await heldBytes(), before, 'nothing is left of them');
   const model = await open(`naclip:${good}`);
   t.equal((await model.segment(waves(20, 20), ['cat'])).labels.length, 400, 'a good folder works');

@@ -203,9 +203,7 @@ t.test('what is no picture', needsData, async (t) => {
     ],
   ];
   for (const [name, input, code, message] of wrong) {
-    const started = performance.now();
     await t.rejects(model.segment(input as ImageInput, labels, small), { code, message }, name);
-    t.ok(performance.now() - started < 1000, `${name}: at once`);
   }
   t.equal(
     (await model.segment(await raw(9, 9).tiff().toBuffer(), labels, { ...small, formats: ['tiff'] })).labels.length,

@@ -167,10 +167,8 @@ t.test('aborts', needsData, async (t) => {
   t.ok((await stream.next()).value?.ok);
   const waiting = stream.next();
   await delay(20);
-  const started = performance.now();
   controller.abort('mine');
   t.equal(await waiting.catch((error) => error), 'mine', 'a source that gives nothing is left alone');
-  t.ok(performance.now() - started < 1000);
   await t.rejects(
     model.stream([], ['cat'], { signal: AbortSignal.abort(new RangeError('gone')) } as StreamOptions).next(),
     RangeError,

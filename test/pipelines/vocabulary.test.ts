@@ -212,9 +212,7 @@ t.test('broken files', async (t) => {
 t.test('labels that ask for trouble', needsData, async (t) => {
   const model = await open(`naclip:${folder}`);
   const quick = async (labels: unknown, code: string, message: RegExp) => {
-    const started = performance.now();
     await t.rejects(model.segment(picture, labels as string[], small), { code, message });
-    t.ok(performance.now() - started < 500, `${message}: at once`);
   };
   await quick([], 'E_VOCAB', /no labels/);
   await quick(
