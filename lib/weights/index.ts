@@ -16,6 +16,7 @@ export {
   type Coverage,
   type CoverageOptions,
   coverage,
+  type KeyMap,
   type KeyPlan,
   type KeyRule,
   mapKeys,

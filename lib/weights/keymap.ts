@@ -22,6 +22,13 @@ export interface KeyRule {
   readonly reshape?: readonly number[];
 }
 
+/** How the names of a kind of checkpoint become a model's. */
+export interface KeyMap {
+  readonly rules: readonly KeyRule[];
+  /** What is taken out of a name before the rules see it. */
+  readonly infix?: RegExp;
+}
+
 export interface Shaped {
   readonly shape: readonly number[];
 }
@@ -39,17 +46,19 @@ export interface KeyPlan extends Shaped {
 /**
  * Applies rules to the tensors of a checkpoint.
  * @param file named in errors
+ * @param infix taken out of each name before the rules see it
  * @throws E_WEIGHTS when two tensors come to one name, or a tensor cannot be split, transposed or reshaped as a rule says
  */
 export function mapKeys(
   file: string,
   tensors: Iterable<readonly [string, Shaped]>,
   rules: readonly KeyRule[],
+  infix?: RegExp,
 ): Map<string, KeyPlan> {
   const compiled = rules.map((rule) => ({ rule, pattern: pattern(rule.from) }));
   const plans = new Map<string, KeyPlan>();
   for (const [source, { shape }] of tensors) {
-    for (const [target, plan] of applyRules(file, source, shape, compiled)) {
+    for (const [target, plan] of applyRules(file, source, shape, compiled, infix)) {
       const other = plans.get(target);
       if (other)
         throw fail(file, `the tensors ${show(other.source)} and ${show(source)} both stand for ${show(target)}`, {
@@ -63,9 +72,16 @@ export function mapKeys(
 
 type Compiled = readonly { readonly rule: KeyRule; readonly pattern: RegExp }[];
 
-function applyRules(file: string, source: string, shape: readonly number[], compiled: Compiled): [string, KeyPlan][] {
+function applyRules(
+  file: string,
+  source: string,
+  shape: readonly number[],
+  compiled: Compiled,
+  infix: RegExp | undefined,
+): [string, KeyPlan][] {
+  const plain = infix ? source.replace(infix, '') : source;
   for (const { rule, pattern: regexp } of compiled) {
-    const match = regexp.exec(source);
+    const match = regexp.exec(plain);
     if (!match) continue;
     if (rule.to === null) return [];
     const targets = typeof rule.to === 'string' ? [rule.to] : rule.to;
@@ -84,7 +100,7 @@ function applyRules(file: string, source: string, shape: readonly number[], comp
       return [name, { source, part, parts: targets.length, transpose: rule.transpose ?? false, shape: result }];
     });
   }
-  return [[source, { source, part: 0, parts: 1, transpose: false, shape }]];
+  return [[plain, { source, part: 0, parts: 1, transpose: false, shape }]];
 }
 
 function resultShape(file: string, source: string, shape: readonly number[], rule: KeyRule): readonly number[] {

@@ -265,7 +265,7 @@ t.test('names of original checkpoints', async (t) => {
     ),
   );
   const out = join(folder, 'mapped.safetensors');
-  await convertTorch(file, out, { rules: keyMap('clip') });
+  await convertTorch(file, out, { map: keyMap('clip') });
   await file.close();
   const written = await openSafetensors(out);
   const values = async (name: string): Promise<number[]> => [...((await written.readArray(name)).data as Float32Array)];

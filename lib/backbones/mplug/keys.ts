@@ -31,7 +31,7 @@ export function mplugTensors(config: MplugConfig): {
 } {
   const { vision, text, fusion, embed } = config;
   const wanted = new Map<string, readonly number[]>();
-  const ignore = [...ignored];
+  const ignore = [...mplugIgnored];
   wantVision(wanted, mplugVision, vision, { lead: false, patchBias: false });
   wantBertEmbeddings(wanted, 'text_encoder.embeddings', text);
   for (let i = 0; i < text.layers; i++) wantBertLayer(wanted, `text_encoder.encoder.layer.${i}`, text);
@@ -55,7 +55,7 @@ export function mplugTensors(config: MplugConfig): {
 }
 
 /** Momentum copies, queues and temperature; the projection of CLIP; embeddings and heads that only other tasks use. */
-const ignored: readonly string[] = [
+export const mplugIgnored: readonly string[] = [
   '*_m.**',
   '*_queue',
   '*queue_ptr',

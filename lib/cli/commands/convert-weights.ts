@@ -17,8 +17,8 @@ export async function convertWeights({ args, options, output, interrupt }: Conte
   const [input = '', target = ''] = args;
   if (!target.endsWith('.safetensors'))
     throw new WordmaskError('E_USAGE', `a checkpoint is converted to NAME.safetensors, got ${show(target)}`);
-  const map = textOption(options, 'map');
-  const rules = map === undefined ? [] : keyMap(map);
+  const named = textOption(options, 'map');
+  const map = named === undefined ? undefined : keyMap(named);
   if (!options.overwrite && (await stat(target).catch(() => undefined)))
     throw new WordmaskError('E_USAGE', `${show(target)} exists already: choose another name or give --overwrite`);
   const { signal } = interrupt;
@@ -27,7 +27,7 @@ export async function convertWeights({ args, options, output, interrupt }: Conte
   const progress = new Progress(output, file.stored.size, 'tensors');
   try {
     const onProgress = (done: number, _total: number, name: string): void => progress.update(done, name);
-    const { tensors, dropped, unwritable } = await convertTorch(file, target, { rules, signal, onProgress });
+    const { tensors, dropped, unwritable } = await convertTorch(file, target, { map, signal, onProgress });
     progress.end();
     if (output.json) output.value({ input, outputs: [target], tensors, dropped, unwritable });
     else output.line(target);

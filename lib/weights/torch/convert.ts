@@ -1,14 +1,14 @@
 /** From a PyTorch checkpoint to a safetensors file, tensor by tensor: element types as they are, names as a key map says. */
 import { weightsError } from '../header-scanner.js';
-import { type KeyPlan, type KeyRule, mapKeys } from '../keymap.js';
+import { type KeyMap, type KeyPlan, mapKeys } from '../keymap.js';
 import type { FileDtype } from '../safetensors-header.js';
 import { type TensorToWrite, writeSafetensors } from '../safetensors-writer.js';
 import { dtypeBytes } from './globals.js';
 import type { TorchFile } from './torch-file.js';
 
 export interface ConvertOptions {
-  /** Names of the checkpoint -> names to write; without rules they stay. */
-  readonly rules?: readonly KeyRule[];
+  /** Names of the checkpoint -> names to write; without a map they stay. */
+  readonly map?: KeyMap;
   readonly signal?: AbortSignal;
   readonly onProgress?: (done: number, total: number, name: string) => void;
 }
@@ -27,10 +27,10 @@ export interface Converted {
  * @throws E_WEIGHTS where nothing is left to write or the rules do not fit; E_DISK; `signal.reason`
  */
 export async function convertTorch(file: TorchFile, out: string, options: ConvertOptions = {}): Promise<Converted> {
-  const { rules = [], signal, onProgress } = options;
+  const { map = { rules: [] }, signal, onProgress } = options;
   const unwritable = [...file.stored].filter(([, { dtype }]) => dtype === 'C128').map(([name]) => name);
   const writable = [...file.stored].filter(([, { dtype }]) => dtype !== 'C128');
-  const plans = mapKeys(file.path, writable, rules);
+  const plans = mapKeys(file.path, writable, map.rules, map.infix);
   if (plans.size === 0) throw weightsError(file.path, 'holds no tensor that can be written and that the key map keeps');
   let done = 0;
   const writing = [...plans].map(([name, plan]): [string, TensorToWrite] => {
