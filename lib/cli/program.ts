@@ -113,6 +113,32 @@ const specs: Readonly<Record<CommandName, CommandSpec>> = {
       'wordmask data convert ade847 ADE20K_2021_17_01/images/ADE ade/ADE20K_2021_17_01',
     ],
   },
+  eval: {
+    usage: '',
+    text:
+      'Score a model on a data set: metrics with the published figure beside them, classes, confusion, time. The protocol is that of ' +
+      "the system's published row unless --protocol names another; all its choices go into the report. A run with -o can be stopped " +
+      'and goes on with --resume.',
+    examples: [
+      'wordmask eval -m naclip:openai/clip-vit-base-patch16 -d voc21 --root data -o voc21.json --report voc21.html',
+      'wordmask eval -m tiny -d drawn-scenes --limit 100',
+      'wordmask eval -m ./clip-vit-base-patch16 -d ade150 --root data --shard 1/4 -o part-1.json',
+      'wordmask eval -m ./clip-vit-base-patch16 -d folder --images photos --truth labels --classes classes.json',
+      'wordmask eval -m mgca:./run-1 -d pc59 --root data --protocol sclip --refine none -o pc59.json --resume',
+    ],
+  },
+  'eval merge': {
+    usage: '<report...>',
+    text: 'Join the reports of shards: exactly what one run over all pictures says.',
+    examples: [
+      'wordmask eval merge part-1.json part-2.json part-3.json part-4.json -o ade150.json --report ade150.html',
+    ],
+  },
+  'eval diff': {
+    usage: '<report...>',
+    text: 'Which choices of the protocol differ between reports, and what changed in the figures.',
+    examples: ['wordmask eval diff naclip.json naclip-no-pamr.json'],
+  },
   'eval drawn-scenes': {
     usage: '',
     text:
@@ -170,6 +196,7 @@ export function createProgram(version: string, run: (invocation: Invocation) => 
     .description('Name things in words, get pixel masks: open-vocabulary image segmentation.')
     .version(version, '--version', 'print the version')
     .showSuggestionAfterError()
+    .enablePositionalOptions()
     .exitOverride()
     .addHelpText(
       'after',
@@ -209,6 +236,9 @@ function addCommand(
 ): void {
   const { usage, text, examples: lines } = specs[name];
   const command = parent.command(`${word} ${usage}`.trim()).description(text).exitOverride().showSuggestionAfterError();
+  // Options of a command with commands of its own end where theirs begin.
+  if (Object.keys(specs).some((key) => key.startsWith(`${name} `)))
+    command.enablePositionalOptions().allowExcessArguments();
   command.version(version, '--version', 'print the version').addHelpText('after', examples(lines));
   for (const key of commandOptions[name]) command.addOption(commanderOption(optionSpecs.get(key) as OptionSpec));
   command.action(async () => {

@@ -2,6 +2,7 @@
  * How the choices of a protocol become options of a system, and how options that are in force are told as choices. The first is
  * what a system can be asked, the second what is recorded: both go through one list, so nothing is recorded that was not done.
  */
+import { refineOf } from '../pipelines/segment-options.js';
 import { show, WordmaskError } from '../util/errors.js';
 import { canonicalJson } from '../util/json.js';
 import type { JsonValue, Protocol, ProtocolChanges, ProtocolName } from './protocol.js';
@@ -75,10 +76,9 @@ export function toldOptions(options: SystemOptions, changes: ProtocolChanges): T
       refine: changes.refine ?? 'system',
       systemOptions: options,
     };
-  const { shortSide, longSide, crop, stride, templates, averaging, probThreshold, pamr } = options as never as {
+  const { shortSide, longSide, crop, stride, templates, averaging, probThreshold } = options as never as {
     [K in (typeof covered)[number]]: never;
   };
-  const { steps, dilations } = pamr as { steps: number; dilations: number[] };
   const margin = changes.background?.mode === 'margin' ? changes.background : undefined;
   const threshold = { mode: probThreshold > 0 ? 'threshold' : 'none', value: probThreshold > 0 ? probThreshold : null };
   return {
@@ -86,7 +86,7 @@ export function toldOptions(options: SystemOptions, changes: ProtocolChanges): T
     resize: { mode: 'keep-ratio', shortSide, longSide, multiple: 1 },
     window: { crop, stride: crop === 0 ? 0 : stride },
     background: margin ?? (threshold as Protocol['background']),
-    refine: refineOf(changes) ?? (steps > 0 ? { name: 'pamr', steps, dilations } : 'none'),
+    refine: refineInForce(options, changes),
     merge: crop === 0 ? 'none' : 'cosine',
     systemOptions: Object.fromEntries(
       Object.entries(options).filter(([key]) => !(covered as readonly string[]).includes(key)),
@@ -94,16 +94,24 @@ export function toldOptions(options: SystemOptions, changes: ProtocolChanges): T
   };
 }
 
-function refineOf({ refine }: ProtocolChanges): Exclude<Protocol['refine'], 'system'> | undefined {
-  return refine === 'system' ? undefined : refine;
+/** The refiner in full. */
+function refineInForce(options: SystemOptions, { refine }: ProtocolChanges): Protocol['refine'] {
+  const asked = refine === 'system' ? undefined : refine;
+  const { kind, ...rest } = refineOf(
+    asked as Parameters<typeof refineOf>[0],
+    options as Parameters<typeof refineOf>[1],
+  );
+  if (kind === 'none') return 'none';
+  const terms = kind === 'crf' ? { gaussian: null, bilateral: null } : {};
+  return { name: kind, ...terms, ...rest } as Protocol['refine'];
 }
 
 /** Choices that the record ended up without: the run could not have followed them. @throws E_OPTION naming the first */
 export function refuseUndone(changes: ProtocolChanges, protocol: Protocol, system: string): void {
   for (const [key, asked] of Object.entries(changes)) {
     const done = protocol[key as keyof Protocol] as JsonValue;
-    // null and 'system' leave the choice to the system.
-    if (asked === null || asked === 'system' || fits(asked as JsonValue, done)) continue;
+    // null and 'system' leave the choice to the system; a refiner may be asked for by its name alone, and is always made.
+    if (asked === null || asked === 'system' || key === 'refine' || fits(asked as JsonValue, done)) continue;
     throw cannot(system, key, asked, `here it is ${canonicalJson(done)}`);
   }
 }

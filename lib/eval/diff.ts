@@ -60,6 +60,9 @@ function circumstances({ provenance, counts, run }: EvalReport): Map<string, Jso
   return new Map(Object.entries({ system, model, wordmask, device, dtype, asked, done, failed, missing, shards }));
 }
 
+/** Keys that are one choice, whatever is inside. */
+const whole = new Set(['refine']);
+
 /** Leaves of a record by dotted key, lists being leaves. */
 function flat(
   value: Readonly<Record<string, JsonValue>>,
@@ -69,7 +72,7 @@ function flat(
   const leaves = new Map<string, JsonValue>();
   for (const key of keys) {
     const part = value[key] as JsonValue;
-    if (typeof part === 'object' && part !== null && !Array.isArray(part)) {
+    if (typeof part === 'object' && part !== null && !Array.isArray(part) && !whole.has(key)) {
       const inner = part as Readonly<Record<string, JsonValue>>;
       for (const [name, leaf] of flat(inner, Object.keys(inner), `${prefix}${key}.`)) leaves.set(name, leaf);
     } else leaves.set(`${prefix}${key}`, part ?? null);

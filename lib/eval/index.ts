@@ -1,8 +1,9 @@
 /** Evaluation: protocols, the run over a data set, reports that merge and compare. */
 export { diffReports, type ReportDiff } from './diff.js';
-export { type EvalProgress, type EvaluateOptions, evaluate } from './evaluate.js';
+export { type DatasetRequest, type EvalProgress, type EvaluateOptions, evaluate } from './evaluate.js';
 export { mergeReports } from './merge.js';
 export * from './metrics/index.js';
+export { predictWith } from './predict.js';
 export {
   checkProtocol,
   checkProtocolChanges,
@@ -13,6 +14,6 @@ export {
   protocolNames,
 } from './protocol.js';
 export { type PublishedFigure, type PublishedRow, publishedRows } from './published/index.js';
-export { readReport } from './report-file.js';
+export { readReport, writeReport } from './report-file.js';
 export * from './report-types.js';
-export type { ProtocolRequest } from './setup.js';
+export { labelRuleOf, type ProtocolRequest } from './setup.js';

@@ -156,15 +156,15 @@ export function pictureScores(
   return { valid, correct, mIoU: ious.length === 0 ? null : meanOfNumbers(ious) };
 }
 
-/** A prediction as a grey PNG of class indices; the highest value is "no class". */
-export async function predictionPng(
-  result: Segmentation,
-  { classes, classOf }: Counting,
+/** Labels of a vocabulary as classes; the highest value of the type stays "no class". */
+export async function mappedLabels(
+  labels: LabelArray,
+  classOf: Int32Array,
+  numClasses: number,
   signal: AbortSignal | undefined,
-): Promise<{ bytes: Uint8Array; hash: string }> {
-  const { width, height, labels } = result;
+): Promise<Uint8Array | Uint16Array> {
   const nothing = nothingOf(labels);
-  const mapped = classes.length > 255 && labels instanceof Uint8Array ? new Uint16Array(labels.length) : labels.slice();
+  const mapped = numClasses > 255 ? new Uint16Array(labels.length) : new Uint8Array(labels.length);
   const none = nothingOf(mapped);
   await inSlices(
     labels.length,
@@ -177,8 +177,17 @@ export async function predictionPng(
     },
     signal,
   );
-  const record = { width, height, labels: mapped, legend: classes, provenance: result.provenance };
-  const [file] = await writeLabels('png', record, { signal });
+  return mapped;
+}
+
+/** A prediction as a grey PNG of class indices; the highest value is "no class". */
+export async function predictionPng(
+  { width, height, labels, provenance }: Segmentation,
+  { classes, classOf }: Counting,
+  signal: AbortSignal | undefined,
+): Promise<{ bytes: Uint8Array; hash: string }> {
+  const mapped = await mappedLabels(labels, classOf, classes.length, signal);
+  const [file] = await writeLabels('png', { width, height, labels: mapped, legend: classes, provenance }, { signal });
   const { bytes } = file as { bytes: Uint8Array };
   return { bytes, hash: sha256(bytes) };
 }

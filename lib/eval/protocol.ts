@@ -59,18 +59,19 @@ export const protocolShape = {
     mode: z.enum(['none', 'threshold', 'margin', 'system']),
     value: z.number().min(0).max(1).nullable(),
   }),
+  /** What a system of its own kind is not told, its options say. */
   refine: z.union([
-    z.enum(['none', 'system']),
+    z.enum(['none', 'system', 'pamr', 'crf']),
     z.strictObject({
       name: z.literal('pamr'),
-      steps: z.int().min(1).max(100),
-      dilations: z.array(z.int().min(1).max(512)).min(1).max(8),
+      steps: z.int().min(1).max(100).optional(),
+      dilations: z.array(z.int().min(1).max(512)).min(1).max(8).optional(),
     }),
     z.strictObject({
       name: z.literal('crf'),
-      iterations: z.int().min(0).max(1000),
-      gaussian: z.strictObject({ sxy: pair, compat: z.number() }).nullable(),
-      bilateral: z.strictObject({ sxy: pair, srgb: colour, compat: z.number() }).nullable(),
+      iterations: z.int().min(0).max(1000).optional(),
+      gaussian: z.strictObject({ sxy: pair, compat: z.number() }).nullable().optional(),
+      bilateral: z.strictObject({ sxy: pair, srgb: colour, compat: z.number() }).nullable().optional(),
     }),
   ]),
   /** Label value that does not count, after the label's own rules; null: all count. */
@@ -164,7 +165,7 @@ function hintFor(key: string | undefined, found: unknown): string | undefined {
     return `allowed are ${protocolNames.join(', ')}${guess ? `; did you mean '${guess}'?` : ''}`;
   }
   if (key === 'refine')
-    return "allowed are 'none', 'system', { name: 'pamr', steps, dilations } and { name: 'crf', iterations, gaussian, bilateral }";
+    return "allowed are 'none', 'pamr', 'crf', 'system', { name: 'pamr', steps, dilations } and { name: 'crf', iterations, gaussian, bilateral }";
   return key === 'templates'
     ? 'allowed are the name of a set, a list of templates with one {} each, and null'
     : undefined;

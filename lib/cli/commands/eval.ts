@@ -1,173 +1,208 @@
-/** `wordmask eval ...`: figures of models on data sets. */
-import { execFile } from 'node:child_process';
-import { mkdtemp, readdir, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { basename, dirname, join, resolve } from 'node:path';
-import { promisify } from 'node:util';
-import type { TrainingRun } from '../../eval/drawn-scenes/index.js';
-import { assetPath } from '../../util/assets.js';
+/** `wordmask eval -m MODEL -d DATASET`: figures of a model on a data set, with the published one beside them. */
+import { unlink } from 'node:fs/promises';
+import type { DatasetOptions } from '../../data/dataset.js';
+import type { EvaluateOptions, ProtocolRequest } from '../../eval/index.js';
+import type { EvalReport } from '../../eval/report-types.js';
+import type { Model } from '../../pipelines/model.js';
 import { show, WordmaskError } from '../../util/errors.js';
+import { guardDisk, makeFolder, readFileLimited, writeFileAtomic } from '../../util/files.js';
+import { parseJsonStrict } from '../../util/json.js';
+import { nearest } from '../../util/nearest.js';
 import { exit } from '../exit-codes.js';
-import { table } from '../output.js';
+import { parseShard } from '../inputs.js';
 import { Progress } from '../progress.js';
 import type { Context } from '../run.js';
-import { textOption } from '../setup.js';
+import { chosenModel, type Options, openModel, textOption } from '../setup.js';
+import { reportLines } from './eval-table.js';
+import { resumeHint } from './segment-report.js';
 
-/** `wordmask eval drawn-scenes`: the table of the built-in models. */
-export async function evalDrawnScenes(context: Context): Promise<number> {
+const protocolFileLimit = 512 << 20;
+
+export async function evalCommand(context: Context): Promise<number> {
   const { args, options, output, interrupt } = context;
-  if (args.length > 0) throw new WordmaskError('E_USAGE', `eval drawn-scenes takes no arguments, got ${show(args[0])}`);
-  const { checkRows, drawnScenesTable, tableRows } = await import('../../eval/drawn-scenes/index.js');
-  const rows = rowNumbers(options.rows as readonly string[] | undefined) ?? tableRows.map(({ row }) => row);
-  checkRows(rows);
-  const limit = (options.limit as number | undefined) ?? Infinity;
-  if (limit < 1) throw new WordmaskError('E_OPTION', `limit must be at least 1 scene, got ${show(limit)}`);
-  if (options.threads !== undefined) (await import('../../engine/index.js')).setThreads(options.threads as number);
-  const models = {
-    tiny: textOption(options, 'model') ?? 'tiny',
-    'tiny-cls': textOption(options, 'clsModel') ?? 'tiny-cls',
-  };
-  const page = textOption(options, 'page') ?? join('docs', 'drawn-scenes.md');
-  const pictureName = `${basename(page, '.md')}.png`;
-  const shown = new CaseLine(context);
-  const named = [
-    ...(options.model === undefined ? [] : [`-m ${models.tiny}`]),
-    ...(options.clsModel === undefined ? [] : [`--cls-model ${models['tiny-cls']}`]),
-    ...(Number.isFinite(limit) ? [`--limit ${limit}`] : []),
-  ];
-  const result = await drawnScenesTable({
-    rows,
-    records: textOption(options, 'records') ?? join('bench', 'results', 'drawn-scenes.jsonl'),
-    page,
-    picture: { file: join(dirname(page), pictureName), name: pictureName },
-    command: 'wordmask eval drawn-scenes',
-    commandOf: (row) => ['wordmask eval drawn-scenes', `--rows ${row}`, ...named].join(' '),
-    models,
-    limit,
-    commit: await commitOf(),
-    run: (plan, signal) => trainedRun(plan, context, signal),
-    trainingSpeed: () => trainingSpeed(context),
-    signal: interrupt.signal,
-    onProgress: (progress) => shown.update(progress),
-    onNote: (message) => output.note(message),
-  }).finally(() => shown.end());
-  const { expectations } = result;
-  if (output.json) {
-    output.value({ page, rows, expectations });
-    return exit.done;
-  }
-  const judged = expectations.filter(({ row }) => rows.includes(row));
-  const cells = judged.map(({ row, text, found, met }) => [
-    String(row),
-    found === undefined ? 'not measured' : met === undefined ? 'seen' : met ? 'met' : 'not met',
-    found ?? '',
-    text,
-  ]);
-  for (const line of table([['row', '', 'found', 'expected'], ...cells])) output.line(line);
-  output.line(page);
-  return exit.done;
-}
-
-/** `1,3` or `none`. @throws E_OPTION */
-function rowNumbers(list: readonly string[] | undefined): number[] | undefined {
-  if (list === undefined) return undefined;
-  if (list.length === 1 && list[0] === 'none') return [];
-  return list.map((text) => {
-    const row = Number(text);
-    if (!Number.isInteger(row))
-      throw new WordmaskError('E_OPTION', `--rows takes numbers such as 1,3, got ${show(text)}`);
-    return row;
+  const name = await checkUsage(args, options);
+  const file = textOption(options, 'output');
+  const protocol = await protocolRequest(options);
+  const { openDataset } = await import('../../data/dataset.js');
+  const { evaluate, labelRuleOf } = await import('../../eval/index.js');
+  await using model = await openModel(chosenModel(options, output), options, output, interrupt.signal);
+  const dataset = await openDataset(name, {
+    ...datasetOptions(options),
+    ...{ labels: labelRuleOf(protocol, model.info.system, name), signal: interrupt.signal },
   });
+  const { missing, damaged } = dataset.source;
+  if (missing.length > 0) output.warn(`${missing.length} pictures of the list are not there: ${some(missing)}`);
+  if (damaged.length > 0) output.warn(`${damaged.length} files are damaged: ${some(damaged)}`);
+  const journal = file === undefined || file === '-' ? undefined : `${file}.journal`;
+  const request: EvaluateOptions = {
+    model,
+    dataset,
+    ...runOptions(context),
+    ...(protocol && { protocol }),
+    ...(journal && { journal }),
+  };
+  const report = await run(evaluate, request, context);
+  if (report === undefined) return interrupt.exitCode;
+  await finish(report, { model, request, context });
+  if (journal) await unlink(journal).catch(() => undefined);
+  return report.counts.failed > 0 ? exit.some : exit.done;
 }
 
-/** The progress line of the case that is measured. */
-class CaseLine {
-  #progress: Progress | undefined;
-  #case = '';
-
-  constructor(private readonly context: Context) {}
-
-  update({ row, case: name, done, total }: { row: number; case: string; done: number; total: number }): void {
-    const { output } = this.context;
-    if (name !== this.#case) {
-      this.#progress?.end();
-      this.#progress = new Progress(output, total);
-      this.#case = name;
-      output.detail(`row ${row}: ${name}`);
-    }
-    this.#progress?.update(done, `row ${row}: ${name}`);
+/** @throws E_USAGE, E_OPTION before anything is opened */
+async function checkUsage(args: readonly string[], options: Options): Promise<string> {
+  const { datasetInfo, datasetNames } = await import('../../data/dataset.js');
+  if (args.length > 0) {
+    const guess = nearest(args[0] as string, ['merge', 'diff', 'robustness', 'drawn-scenes']);
+    throw new WordmaskError(
+      'E_USAGE',
+      `eval takes no arguments, got ${show(args[0])}${guess ? `; did you mean eval ${guess}?` : ''}: name the data with -d`,
+    );
   }
-
-  end(): void {
-    this.#progress?.end();
-  }
+  const name = textOption(options, 'dataset');
+  if (name === undefined)
+    throw new WordmaskError(
+      'E_USAGE',
+      `eval needs a data set: wordmask eval -m MODEL -d voc21 --root DIR (known: ${datasetNames().join(', ')})`,
+    );
+  datasetInfo(name);
+  const file = textOption(options, 'output');
+  if (options.resume === true && (file === undefined || file === '-'))
+    throw new WordmaskError(
+      'E_USAGE',
+      '--resume goes on from the journal beside the report: name the report with -o FILE.json',
+    );
+  for (const path of [
+    textOption(options, 'reportPage'),
+    options.savePredictions === undefined ? undefined : `${options.savePredictions}/x`,
+  ])
+    if (path !== undefined) await makeParent(path);
+  if (file !== undefined && file !== '-') await makeParent(file);
+  return name;
 }
 
-/** Folder of a run that reached its last step; with --train it is trained if it is missing. */
-async function trainedRun(plan: TrainingRun, context: Context, signal?: AbortSignal): Promise<string | undefined> {
-  const { options, output } = context;
-  const folder = resolve(textOption(options, 'runsDir') ?? 'wordmask-runs', plan.name);
-  const there = await readdir(folder).catch(() => [] as string[]);
-  const last = `step-${String(plan.set.steps)}`;
-  if (there.includes(last)) return folder;
-  if (options.trainRuns !== true) {
-    output.note(`${plan.name}: no finished run in ${dirname(folder)}; --train makes it`);
-    return undefined;
-  }
-  const { train } = await import('../../train/index.js');
-  output.note(`training ${plan.name} by ${plan.recipe}`);
-  // A path is meant from here, in a recipe it would be one from the recipe's folder.
-  const base = plan.set.base as string | undefined;
-  const set = base !== undefined && /^[./]/.test(base) ? { ...plan.set, base: resolve(base) } : plan.set;
-  const progress = new Progress(output, plan.set.steps as number, 'steps');
-  await train(assetPath(join('recipes', plan.recipe)), {
-    out: folder,
-    resume: true,
-    set,
-    signal,
-    onWarn: (message) => output.warn(message),
-    onProgress: ({ step }) => progress.update(step, plan.name),
-  }).finally(() => progress.end());
-  return folder;
+/** A folder that cannot be made is told before the work, not after. */
+async function makeParent(path: string): Promise<void> {
+  const { dirname } = await import('node:path');
+  await guardDisk('create', dirname(path), () => makeFolder(dirname(path)));
 }
 
-const speedSteps = 60;
-const speedBatch = 128;
+function some(list: readonly string[]): string {
+  return `${list.slice(0, 5).join(', ')}${list.length > 5 ? ', ...' : ''}`;
+}
 
-/** Pairs a second over the second half of a short run of the recipe of `tiny`. */
-async function trainingSpeed({ output, interrupt }: Context): Promise<{ pairsPerSecond: number; steps: number }> {
-  const { train } = await import('../../train/index.js');
-  const out = await mkdtemp(join(tmpdir(), 'wordmask-speed-'));
-  const progress = new Progress(output, speedSteps, 'steps');
-  let [half, end] = [0, 0];
+function datasetOptions(options: Options): DatasetOptions {
+  const {
+    root,
+    split,
+    imageFolder,
+    truthFolder,
+    classFile,
+    listFile,
+    imageSuffix,
+    truthSuffix,
+    ignore,
+    reduceZeroLabel,
+    partial,
+  } = options;
+  const all = { root, split, images: imageFolder, truth: truthFolder, classes: classFile, list: listFile };
+  const more = { imageSuffix, truthSuffix, ignore, reduceZeroLabel, partial };
+  return Object.fromEntries(Object.entries({ ...all, ...more }).filter(([, value]) => value !== undefined));
+}
+
+function runOptions({ options, interrupt }: Context): Partial<EvaluateOptions> {
+  const { limit, shard, onError, savePredictions, resume, task } = options as Record<string, never>;
+  return {
+    ...(limit !== undefined && { limit }),
+    ...(shard !== undefined && { shard: parseShard(shard) }),
+    ...(onError !== undefined && { onError }),
+    ...(savePredictions !== undefined && { savePredictions }),
+    ...(task !== undefined && { task }),
+    ...{ resume: resume === true, signal: interrupt.signal },
+  };
+}
+
+/** `--protocol` (a name, a JSON file, or JSON) with `--refine` and `--set`. @throws E_OPTION */
+async function protocolRequest(options: Options): Promise<ProtocolRequest | undefined> {
+  const { protocol, refine, set } = options;
+  const base = typeof protocol === 'string' ? await namedProtocol(protocol) : protocol;
+  const changes = { ...(refine !== undefined && { refine }), ...(set !== undefined && { systemOptions: set }) };
+  if (Object.keys(changes).length === 0) return base as ProtocolRequest | undefined;
+  if (base === undefined || base === 'published') return changes as ProtocolRequest;
+  const record = typeof base === 'string' ? { name: base } : (base as Record<string, unknown>);
+  const systemOptions = { ...(record.systemOptions as object | undefined), ...(set as object | undefined) };
+  return { ...record, ...changes, ...(Object.keys(systemOptions).length > 0 && { systemOptions }) } as ProtocolRequest;
+}
+
+/** A file may hold some keys, a whole record, or a report: then its record is repeated. */
+async function namedProtocol(name: string): Promise<unknown> {
+  if (!/[/\\]|\.json$/i.test(name)) return name;
+  const bytes = await readFileLimited(name, { limit: protocolFileLimit, code: 'E_OPTION' });
+  const value = parseJsonStrict(bytes, { code: 'E_OPTION', what: name });
+  const { format, protocol } = (value ?? {}) as { format?: unknown; protocol?: unknown };
+  return typeof format === 'string' && protocol !== undefined ? protocol : value;
+}
+
+/** Undefined: interrupted, and what is done is in the journal. */
+async function run(
+  evaluate: (options: EvaluateOptions) => Promise<EvalReport>,
+  request: EvaluateOptions,
+  { output, interrupt, argv }: Context,
+): Promise<EvalReport | undefined> {
+  let progress: Progress | undefined;
+  if (request.journal !== undefined)
+    interrupt.soften(() => output.note('finishing the running pictures; once more to stop at once'));
   try {
-    // The schedule needs room behind its warm-up.
-    const set = { 'schedule.warmup': 10, batch: speedBatch };
-    await train(assetPath(join('recipes', 'tiny.json')), {
-      ...{ out, overwrite: true, steps: speedSteps, set, signal: interrupt.signal },
-      onProgress: ({ step }) => {
-        progress.update(step, 'speed of training');
-        if (step === speedSteps / 2) half = performance.now();
-        if (step === speedSteps) end = performance.now();
+    return await evaluate({
+      ...request,
+      stopped: () => interrupt.stopped,
+      onProgress: ({ done, total, id }) => {
+        progress ??= new Progress(output, total, 'pictures');
+        progress.update(done, id);
       },
     });
+  } catch (error) {
+    if (!(error instanceof WordmaskError) || error.code !== 'E_ABORTED' || !interrupt.stopped) throw error;
+    progress?.end();
+    output.note(`${error.message}; to go on: ${resumeHint(argv)}`);
+    return undefined;
   } finally {
-    progress.end();
-    await rm(out, { recursive: true, force: true });
+    progress?.end();
   }
-  return { pairsPerSecond: (speedBatch * speedSteps * 500) / (end - half), steps: speedSteps };
 }
 
-/** Commit of the source tree that runs, with + where it has changes; null outside of one. */
-async function commitOf(): Promise<string | null> {
-  const git = async (...args: string[]): Promise<string> =>
-    (await promisify(execFile)('git', ['-C', dirname(assetPath('templates.json')), ...args])).stdout.trim();
-  try {
-    // Installed below somebody else's tree, that tree's commit says nothing.
-    if ((await git('rev-parse', '--show-prefix')) !== 'assets/') return null;
-    const commit = await git('rev-parse', '--short=12', 'HEAD');
-    return (await git('status', '--porcelain', '--untracked-files=no')) === '' ? commit : `${commit}+`;
-  } catch {
-    return null;
-  }
+interface Finish {
+  readonly model: Model;
+  readonly request: EvaluateOptions;
+  readonly context: Context;
+}
+
+async function finish(report: EvalReport, { model, request, context }: Finish): Promise<void> {
+  const { options, output, interrupt } = context;
+  const page = textOption(options, 'reportPage');
+  const file = textOption(options, 'output');
+  if (file !== undefined && file !== '-') await (await import('../../eval/index.js')).writeReport(file, report);
+  if (page !== undefined) await writePage(page, report, { model, request, context });
+  for (const { id, code, message } of report.images.filter(({ status }) => status === 'failed'))
+    output.error(new WordmaskError(code as 'E_IMAGE_CORRUPT', message ?? ''), { image: id });
+  for (const warning of report.warnings) output.warn(warning);
+  if (output.json || file === '-') output.value(report);
+  else for (const line of reportLines(report, output.verbose)) output.line(line);
+  if (file !== undefined && file !== '-') output.note(file);
+  if (page !== undefined) output.note(page);
+  interrupt.signal.throwIfAborted();
+}
+
+/** HTML with pictures, or Markdown where the name ends in .md. */
+async function writePage(page: string, report: EvalReport, { model, request, context }: Finish): Promise<void> {
+  const { output, interrupt } = context;
+  const { renderReport, reportMarkdown, reportPictures } = await import('../../eval/report/index.js');
+  if (/\.md$/i.test(page)) return writeFileAtomic(page, reportMarkdown(report));
+  const { predictWith } = await import('../../eval/index.js');
+  const dataset = request.dataset as Parameters<typeof predictWith>[1];
+  const predict = await predictWith(model, dataset, request.protocol, interrupt.signal);
+  const pictures = await reportPictures(report, dataset, predict, {
+    signal: interrupt.signal,
+    onWarn: (message) => output.warn(message),
+  });
+  await writeFileAtomic(page, renderReport(report, { pictures }));
 }
