@@ -164,6 +164,29 @@ const specs: Readonly<Record<CommandName, CommandSpec>> = {
       'wordmask segment photo.jpg -m ./run-1 -l cat,dog',
     ],
   },
+  'eval robustness': {
+    usage: '',
+    text:
+      'How much a figure owes to its words: the same pictures with words of other lists added (distractors), with synonyms for the names, ' +
+      'plain against tuned names, other templates. Every condition is a run over all pictures: --limit keeps it short.',
+    examples: [
+      'wordmask eval robustness -m ./clip-vit-base-patch16 -d voc21 --root datasets --limit 200 --report robust.html',
+      'wordmask eval robustness -m tiny -d drawn-scenes --limit 50',
+      'wordmask eval robustness -m tiny -d folder --images photos --truth labels --classes names.json --synonyms words.json --tests synonyms',
+    ],
+  },
+  reproduce: {
+    usage: '',
+    text:
+      'Every published row that the systems of this version can produce, with the figure and whether it was read in its source. Rows whose ' +
+      'weights and data are on disk are measured, for the others it says what is missing. Verdicts: reproduced (within 0.2 points), close ' +
+      '(within 1), differs; none for figures that were recollected, or where the run is not the whole row.',
+    examples: [
+      'wordmask reproduce',
+      'wordmask reproduce --root datasets --rows naclip --datasets voc20,pc59 -o reports',
+      'wordmask reproduce --root datasets -m mgca:./run-1 --rows mgca --json',
+    ],
+  },
   tune: {
     usage: '',
     text:

@@ -40,6 +40,8 @@ const commands: Readonly<Record<CommandName, () => Promise<CommandFunction>>> = 
   'eval diff': async () => (await import('./commands/eval-compare.js')).evalDiff,
   'eval drawn-scenes': async () => (await import('./commands/eval-drawn-scenes.js')).evalDrawnScenes,
   train: async () => (await import('./commands/train.js')).trainCommand,
+  'eval robustness': async () => (await import('./commands/robustness.js')).evalRobustness,
+  reproduce: async () => (await import('./commands/reproduce.js')).reproduceCommand,
   tune: async () => (await import('./commands/tune.js')).tuneCommand,
   demo: async () => (await import('./commands/demo.js')).demo,
 };

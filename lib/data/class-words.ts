@@ -1,5 +1,8 @@
 /** Words for the classes of a data set: a published list, a file, or the data set's own names. */
 import { type ClassEntry, classList, classListNames } from '../text/index.js';
+
+export { type ClassEntry, classList, classListNames, templateSetNames } from '../text/index.js';
+
 import { show, WordmaskError } from '../util/errors.js';
 import { readFileLimited, sha256 } from '../util/files.js';
 import { canonicalJson, parseJsonStrict } from '../util/json.js';

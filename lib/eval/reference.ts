@@ -33,20 +33,21 @@ export function referenceOf(
 }
 
 /** Whether the run was asked for what the row says. */
-function follows({ protocol }: PublishedRow, { request }: EvalSetup): boolean {
+function follows({ protocol }: PublishedRow, { request }: Pick<EvalSetup, 'request'>): boolean {
   const plain = (asked: unknown): string => canonicalJson(asked === undefined ? 'published' : asked);
   return plain(protocol) === plain(request);
 }
 
-function fitsEncoder({ encoder }: PublishedRow, { sizes }: ModelInfo): boolean {
+function fitsEncoder({ encoder }: PublishedRow, { sizes }: Pick<ModelInfo, 'sizes'>): boolean {
   return encoder === undefined || (sizes.patch === encoder.patch && sizes.width === encoder.width);
 }
 
-function caveatsOf(
+/** What keeps a run from being a row's experiment; empty: comparable. */
+export function caveatsOf(
   row: PublishedRow,
   { counts, dataset, run }: Omit<EvalReport, 'reference'>,
-  info: ModelInfo,
-  setup: EvalSetup,
+  info: Pick<ModelInfo, 'sizes'>,
+  setup: Pick<EvalSetup, 'request'>,
 ): string[] {
   const { published } = dataset.source as { published?: number };
   const pictures = published ?? counts.items;

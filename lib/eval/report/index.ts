@@ -2,3 +2,4 @@
 export { reportMarkdown } from './markdown.js';
 export { type ReportOptions, type ReportSection, renderReport } from './page.js';
 export { type PictureOptions, type ReportPicture, reportPictures } from './pictures.js';
+export { robustnessMarkdown, robustnessSection } from './robustness.js';
