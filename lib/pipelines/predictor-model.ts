@@ -1,4 +1,6 @@
 /** Systems that predict by themselves: every call runs the whole method on picture and words. */
+import { parse } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { scope } from '../engine/index.js';
 import type { DecodedImage, ImageInput } from '../image/decode.js';
 import type { PredictContext, PredictorPlan, PredictorWords } from '../post/predictor.js';
@@ -25,6 +27,8 @@ export interface PredictorCall {
   readonly words: PredictorWords;
   readonly options: object;
   readonly common: CheckedOptions['common'];
+  /** Name of the picture's file, where it has one. */
+  readonly source?: string;
 }
 
 export class PredictorModel implements SystemCalls {
@@ -69,7 +73,7 @@ export class PredictorModel implements SystemCalls {
     admit: Admit,
   ): Promise<Segmentation> {
     if (image instanceof Features) throw this.#noFeatures();
-    const call = await this.#call(vocabulary, checked);
+    const call = await this.#call(vocabulary, checked, image);
     const { vocab, common } = call;
     const started = performance.now();
     const decoded = await decodeFor(image, common);
@@ -133,7 +137,7 @@ export class PredictorModel implements SystemCalls {
           details: { option: 'textFeatures' },
         },
       );
-    return tracePrediction(this, await this.#call(vocabulary, checked), image, names);
+    return tracePrediction(this, await this.#call(vocabulary, checked, image), image, names);
   }
 
   dispose(): void {
@@ -146,7 +150,7 @@ export class PredictorModel implements SystemCalls {
   }
 
   context(
-    { common }: PredictorCall,
+    { common, source }: PredictorCall,
     clock: (stage: string) => void,
     warnings: string[],
     trace?: PredictContext['trace'],
@@ -155,6 +159,7 @@ export class PredictorModel implements SystemCalls {
       signal: common.signal,
       budget: this.parts.budget,
       refine: typeof common.refine === 'string' ? { name: common.refine } : common.refine,
+      source,
       trace,
       stage: clock,
       warn: (message) => void warnings.push(message),
@@ -182,10 +187,11 @@ export class PredictorModel implements SystemCalls {
   }
 
   /** @throws E_OPTION, E_LABEL, E_VOCAB for words and options that do not go together */
-  async #call(vocabulary: Vocabulary, checked: CheckedOptions): Promise<PredictorCall> {
+  async #call(vocabulary: Vocabulary, checked: CheckedOptions, image?: ImageInput): Promise<PredictorCall> {
     const { common } = checked;
     const vocab = underPolicy(vocabulary, common);
-    const call = { vocab, words: wordsOf(vocab.spec, common), options: this.#options(checked), common };
+    const words = wordsOf(vocab.spec, common);
+    const call = { vocab, words, options: this.#options(checked), common, source: sourceOf(image) };
     await this.parts.predictor.prepare?.(call.words, call.options, common.signal);
     return call;
   }
@@ -227,6 +233,12 @@ export class PredictorModel implements SystemCalls {
       { details: { system: this.info.system } },
     );
   }
+}
+
+function sourceOf(image: ImageInput | undefined): string | undefined {
+  if (typeof image === 'string') return parse(image).name;
+  // Other URLs are refused where the picture is read.
+  return image instanceof URL && image.protocol === 'file:' ? parse(fileURLToPath(image)).name : undefined;
 }
 
 function wantsVolume({ outputs }: CheckedOptions['common']): boolean {

@@ -46,6 +46,8 @@ export interface PredictContext {
   /** Bytes that the call may take besides the weights. */
   readonly budget: number;
   readonly refine?: RefineChoice;
+  /** Name of the picture's file without folders and extension, where it has one. */
+  readonly source?: string;
   /** Keeps what was asked for by name; absent outside of `trace`. */
   readonly trace?: Trace;
   /** Time since the last stage goes to this one. */

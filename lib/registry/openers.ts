@@ -3,6 +3,7 @@ import { loadClipBackbone, parseClipConfig } from '../backbones/clip/index.js';
 import type { SystemOpeners } from '../systems/types.js';
 import { show, WordmaskError } from '../util/errors.js';
 import type { ModelFolder } from './folder.js';
+import { openMatching } from './matching.js';
 
 export interface OpenerOptions {
   readonly compute: 'f32' | 'bf16';
@@ -18,14 +19,7 @@ export function systemOpeners(folders: ReadonlyMap<string, ModelFolder>, options
     throw new WordmaskError('E_INTERNAL', `no model was resolved for the role ${show(role)}`);
   };
   return {
-    matching: async (role) => {
-      const { path, modelType } = folderOf(role);
-      throw new WordmaskError(
-        'E_MODEL_FORMAT',
-        `${path}: model_type ${show(modelType)} has no head that matches pictures with texts`,
-        { details: { folder: path } },
-      );
-    },
+    matching: async (role) => openMatching(folderOf(role), options),
     clip: async (role) => {
       const folder = folderOf(role);
       const config = parseClipConfig(folder.configFile, folder.config);

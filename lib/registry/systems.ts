@@ -4,6 +4,7 @@ import { clip } from '../systems/clip/index.js';
 import { maskclip } from '../systems/maskclip/index.js';
 import { mgca } from '../systems/mgca/index.js';
 import { naclip } from '../systems/naclip/index.js';
+import { pnpOvss } from '../systems/pnp-ovss/index.js';
 import { sclip } from '../systems/sclip/index.js';
 import type { PredictorSystemModule, SystemModule } from '../systems/types.js';
 import { show, WordmaskError } from '../util/errors.js';
@@ -12,7 +13,7 @@ import { nearest } from '../util/nearest.js';
 export type { DenseSystemModule, PredictorSystemModule, SystemModule } from '../systems/types.js';
 
 const systems = new Map<string, SystemModule>(
-  [clip, maskclip, sclip, clearclip, naclip, mgca].map((system) => [system.info.name, system]),
+  [clip, maskclip, sclip, clearclip, naclip, mgca, pnpOvss].map((system) => [system.info.name, system]),
 );
 
 /** Taken for the families that several systems run on, where nobody names one. */
