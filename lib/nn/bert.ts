@@ -51,6 +51,11 @@ export interface KeyMask {
   readonly bias?: Tensor;
 }
 
+/** The first `lengths[i]` keys of row i, with `front` keys before them that all count. */
+export function lengthMask(lengths: ArrayLike<number>, front = 0): KeyMask {
+  return { keyLengths: Tensor.from(Int32Array.from(lengths, (length) => front + length)) };
+}
+
 /** What a cross-attention worked with: q [B, A, T, d], k and v [B, A, K, d], and what came out [B, T, D]. */
 export interface CrossParts {
   readonly q: Tensor;
@@ -151,6 +156,8 @@ export interface TextBatch {
   readonly batch: number;
   readonly length: number;
   readonly mask: KeyMask;
+  /** Where the mask is by length: the lengths. */
+  readonly lengths?: readonly number[];
   /** Segment of each token; 0 by default. */
   readonly types?: Int32Array;
 }

@@ -3,7 +3,7 @@ import { dtypeOfArray, Tensor } from '../engine/index.js';
 import { show, WordmaskError } from '../util/errors.js';
 import { nearest } from '../util/nearest.js';
 import type { BackboneInput } from './backbone.js';
-import type { KeyMask, TextBatch } from './bert.js';
+import { type KeyMask, lengthMask, type TextBatch } from './bert.js';
 
 export type Inputs = Readonly<Record<string, BackboneInput>>;
 
@@ -51,7 +51,7 @@ export function textInput(
     ids: checkedIds('input_ids', inputs, ids.shape, limits.vocabulary),
     batch,
     length,
-    mask: maskInput(inputs, 'attention_mask', batch, length),
+    ...maskInput(inputs, 'attention_mask', batch, length),
     ...(types ? { types } : {}),
   };
 }
@@ -71,8 +71,13 @@ function checkedIds(name: string, inputs: Inputs, shape: readonly number[], limi
 }
 
 /** A mask of ones and zeros [B, L]: lengths where the ones come first, else a term that takes the zeros' keys away. */
-export function maskInput(inputs: Inputs, name: string, batch: number, length: number): KeyMask {
-  if (inputs[name] === undefined) return {};
+export function maskInput(
+  inputs: Inputs,
+  name: string,
+  batch: number,
+  length: number,
+): { mask: KeyMask; lengths?: readonly number[] } {
+  if (inputs[name] === undefined) return { mask: {} };
   const mask = input(inputs, name);
   if (mask.rank !== 2 || mask.shape[0] !== batch || mask.shape[1] !== length) {
     throw new WordmaskError(
@@ -84,10 +89,10 @@ export function maskInput(inputs: Inputs, name: string, batch: number, length: n
   const rows = Array.from({ length: batch }, (_, i) => host.subarray(i * length, (i + 1) * length));
   const lengths = rows.map((row) => row.findLastIndex((x) => x !== 0) + 1);
   if (rows.every((row, i) => (lengths[i] as number) > 0 && !row.subarray(0, lengths[i]).includes(0)))
-    return { keyLengths: Tensor.from(Int32Array.from(lengths)) };
+    return { mask: lengthMask(lengths), lengths };
   // As the published models do: a finite term, so that a row without any key stays defined.
   const bias = Float32Array.from(host, (x) => (x === 0 ? -3.4028234663852886e38 : 0));
-  return { bias: Tensor.from(bias, [batch, 1, 1, length]) };
+  return { mask: { bias: Tensor.from(bias, [batch, 1, 1, length]) } };
 }
 
 /** Names of values as the model knows them. @throws E_OPTION for one it does not have */

@@ -115,7 +115,7 @@ class Bert {
     const text = textInput(inputs, { maxTokens: config.positions, ...config });
     const image = inputs.encoder_hidden_states && states(inputs, config, text.batch);
     if (!image && canonical.some((name) => name.startsWith('cross_attention'))) input(inputs, 'encoder_hidden_states');
-    const imageMask = image ? maskInput(inputs, 'encoder_attention_mask', text.batch, image.shape[1] as number) : {};
+    const imageMask = image && maskInput(inputs, 'encoder_attention_mask', text.batch, image.shape[1] as number).mask;
     const last = scope(() => {
       let x = embedWords(text, this.embeddings, config.eps);
       hold('text.hidden.0')(x);

@@ -2,7 +2,7 @@
  * mPLUG (Li et al. 2022, arXiv 2205.12005, section 3.1): CLIP's vision tower, a text encoder, and fusion layers in which the text
  * attends to the picture, with a joint self-attention over both every `stride` layers, around which the picture alone has a skip.
  */
-import { add, concat, fill, l2Normalise, layerNorm, scope, Tensor } from '../../engine/index.js';
+import { add, concat, fill, l2Normalise, layerNorm, scope, type Tensor } from '../../engine/index.js';
 import {
   type BertEmbeddings,
   type BertLayer,
@@ -12,6 +12,7 @@ import {
   bertLayerFrom,
   embedWords,
   type KeyMask,
+  lengthMask,
   type TextBatch,
 } from '../../nn/bert.js';
 import type { Compute, Linear } from '../../nn/linear.js';
@@ -34,6 +35,8 @@ interface Fused {
   readonly image: Tensor;
   readonly text: Tensor;
   readonly mask: KeyMask;
+  /** Over picture and text together, for joint layers. */
+  readonly jointMask: KeyMask;
 }
 
 export class MplugCore implements MatchCore<Picture, Fused> {
@@ -101,7 +104,8 @@ export class MplugCore implements MatchCore<Picture, Fused> {
   }
 
   join({ tokens }: Picture, text: TextBatch): Fused {
-    return { image: tokens, text: this.readText(text), mask: text.mask };
+    const jointMask = joint(text, tokens.shape[1] as number);
+    return { image: tokens, text: this.readText(text), mask: text.mask, jointMask };
   }
 
   private readText(text: TextBatch, taps: Taps = {}): Tensor {
@@ -126,18 +130,19 @@ export class MplugCore implements MatchCore<Picture, Fused> {
     return bertLayer(x, weights, { heads, eps, activation, compute: this.compute, ...more });
   }
 
-  step({ image, text, mask }: Fused, layer: number, taps?: BertTaps): Fused {
+  step({ image, text, mask, jointMask }: Fused, layer: number, taps?: BertTaps): Fused {
     const weights = this.fusionLayers[layer - this.first] as BertLayer;
     if (!isJoint(this.config.fusion, layer))
-      return { image, text: this.layer(text, weights, { image, mask, taps }), mask };
+      return { image, text: this.layer(text, weights, { image, mask, taps }), mask, jointMask };
     return scope(() => {
       const keys = image.shape[1] as number;
       const both = concat([image, text], 1); // [B, K+T, D]
-      const mixed = this.layer(both, weights, { mask: behind(mask, keys, image.shape[0] as number), taps });
+      const mixed = this.layer(both, weights, { mask: jointMask, taps });
       return {
         image: add(image, mixed.slice(1, 0, keys)),
         text: mixed.slice(1, keys).contiguous(),
         mask,
+        jointMask,
       };
     });
   }
@@ -176,7 +181,7 @@ export class MplugCore implements MatchCore<Picture, Fused> {
 }
 
 /** The text's mask with all picture tokens in front of it. */
-function behind({ keyLengths, bias }: KeyMask, keys: number, batch: number): KeyMask {
-  if (keyLengths) return { keyLengths: add(keyLengths, Tensor.scalar(keys, 'i32').reshape(1)) };
-  return bias ? { bias: concat([fill([batch, 1, 1, keys], 0), bias], 3) } : {};
+function joint({ mask, lengths, batch }: TextBatch, keys: number): KeyMask {
+  if (lengths) return lengthMask(lengths, keys);
+  return mask.bias ? { bias: concat([fill([batch, 1, 1, keys], 0), mask.bias], 3) } : {};
 }

@@ -1,8 +1,8 @@
 /** The two faces of a matching model: for a system (`MatchingModel`) and for raw use (`Backbone`). */
-import { noGrad, onDevice, scope, Tensor } from '../../engine/index.js';
+import { noGrad, onDevice, scope, type Tensor } from '../../engine/index.js';
 import { show, WordmaskError } from '../../util/errors.js';
 import { type Backbone, hostValue, inspectWith } from '../backbone.js';
-import type { TextBatch } from '../bert.js';
+import { lengthMask, type TextBatch } from '../bert.js';
 import { pixelInput, textInput } from '../inputs.js';
 import type { Compute } from '../linear.js';
 import type { CrossAttention, CrossAttentionPlace, MatchingKind, MatchingModel, MatchingTokens } from '../matching.js';
@@ -147,8 +147,9 @@ function captions(facts: MatchFacts, ids: readonly (readonly number[])[]): TextB
     });
   });
   const ragged = ids.some((row) => row.length < length);
-  const mask = ragged ? { keyLengths: Tensor.from(Int32Array.from(ids, (row) => row.length)) } : {};
-  return { ids: rows, batch: ids.length, length, mask };
+  const whole = { ids: rows, batch: ids.length, length };
+  const lengths = ids.map((row) => row.length);
+  return ragged ? { ...whole, mask: lengthMask(lengths), lengths } : { ...whole, mask: {} };
 }
 
 function backbone(parts: MatchParts): Backbone {
