@@ -6,6 +6,7 @@
  */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { packageRoot } from '#lib/binding/addon.js';
 import { exitCodeOf } from '#lib/cli/exit-codes.js';
@@ -14,10 +15,10 @@ import { WordmaskError } from '#lib/util/errors.js';
 import { Bench, type GpuCase, idOf } from './case.js';
 import { allCases, peakIds } from './cases.js';
 import { type CaseLine, ceilings, judge, type Peaks, ratioLine } from './judge.js';
-import { askTorch, measureAll, type TorchAnswer } from './processes.js';
+import { askTorch, inProcesses, type TorchAnswer } from './processes.js';
 import { deviceFacts, Results, slug, table } from './report.js';
 import type { QueuedTiming } from './timing.js';
-import { work } from './worker.js';
+import { type WorkAnswer, type WorkRequest, work } from './worker.js';
 
 const { values } = parseArgs({
   options: {
@@ -33,6 +34,7 @@ const { values } = parseArgs({
   },
 });
 
+const here = fileURLToPath(import.meta.url);
 /** A case that takes longer than this hangs. */
 const caseLimitMs = 120_000;
 /** Part of the budget that is PyTorch's, where it runs. */
@@ -85,21 +87,23 @@ const caseOf = (run: Run, id: string): GpuCase => run.cases.find((c) => idOf(c) 
 /** What the module does with NVIDIA's library, in a process that asks for it; empty where there is none. */
 async function timeLibrary({ device, cases, timing, deadline }: Run): Promise<Map<string, QueuedTiming>> {
   const found = new Map<string, QueuedTiming>();
-  await measureAll(
+  const until = Math.min(deadline, Date.now() + 60_000);
+  await inProcesses<WorkAnswer>(
+    here,
     {
       ...timing,
       device,
       tiny: values.smoke,
       cublaslt: true,
       ids: cases.filter((c) => c.cublaslt && !c.tier).map(idOf),
-      deadline: Math.min(deadline, Date.now() + 60_000),
-    },
+      deadline: until,
+    } satisfies WorkRequest,
     {
       env: { WORDMASK_CUBLASLT: '1' },
       limitMs: caseLimitMs,
-      over: () => Date.now() > deadline,
-      outcome: ({ id, answer }) => {
-        if ('timing' in answer && answer.library) found.set(id, answer.timing);
+      over: () => Date.now() > until,
+      outcome: (answer) => {
+        if ('timing' in answer && answer.library) found.set(answer.id, answer.timing);
       },
     },
   );
@@ -120,14 +124,15 @@ async function timeOwn(run: Run, library: ReadonlyMap<string, QueuedTiming>): Pr
     if (idOf(c) === peakIds.copy) peaks = ceilings(results.facts.title, { ...peaks, bytes: rate(c.cost.bytes) });
   };
   const begun = new Set<string>();
-  await measureAll(
-    { ...timing, device, tiny: values.smoke, cublaslt: false, ids: cases.map(idOf), deadline },
+  await inProcesses<WorkAnswer>(
+    here,
+    { ...timing, device, tiny: values.smoke, cublaslt: false, ids: cases.map(idOf), deadline } satisfies WorkRequest,
     {
       limitMs: caseLimitMs,
       over: () => Date.now() > deadline,
-      outcome: ({ id, answer }) => {
-        begun.add(id);
-        const c = caseOf(run, id);
+      outcome: (answer) => {
+        begun.add(answer.id);
+        const c = caseOf(run, answer.id);
         if ('error' in answer) return results.add(without(c, 'wordmask', 'failed', answer.error));
         learn(c, answer.timing);
         results.add(judge(c, answer.timing, peaks));

@@ -2,18 +2,12 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
-import { fileURLToPath } from 'node:url';
-import type { WorkAnswer, WorkRequest } from './worker.js';
 
-const main = fileURLToPath(new URL('main.js', import.meta.url));
-
-export interface Outcome {
-  readonly id: string;
-  readonly answer: Exclude<WorkAnswer, { begins: string }>;
-}
-
-/** Runs a command on one line of input; `answer` gets each line of output and may say for how long the next may take. */
-async function converse(
+/**
+ * Runs a command on one line of input; `answer` gets each line of output that is JSON. A command that says nothing for `limitMs` is ended.
+ * @returns what went wrong, or nothing
+ */
+export async function converse(
   command: string,
   args: readonly string[],
   input: unknown,
@@ -46,38 +40,44 @@ async function converse(
   return `the process ended with ${signal ?? `status ${status}`}${stderr ? `: ${stderr.trim().split('\n').slice(-3).join(' / ')}` : ''}`;
 }
 
-/** Measures cases one after another; a process that dies takes only the case with it that it was at. */
-export async function measureAll(
-  request: WorkRequest,
-  options: { env?: NodeJS.ProcessEnv; limitMs: number; over(): boolean; outcome(outcome: Outcome): void },
+/** What a worker says: which piece of work it begins, then what came of it. */
+export type Spoken<A> = { readonly begins: string } | ({ readonly id: string } & A);
+
+/**
+ * Has pieces of work done by workers (`main --worker`), one process after another: one that dies takes only the piece with it that
+ * it was at.
+ */
+export async function inProcesses<A>(
+  main: string,
+  request: { readonly ids: readonly string[] } & Readonly<Record<string, unknown>>,
+  options: {
+    readonly env?: NodeJS.ProcessEnv;
+    readonly limitMs: number;
+    over(): boolean;
+    outcome(answer: { readonly id: string } & (A | { readonly error: string })): void;
+  },
 ): Promise<void> {
   let left = [...request.ids];
   while (left.length > 0 && !options.over()) {
     let current: string | undefined;
     const done = new Set<string>();
-    const take = (outcome: Outcome) => {
-      done.add(outcome.id);
-      options.outcome(outcome);
+    const take = (answer: Parameters<typeof options.outcome>[0]) => {
+      done.add(answer.id);
+      options.outcome(answer);
     };
-    const trouble = await converse(
-      process.execPath,
-      [main, '--worker'],
-      { ...request, ids: left },
-      {
-        env: options.env,
-        limitMs: options.limitMs,
-        answer: (line) => {
-          const answer = JSON.parse(line) as WorkAnswer;
-          if ('begins' in answer) current = answer.begins;
-          else take({ id: answer.id, answer });
-        },
+    const asked = { ...request, ids: left };
+    const trouble = await converse(process.execPath, [main, '--worker'], asked, {
+      env: options.env,
+      limitMs: options.limitMs,
+      answer: (line) => {
+        const answer = JSON.parse(line) as Spoken<A>;
+        if ('begins' in answer) current = answer.begins;
+        else take(answer);
       },
-    );
-    const lost = current !== undefined && !done.has(current) ? current : undefined;
-    if (lost !== undefined) take({ id: lost, answer: { id: lost, error: trouble } });
-    else if (done.size === 0 && !options.over()) {
-      for (const id of left) take({ id, answer: { id, error: trouble || 'the process measured nothing' } });
-    }
+    });
+    if (current !== undefined && !done.has(current)) take({ id: current, error: trouble || 'the process ended' });
+    else if (done.size === 0 && !options.over())
+      for (const id of left) take({ id, error: trouble || 'the process did nothing' });
     left = left.filter((id) => !done.has(id));
   }
 }

@@ -7,6 +7,7 @@ import { noGrad, onDevice, resolveDevice, scope, sync, trimMemory } from '#lib/e
 import { WordmaskError } from '#lib/util/errors.js';
 import { Bench, type GpuCase, idOf, type Prepared } from './case.js';
 import { allCases } from './cases.js';
+import type { Spoken } from './processes.js';
 import { type QueuedTiming, Timer, type TimingOptions } from './timing.js';
 
 export interface WorkRequest extends TimingOptions {
@@ -20,11 +21,10 @@ export interface WorkRequest extends TimingOptions {
 }
 
 export type WorkAnswer =
-  | { readonly begins: string }
-  | { readonly id: string; readonly timing: QueuedTiming; readonly library?: boolean }
-  | { readonly id: string; readonly error: string; readonly code?: string };
+  | { readonly timing: QueuedTiming; readonly library?: boolean }
+  | { readonly error: string; readonly code?: string };
 
-const say = (answer: WorkAnswer): void => void process.stdout.write(`${JSON.stringify(answer)}\n`);
+const say = (answer: Spoken<WorkAnswer>): void => void process.stdout.write(`${JSON.stringify(answer)}\n`);
 
 /** Launchers read the limit at every call. */
 function holdToTier(tier: number | undefined): void {

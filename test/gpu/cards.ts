@@ -4,7 +4,7 @@ import { deviceNumber } from '#lib/engine/device-table.js';
 import { type Attrs, type DType, type OpCard, onDevice, opCards, type Sample, scope } from '#lib/engine/index.js';
 import { check, limitOf, outputsOf, prepare } from '../helpers/op-checks.js';
 import { relL2 } from '../helpers/samples.js';
-import type { Counter } from './counter.js';
+import type { Counter, Unit } from './counter.js';
 
 export interface CardOptions {
   readonly device: string;
@@ -68,18 +68,23 @@ async function checkSample(counter: Counter, card: OpCard, sample: Sample, float
 }
 
 /** f64 is for gradient checks on the CPU; hosts' own algorithms have no kernel. */
-export async function checkCards(counter: Counter, options: CardOptions): Promise<void> {
+export function cardUnits(options: CardOptions): Unit[] {
+  const { only, device } = options;
+  return ([...opCards().values()] as OpCard[])
+    .filter((card) => !card.composite && !card.hostOnly && (only.length === 0 || only.includes(card.name)))
+    .map((card) => ({ id: `cards: ${card.name}`, run: (counter) => checkCard(counter, card, device, options) }));
+}
+
+async function checkCard(counter: Counter, card: OpCard, device: string, options: CardOptions): Promise<void> {
   const before = process.env.WORDMASK_CUDA_TIER;
-  for (const card of opCards().values() as Iterable<OpCard>) {
-    if (card.composite || card.hostOnly || (options.only.length > 0 && !options.only.includes(card.name))) continue;
-    await counter.part(card.name, async () => {
-      if (!counter.ok(addon().deviceHasOp(deviceNumber(options.device), card.name), 'has no kernel')) return;
-      for (const sample of samplesOf(card, options.smallest)) {
-        const dtypes = (sample.dtypes ?? (['f32'] as DType[])).filter((dtype) => dtype !== 'f64');
-        for (const float of dtypes) await checkSample(counter, card, sample, float, options);
-      }
-    });
+  try {
+    if (!counter.ok(addon().deviceHasOp(deviceNumber(device), card.name), 'has no kernel')) return;
+    for (const sample of samplesOf(card, options.smallest)) {
+      const dtypes = (sample.dtypes ?? (['f32'] as DType[])).filter((dtype) => dtype !== 'f64');
+      for (const float of dtypes) await checkSample(counter, card, sample, float, options);
+    }
+  } finally {
+    if (before === undefined) delete process.env.WORDMASK_CUDA_TIER;
+    else process.env.WORDMASK_CUDA_TIER = before;
   }
-  if (before === undefined) delete process.env.WORDMASK_CUDA_TIER;
-  else process.env.WORDMASK_CUDA_TIER = before;
 }

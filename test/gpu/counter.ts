@@ -2,26 +2,26 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { Checks } from '../helpers/op-checks.js';
 
-const shownFailures = 40;
+/** What came of a unit, as it goes between processes. */
+export interface Counts {
+  readonly passed: number;
+  readonly failures: readonly string[];
+  readonly skipped: readonly string[];
+}
+
+const keptFailures = 20;
 
 export class Counter implements Checks {
   passed = 0;
-  failed = 0;
-  skipped = 0;
-  #where = '';
-
-  /** What the next checks are about; stands in front of their failures. */
-  at(where: string): this {
-    this.#where = where;
-    return this;
-  }
+  readonly failures: string[] = [];
+  readonly skipped: string[] = [];
 
   ok(value: unknown, message = ''): boolean {
     if (value) {
       this.passed++;
       return true;
     }
-    if (++this.failed <= shownFailures) console.error(`failed: ${this.#where}: ${message}`);
+    this.failures.push(message);
     return false;
   }
 
@@ -37,22 +37,19 @@ export class Counter implements Checks {
   }
 
   skip(reason: string): void {
-    this.skipped++;
-    console.error(`skipped: ${this.#where}: ${reason}`);
+    this.skipped.push(reason);
   }
 
-  /** Runs a part; what it throws is a failure of it. */
-  async part(where: string, body: () => Promise<void> | void): Promise<void> {
-    this.at(where);
-    try {
-      await body();
-    } catch (error) {
-      this.at(where).ok(false, error instanceof Error ? error.message : String(error));
-    }
+  counts(): Counts {
+    const { passed, failures, skipped } = this;
+    const more = failures.length - keptFailures;
+    const shown = more > 0 ? [...failures.slice(0, keptFailures), ...Array(more).fill('')] : failures;
+    return { passed, failures: shown, skipped };
   }
+}
 
-  line(): string {
-    const skipped = this.skipped > 0 ? `, ${this.skipped} skipped` : '';
-    return `${this.passed} passed, ${this.failed} failed${skipped}`;
-  }
+/** A part of the test that can fail, or end its process, without the others. */
+export interface Unit {
+  readonly id: string;
+  run(counter: Counter): Promise<void> | void;
 }

@@ -1,13 +1,14 @@
 /**
- * `npm run test:gpu -- [cards|systems|sanitizer ...] [--device cuda:0] [--only op,...] [--tiers 1,2,3] [--smallest]`: everything on a GPU
- * against the CPU. Needs a driver, Node, `dist/` and `build/`; no test framework, no compiler. Ends with `N passed, N failed`.
+ * `npm run test:gpu -- [cards|systems|sanitizer ...] [--device cuda:0] [--only op,...] [--tiers 1,2,3] [--smallest] [--limit SECONDS]`:
+ * everything on a GPU against the CPU. Needs a driver, Node, `dist/` and `build/`; no test framework, no compiler. The parts run in
+ * processes of their own: one that fails, dies or takes longer than the limit costs itself alone. Ends with `N passed, N failed`.
  */
+import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import * as binding from '#lib/binding/addon.js';
-import { checkCards } from './cards.js';
-import { Counter } from './counter.js';
-import { checkSanitizer } from './sanitizer.js';
-import { checkSystems } from './systems.js';
+import { inProcesses } from '../../bench/gpu/processes.js';
+import type { Counts } from './counter.js';
+import { allUnits, work } from './units.js';
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -16,21 +17,46 @@ const { values, positionals } = parseArgs({
     only: { type: 'string', default: '' },
     tiers: { type: 'string', default: '1,2,3' },
     smallest: { type: 'boolean', default: false },
+    limit: { type: 'string', default: '600' },
+    worker: { type: 'boolean', default: false },
   },
 });
-const kind = values.device.split(':', 1)[0] as string;
-const report = binding.addon().backendReport(kind, binding.binaryFolder ?? '');
-if (!report.usable) {
-  console.error(`no device to test: ${report.reason}; ${report.remedy}`);
-  process.exit(1);
+
+async function main(): Promise<number> {
+  const kind = values.device.split(':', 1)[0] as string;
+  const report = binding.addon().backendReport(kind, binding.binaryFolder ?? '');
+  if (!report.usable) {
+    console.error(`no device to test: ${report.reason}; ${report.remedy}`);
+    return 1;
+  }
+  const request = {
+    ids: [] as string[],
+    device: values.device,
+    tiers: values.tiers.split(',').map(Number),
+    only: values.only.split(',').filter(Boolean),
+    smallest: values.smallest,
+  };
+  const parts = positionals.length > 0 ? positionals : ['cards', 'systems', 'sanitizer'];
+  request.ids = allUnits(request)
+    .map(({ id }) => id)
+    .filter((id) => parts.includes(id.split(':', 1)[0] as string));
+  let [passed, failed, skipped] = [0, 0, 0];
+  await inProcesses<Counts>(fileURLToPath(import.meta.url), request, {
+    limitMs: Number(values.limit) * 1000,
+    over: () => false,
+    outcome: (answer) => {
+      const counts = 'error' in answer ? { passed: 0, failures: [answer.error], skipped: [] } : answer;
+      passed += counts.passed;
+      failed += counts.failures.length;
+      skipped += counts.skipped.length;
+      for (const failure of counts.failures) if (failure) console.error(`failed: ${answer.id}: ${failure}`);
+      for (const reason of counts.skipped) console.error(`skipped: ${answer.id}: ${reason}`);
+      console.log(`${counts.failures.length > 0 ? 'FAIL' : 'ok  '} ${answer.id}  ${counts.passed} passed`);
+    },
+  });
+  console.log(`${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ''}`);
+  return failed > 0 || passed === 0 ? 1 : 0;
 }
-const parts = positionals.length > 0 ? positionals : ['cards', 'systems', 'sanitizer'];
-const counter = new Counter();
-const only = values.only.split(',').filter(Boolean);
-const tiers = values.tiers.split(',').map(Number);
-if (parts.includes('cards'))
-  await checkCards(counter, { device: values.device, tiers, only, smallest: values.smallest });
-if (parts.includes('systems')) await checkSystems(counter, values.device);
-if (parts.includes('sanitizer')) await checkSanitizer(counter, values.device);
-console.log(counter.line());
-process.exit(counter.failed > 0 || counter.passed === 0 ? 1 : 0);
+
+if (values.worker) await work();
+else process.exitCode = await main();
