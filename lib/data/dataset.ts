@@ -52,6 +52,8 @@ export function datasetNames(): string[] {
 export interface DatasetInfo {
   readonly name: string;
   readonly kind: 'semantic' | 'panoptic';
+  /** Under the default rule; undefined where a file names the classes. */
+  readonly classCount: number | undefined;
   /** The first is the default. */
   readonly splits: readonly string[];
   readonly labels: readonly LabelRule[];
@@ -63,9 +65,16 @@ export interface DatasetInfo {
 
 /** @throws E_OPTION with the nearest name */
 export function datasetInfo(name: string): DatasetInfo {
-  const { kind, splits, rules, published, layouts } = specOf(name);
+  const { kind, splits, rules, published, layouts, classes } = specOf(name);
   return {
-    ...{ name, kind, splits, labels: rules, published: published ?? {} },
+    ...{
+      name,
+      kind,
+      classCount: classes(rules[0] as LabelRule)?.length,
+      splits,
+      labels: rules,
+      published: published ?? {},
+    },
     layouts: layouts(splits[0] as string, rules[0] as LabelRule).map(({ name: layout, base, images, truth }) => ({
       name: layout,
       images: [base, images[0]].filter((part) => part !== '').join('/'),
