@@ -1,12 +1,17 @@
 /** The report as a page and as Markdown: what it says, what it must never do. */
 import { createHash } from 'node:crypto';
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import t from 'tap';
 import type { EvalDataset } from '#lib/data/dataset.js';
-import { renderReport, reportMarkdown } from '#lib/eval/report/index.js';
+import { evaluate } from '#lib/eval/evaluate.js';
+import { checkReportFile, renderReport, reportMarkdown, writeReportFile } from '#lib/eval/report/index.js';
 import { choosePictures, reportPictures } from '#lib/eval/report/pictures.js';
 import { worstPairs } from '#lib/eval/report/rows.js';
 import type { EvalReport } from '#lib/eval/report-types.js';
 import { sniffImage } from '#lib/image/sniff.js';
+import { open } from '#lib/pipelines/open.js';
+import { sceneSet } from '../helpers/eval.js';
 import { sampleReport } from './sample-report.js';
 
 const hostile = [
@@ -166,4 +171,35 @@ t.test('pictures', async (t) => {
     t.ok(parts.every(({ bytes }) => sniffImage(bytes)?.format === 'webp'));
     t.same(legend.map(({ name }) => name).sort(), ['grass', 'sky']);
   }
+});
+
+t.test('files', async (t) => {
+  const folder = t.testdir();
+  const [page, saved, text] = ['again.html', 'saved.html', 'report.md'].map((name) => join(folder, 'out', name)) as [
+    string,
+    string,
+    string,
+  ];
+  await using model = await open('tiny', { device: 'cpu' });
+  const dataset = sceneSet(4);
+  const report = await evaluate({ model, dataset, savePredictions: join(folder, 'predictions') });
+  const pictures = (html: string): string[] => [...html.matchAll(/src="data:image\/webp;base64,[^"]+"/g)].map(String);
+  const { predictions: _, ...run } = report.run;
+  await writeReportFile(page, { report: { ...report, run }, dataset, model });
+  const again = pictures(await readFile(page, 'utf8'));
+  t.equal(again.length, 4 * 4, 'four parts of four pictures');
+  await writeReportFile(saved, { report, dataset });
+  t.same(pictures(await readFile(saved, 'utf8')), again, 'saved predictions are those of the model');
+  await writeFile(join(folder, 'predictions', report.images[1]?.prediction as string), 'another file');
+  const warnings: string[] = [];
+  const escaping = { ...report.images[2], prediction: '../../secret.png' };
+  const images = report.images.map((image, i) => (i === 2 ? escaping : image)) as typeof report.images;
+  await writeReportFile(saved, { report: { ...report, images }, dataset, onWarn: (line) => warnings.push(line) });
+  t.equal(pictures(await readFile(saved, 'utf8')).length, 2 * 4);
+  t.match(warnings.sort(), [/scene-01.*is not the prediction that was counted/, /scene-02.*is not below/]);
+  await writeReportFile(text, { report, markdown: ['## More'] });
+  t.match(await readFile(text, 'utf8'), /^# drawn-scenes: naclip[\s\S]*## More$/);
+  await writeReportFile(page, { report });
+  t.same(pictures(await readFile(page, 'utf8')), [], 'no data set, no pictures');
+  t.throws(() => checkReportFile('report.pdf'), { code: 'E_OPTION' });
 });

@@ -22,8 +22,10 @@ export async function evalRobustness(context: Context): Promise<number> {
     );
   const chosen = chosenModel(options, output);
   const reportFile = textOption(options, 'report');
-  if (reportFile !== undefined && !/\.(html|md)$/i.test(reportFile))
-    throw new WordmaskError('E_OPTION', `--report writes .html or .md, got ${show(reportFile)}`);
+  const { checkReportFile, robustnessMarkdown, robustnessSection, writeReportFile } = await import(
+    '../../eval/report/index.js'
+  );
+  if (reportFile !== undefined) checkReportFile(reportFile);
   const synonyms = await synonymsOf(textOption(options, 'synonyms'));
   const { openDataset } = await import('../../data/dataset.js');
   const { robustness } = await import('../../eval/robustness.js');
@@ -56,7 +58,13 @@ export async function evalRobustness(context: Context): Promise<number> {
     onProgress: (progress) => line.update(progress),
   }).finally(() => line.end());
   await write(result.robustness, options);
-  if (reportFile !== undefined) await writeReportFile(reportFile, result);
+  if (reportFile !== undefined)
+    await writeReportFile(reportFile, {
+      ...{ report: result.report, dataset, model, protocol, signal: interrupt.signal },
+      sections: [robustnessSection(result.robustness)],
+      markdown: [robustnessMarkdown(result.robustness)],
+      onWarn: (message) => output.warn(message),
+    });
   if (output.json || textOption(options, 'output') === '-') output.value(result.robustness);
   else for (const text of lines(result.robustness)) output.line(text);
   for (const { test, why } of result.robustness.left) output.note(`${test}: ${why}`);
@@ -66,22 +74,6 @@ export async function evalRobustness(context: Context): Promise<number> {
 async function write(report: RobustnessReport, options: Options): Promise<void> {
   const file = textOption(options, 'output');
   if (file !== undefined && file !== '-') await writeFileAtomic(file, `${JSON.stringify(report, null, 2)}\n`);
-}
-
-async function writeReportFile(
-  file: string,
-  {
-    report,
-    robustness,
-  }: { report: Parameters<typeof import('../../eval/report/index.js').renderReport>[0]; robustness: RobustnessReport },
-): Promise<void> {
-  const { renderReport, reportMarkdown, robustnessMarkdown, robustnessSection } = await import(
-    '../../eval/report/index.js'
-  );
-  const text = /\.md$/i.test(file)
-    ? `${reportMarkdown(report)}\n${robustnessMarkdown(robustness)}`
-    : renderReport(report, { sections: [robustnessSection(robustness)] });
-  await writeFileAtomic(file, text, { createFolder: true });
 }
 
 function lines({ base, conditions }: RobustnessReport): string[] {

@@ -3,3 +3,4 @@ export { reportMarkdown } from './markdown.js';
 export { type ReportOptions, type ReportSection, renderReport } from './page.js';
 export { type PictureOptions, type ReportPicture, reportPictures } from './pictures.js';
 export { robustnessMarkdown, robustnessSection } from './robustness.js';
+export { checkReportFile, type ReportFile, writeReportFile } from './write.js';
