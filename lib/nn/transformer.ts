@@ -60,6 +60,8 @@ export interface BlockOptions {
   readonly ffn?: boolean;
   /** Receives the attention map [B, A, L, L] (two-softmax kinds: row sums 2). */
   readonly onAttention?: (map: Tensor) => void;
+  /** Receives ln1 x [B, L, D] in front of the attention; its result takes the place. */
+  readonly onNormed?: (normed: Tensor) => Tensor;
 }
 
 type ReadOptions = Pick<BlockOptions, 'heads' | 'activation' | 'eps' | 'compute' | 'keyLengths'>;
@@ -68,8 +70,8 @@ type ReadOptions = Pick<BlockOptions, 'heads' | 'activation' | 'eps' | 'compute'
 export function transformerBlock(x: Tensor, weights: BlockWeights, options: BlockOptions): Tensor {
   const { residual = true, ffn = true, compute, eps } = options;
   return scope(() => {
-    const normed = layerNorm(x, weights.norm1.gain, weights.norm1.bias, eps, { bf16Out: compute === 'bf16' });
-    const mixed = attend(normed, weights, options);
+    const plain = layerNorm(x, weights.norm1.gain, weights.norm1.bias, eps, { bf16Out: compute === 'bf16' });
+    const mixed = attend(options.onNormed?.(plain) ?? plain, weights, options);
     const y = weights.out.forward(mixed, { residual: residual ? x : undefined, out: 'f32' }); // [B, L, D]
     return ffn ? feedForward(y, weights, options) : y;
   });

@@ -10,6 +10,7 @@ import type { ClipModel } from './model.js';
 import { encodeTexts } from './text.js';
 
 export type { Backbone, BackboneInput } from '../../nn/backbone.js';
+export { type ClipCamOptions, type ClipCams, clipCams, type LastBlocks, lastBlocks } from './cams.js';
 export { type ClipConfig, parseClipConfig } from './config.js';
 export { clipFiles, readClipFolder } from './files.js';
 export { randomClip } from './init.js';

@@ -15,7 +15,14 @@ import {
   Tensor,
 } from '../../engine/index.js';
 import type { Activation, Compute, Linear } from '../../nn/linear.js';
-import { type AttentionKind, type BlockWeights, type Norm, readBlock, readPackedBlock } from '../../nn/transformer.js';
+import {
+  type AttentionKind,
+  type BlockOptions,
+  type BlockWeights,
+  type Norm,
+  readBlock,
+  readPackedBlock,
+} from '../../nn/transformer.js';
 import { type PositionRule, PositionTables, runBlocks as run, type Taps } from '../../nn/vision-tower.js';
 import type { ClipConfig, TowerConfig } from './config.js';
 
@@ -182,6 +189,13 @@ export class ClipModel {
   visionBlocks(tokens: Tensor, grid: readonly [number, number], variant: VisionVariant = {}, taps: Taps = {}): Tensor {
     const { vision } = this.config;
     return runBlocks(tokens, this.vision.blocks, vision, this.compute, variant, grid, taps, {});
+  }
+
+  /** Vision blocks from..to-1 as they are published, x [N, 1+P, D]; gradients pass through the last one if it was loaded for them. */
+  blockRange(x: Tensor, from: number, to: number, taps: Taps & Pick<BlockOptions, 'onNormed'> = {}): Tensor {
+    const { heads, activation, eps } = this.config.vision;
+    const options = { heads, activation, eps, compute: this.compute, onNormed: taps.onNormed };
+    return run(x, this.vision.blocks.slice(from, to), () => options, taps, from);
   }
 
   /** Final norm and projection of any tokens [..., D] -> [..., E], not normalised. */
