@@ -6,6 +6,7 @@
 // owner, and where a source stands on both sides of the product the second kernel adds what the first left in f32.
 #include "cuda/attention/attention_bwd_terms.h"
 #include "cuda/attention/attention_mma.h"
+#include "native/core/shape_checks.h"
 
 namespace wm::cuda::attention {
 
@@ -53,21 +54,12 @@ Outputs bind_outputs(const LaunchCall &call, const Call &c) {
   return o;
 }
 
-void check_gradient(const LaunchCall &call, int i, const char *what, int64_t a, int64_t b, int64_t c, int64_t d, DType dtype) {
-  if (!call.has(i)) return;
-  const TensorView &t = call.in(i);
-  const int64_t shape[4] = {a, b, c, d};
-  bool ok = t.dtype == dtype && t.ndim == (d < 0 ? 3 : 4);
-  for (int axis = 0; ok && axis < t.ndim; ++axis) ok = t.shape[axis] == shape[axis];
-  if (!ok) call.reject("%s has the wrong shape or dtype", what);
-}
-
 BackwardParams read_gradients(LaunchCall &call, const Call &c) {
   const Params &p = c.params[0];
   const int out = kFirstOwnInput, lse = out + 1, maps = out + 2;
-  check_gradient(call, out, "dO", p.batch, p.nq, p.heads, p.dv, c.q.dtype);
-  check_gradient(call, lse, "dLSE", p.batch, p.heads, p.nq, -1, DType::f32);
-  check_gradient(call, maps, "dMaps", p.batch, p.heads, p.nq, p.nk, DType::f32);
+  check_gradient_input(call, out, "dO", p.batch, p.nq, p.heads, p.dv, c.q.dtype);
+  check_gradient_input(call, lse, "dLSE", p.batch, p.heads, p.nq, -1, DType::f32);
+  check_gradient_input(call, maps, "dMaps", p.batch, p.heads, p.nq, p.nk, DType::f32);
   if (call.has(lse) && c.count == 2) call.reject("two softmaxes have no common LSE");
   BackwardParams g{};
   if (call.has(out)) {

@@ -1,7 +1,5 @@
 #include "cuda/core/op.h"
 
-#include <cmath>
-#include <cstdarg>
 #include <cstdlib>
 #include <string>
 #include <unordered_map>
@@ -44,27 +42,6 @@ LaunchCall::~LaunchCall() {
   for (void *block : blocks_) memory_release(stream_, block);
 }
 
-const TensorView &LaunchCall::in(int i) const {
-  if (i < 0 || i >= num_inputs_) reject("input %d of %d asked for", i, num_inputs_);
-  return inputs_[i];
-}
-
-const TensorView &LaunchCall::out(int i) const {
-  if (i < 0 || i >= num_outputs_) reject("output %d of %d asked for", i, num_outputs_);
-  return outputs_[i];
-}
-
-double LaunchCall::attr(int i) const {
-  if (i < 0 || i >= num_attrs_) reject("attribute %d of %d asked for", i, num_attrs_);
-  return attrs_[i];
-}
-
-int64_t LaunchCall::attr_int(int i) const {
-  const double value = attr(i);
-  if (!(std::fabs(value) <= 9007199254740992.0)) reject("attribute %d must be a whole number, got %g", i, value);
-  return static_cast<int64_t>(value);
-}
-
 cudaStream_t LaunchCall::stream() const { return stream_->handle; }
 
 int LaunchCall::tier() const {
@@ -87,17 +64,8 @@ void LaunchCall::zero(void *data, uint64_t bytes) {
 }
 
 Refusal LaunchCall::refusal(bool with_values, Status status, DescribeRefusal describe) {
-  if (verdict_ == nullptr) verdict_ = std::make_unique<wm_verdict>(stream_->context->verdict_words, name_);
+  if (verdict_ == nullptr) verdict_ = std::make_unique<wm_verdict>(stream_->context->verdict_words, name());
   return verdict_->add(with_values, status, std::move(describe));
-}
-
-void LaunchCall::reject(const char *format, ...) const {
-  char text[768];
-  va_list args;
-  va_start(args, format);
-  std::vsnprintf(text, sizeof text, format, args);
-  va_end(args);
-  throw Error(Status::option, std::string(name_) + ": " + text);
 }
 
 void register_cuda_op(const CudaOpEntry *entry) { table()[entry->name] = entry; }

@@ -26,26 +26,13 @@ struct DeviceLimits {
   int shared_bytes;  // that one block may opt in to
 };
 
-class LaunchCall {
+class LaunchCall : public OpArguments {
  public:
   LaunchCall(const char *name, wm_stream *stream, const DeviceLimits &limits, const TensorView *inputs, int num_inputs,
              const TensorView *outputs, int num_outputs, const double *attrs, int num_attrs)
-      : name_(name), stream_(stream), limits_(limits), inputs_(inputs), outputs_(outputs), attrs_(attrs),
-        num_inputs_(num_inputs), num_outputs_(num_outputs), num_attrs_(num_attrs) {}
+      : OpArguments(name, inputs, num_inputs, outputs, num_outputs, attrs, num_attrs), stream_(stream), limits_(limits) {}
   // Returns the workspace in stream order: kernels queued before may still use it.
   ~LaunchCall();
-  LaunchCall(const LaunchCall &) = delete;
-  LaunchCall &operator=(const LaunchCall &) = delete;
-
-  const char *name() const { return name_; }
-  int num_inputs() const { return num_inputs_; }
-  int num_outputs() const { return num_outputs_; }
-  const TensorView &in(int i) const;
-  bool has(int i) const { return i < num_inputs_ && inputs_[i].present(); }
-  const TensorView &out(int i) const;
-  double attr(int i) const;
-  int64_t attr_int(int i) const;
-  bool attr_flag(int i) const { return attr(i) != 0.0; }
 
   cudaStream_t stream() const;
   int multiprocessors() const { return limits_.multiprocessors; }
@@ -69,18 +56,9 @@ class LaunchCall {
   Refusal refuses_values(DescribeRefusal describe) { return refusal(true, Status::option, std::move(describe)); }
   std::unique_ptr<wm_verdict> take_verdict() { return std::move(verdict_); }
 
-  // Throws Status::option with the op's name in front.
-  [[noreturn]] void reject(const std::string &text) const { reject("%s", text.c_str()); }
-  [[noreturn]] __attribute__((format(printf, 2, 3))) void reject(const char *format, ...) const;
-
  private:
-  const char *name_;
   wm_stream *stream_;
   DeviceLimits limits_;
-  const TensorView *inputs_;
-  const TensorView *outputs_;
-  const double *attrs_;
-  int num_inputs_, num_outputs_, num_attrs_;
   std::vector<void *> blocks_;
   std::unique_ptr<wm_verdict> verdict_;
 

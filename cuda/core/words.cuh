@@ -1,4 +1,4 @@
-// Moving elements without looking at them: dispatch by element size, and the widest word that a layout in bytes allows.
+// Moving elements without looking at them: the widest word that a layout in bytes allows.
 #pragma once
 
 #include <initializer_list>
@@ -6,18 +6,6 @@
 #include "cuda/core/strided.cuh"
 
 namespace wm::cuda {
-
-// Calls body with an unsigned integer as wide as the dtype's elements.
-template <class F>
-void dispatch_size(const LaunchCall &call, DType dtype, F &&body) {
-  switch (dtype_size(dtype)) {
-    case 1: return body(uint8_t{});
-    case 2: return body(uint16_t{});
-    case 4: return body(uint32_t{});
-    case 8: return body(uint64_t{});
-    default: call.reject("unknown dtype %d", static_cast<int>(dtype));
-  }
-}
 
 // 16 bytes as one access.
 using Word16 = Vector<uint32_t, 4>;

@@ -11,9 +11,6 @@
 
 namespace wm::cuda {
 
-// Coordinates must stay exact integers in f32.
-constexpr double kCrfMaxCoordinate = 4194304.0;
-
 // What the geometry of one term needs: scales of the features, and the layout of the keys. A key holds the first d
 // coordinates of a vertex, each biased to be positive, in fields wide enough for all vertices and their neighbours: a
 // step in the lattice is one integer addition.

@@ -10,16 +10,9 @@
 #include "cuda/core/radix_sort.cuh"
 #include "cuda/crf/crf_filter.cuh"
 #include "cuda/crf/crf_geometry.cuh"
+#include "native/core/crf_spec.h"
 
 namespace wm::cuda {
-
-enum class CrfNormalisation : int { symmetric = 0, none = 1, before = 2, after = 3 };
-
-struct CrfSpec {
-  int dims = 2;          // 2: position; 5: position and colour
-  float scale[5] = {};   // sx, sy, sr, sg, sb
-  CrfNormalisation normalisation = CrfNormalisation::symmetric;
-};
 
 namespace {
 
@@ -220,11 +213,7 @@ CrfLattice build_crf_lattice(LaunchCall &call, const CrfGeometry<D, Key> &geomet
 template <int D>
 CrfLattice make_crf_lattice_of(LaunchCall &call, const CrfPixels &pixels, const uint8_t *image, const CrfSpec &spec) {
   const CrfExtent<D> extent(pixels.width, pixels.height, spec.scale);
-  for (int i = 0; i < D; ++i) {
-    if (extent.span(i) < kCrfMaxCoordinate) continue;
-    call.reject("a scale of the %s term is too small: lattice coordinates span %g, the limit is %g; use larger sxy or "
-                "srgb", D == 2 ? "gaussian" : "bilateral", extent.span(i), kCrfMaxCoordinate);
-  }
+  for (int i = 0; i < D; ++i) check_crf_span(call, D, extent.span(i));
   const CrfFields<D> fields(extent);
   // At most 24 bits a field: 64 always hold two, 128 five.
   if constexpr (D > 2) {

@@ -6,9 +6,6 @@
 
 namespace wm::cuda {
 
-constexpr int kCrfMaxTerms = 8;
-constexpr float kCrfUnaryLimit = 1e30f;  // keeps a pixel with no possible class finite
-
 // What the terms add to a pixel: for each the sum over corners of weight * row of the vertex.
 struct CrfSlices {
   int count;

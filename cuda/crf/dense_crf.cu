@@ -14,11 +14,6 @@ namespace wm::cuda {
 
 namespace {
 
-// attrs: iterations, then per term kind (0 none, 1 gaussian, 2 bilateral), sx, sy, sr, sg, sb, compat, normalisation.
-// inputs: image?, unary, then per term an optional compat array [C] or [C, C], which replaces the number.
-constexpr int kTermAttrs = 8;
-constexpr int64_t kMaxSide = 65535;
-constexpr int64_t kMaxPixels = int64_t{1} << 28;  // entries of a lattice, six a pixel, are counted in 32 bits
 constexpr int64_t kRowBytes = int64_t{4} << 30;   // of the vertices' rows of all terms; more classes go in groups
 
 struct Term {
@@ -28,46 +23,14 @@ struct Term {
   float *rows = nullptr;          // [V, group]
 };
 
-CrfSpec read_spec(const LaunchCall &call, int first) {
-  CrfSpec spec;
-  const int64_t kind = call.attr_int(first);
-  if (kind != 1 && kind != 2) call.reject("a term's kind must be 0, 1 or 2, got %lld", static_cast<long long>(kind));
-  spec.dims = kind == 1 ? 2 : 5;
-  for (int j = 0; j < spec.dims; ++j) {
-    spec.scale[j] = static_cast<float>(call.attr(first + 1 + j));
-    if (!(spec.scale[j] > 0.0f) || !std::isfinite(spec.scale[j])) {
-      call.reject("a scale must be positive and finite, got %g", call.attr(first + 1 + j));
-    }
-  }
-  const int64_t normalisation = call.attr_int(first + 7);
-  if (normalisation < 0 || normalisation > 3) {
-    call.reject("normalisation must be 0 (symmetric), 1 (none), 2 (before) or 3 (after), got %lld",
-                static_cast<long long>(normalisation));
-  }
-  spec.normalisation = static_cast<CrfNormalisation>(normalisation);
-  return spec;
-}
-
-// T -= compat(Y) (section 6). A number w is Potts, -w on the diagonal; an array is the diagonal or the matrix itself.
-void read_compat(LaunchCall &call, int input, double potts, int classes, int width, Term *term) {
-  const float *values = nullptr;
-  if (call.has(input)) {
-    const TensorView &compat = call.in(input);
-    const bool matrix = compat.ndim == 2 && compat.dim(1) == classes;
-    if (compat.dtype != DType::f32 || !(matrix || compat.ndim == 1) || compat.dim(0) != classes) {
-      call.reject("compat must be f32 [C] or [C, C] with C = %d", classes);
-    }
-    values = compat.as<const float>();
-    if (matrix) {
-      term->matrix = values;
-      return;
-    }
-  } else if (!std::isfinite(potts)) {
-    call.reject("compat must be finite, got %g", potts);
+void set_compat(LaunchCall &call, const CrfCompat &compat, int classes, int width, Term *term) {
+  if (compat.matrix) {
+    term->matrix = compat.values;
+    return;
   }
   float *factor = call.workspace<float>(width);
-  WM_LAUNCH(crf_factor_kernel, dim3(blocks_for(width, kCrfThreads)), dim3(kCrfThreads), 0, call.stream(), values,
-            static_cast<float>(potts), term->lattice.alpha(), classes, width, factor);
+  WM_LAUNCH(crf_factor_kernel, dim3(blocks_for(width, kCrfThreads)), dim3(kCrfThreads), 0, call.stream(), compat.values,
+            static_cast<float>(compat.potts), term->lattice.alpha(), classes, width, factor);
   term->factor = factor;
 }
 
@@ -169,44 +132,23 @@ class MeanField {
   float *scores_, *q_, *other_ = nullptr, *parts_ = nullptr, *mixed_ = nullptr, *total_ = nullptr;
 };
 
-const uint8_t *read_image(const LaunchCall &call, int64_t height, int64_t width) {
-  if (!call.has(0)) return nullptr;
-  const TensorView &view = call.in(0);
-  if (view.dtype != DType::u8 || view.ndim != 3 || view.dim(0) != height || view.dim(1) != width || view.dim(2) != 3) {
-    call.reject("image must be u8 [%lld, %lld, 3]", static_cast<long long>(height), static_cast<long long>(width));
-  }
-  return view.as<const uint8_t>();
-}
-
 void dense_crf(LaunchCall &call) {
-  const TensorView &unary = call.in(1);
-  if (unary.dtype != DType::f32 || unary.ndim != 3) call.reject("unary must be f32 [C, H, W]");
-  const int64_t classes = unary.dim(0), height = unary.dim(1), width = unary.dim(2), pixels = height * width;
-  if (classes == 0 || pixels == 0) return;
-  if (width > kMaxSide || height > kMaxSide || pixels > kMaxPixels) {
-    call.reject("%lld x %lld pixels are too many: the limit is %lld a side and %lld in all",
-                static_cast<long long>(width), static_cast<long long>(height), static_cast<long long>(kMaxSide),
-                static_cast<long long>(kMaxPixels));
+  const CrfCall crf = read_crf_call(call);
+  if (crf.empty()) return;
+  if (crf.classes > 1 << 20) {
+    call.reject("%lld classes are too many: the limit is %d", static_cast<long long>(crf.classes), 1 << 20);
   }
-  if (classes > 1 << 20) call.reject("%lld classes are too many: the limit is %d", static_cast<long long>(classes), 1 << 20);
-  const int64_t iterations = call.attr_int(0);
-  if (iterations < 0) call.reject("iterations must not be negative, got %lld", static_cast<long long>(iterations));
-  const uint8_t *image = read_image(call, height, width);
-  const CrfPixels order{static_cast<int>(width), static_cast<int>(height)};
-  const int row_width = crf_row_width(classes);
+  const CrfPixels order{static_cast<int>(crf.width), static_cast<int>(crf.height)};
+  const int classes = static_cast<int>(crf.classes);
   std::vector<Term> terms;
-  for (int t = 0; t < kCrfMaxTerms && iterations > 0; ++t) {
-    const int first = 1 + t * kTermAttrs;
-    if (call.attr_int(first) == 0) continue;
-    const CrfSpec spec = read_spec(call, first);
-    if (spec.dims == 5 && image == nullptr) call.reject("a bilateral term needs an image");
+  for (int t = 0; t < crf.count && crf.iterations > 0; ++t) {
     Term term;
-    term.lattice = make_crf_lattice(call, order, image, spec);
-    read_compat(call, 2 + t, call.attr(first + 6), static_cast<int>(classes), row_width, &term);
+    term.lattice = make_crf_lattice(call, order, crf.image, crf.term[t].spec);
+    set_compat(call, crf.term[t].compat, classes, crf_row_width(classes), &term);
     terms.push_back(term);
   }
-  MeanField(call, order, static_cast<int>(classes), std::move(terms))
-      .run(unary.as<const float>(), iterations, call.out(0).as<float>());
+  MeanField(call, order, classes, std::move(terms))
+      .run(call.in(1).as<const float>(), crf.iterations, call.out(0).as<float>());
 }
 
 }  // namespace

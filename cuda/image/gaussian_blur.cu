@@ -5,12 +5,12 @@
 #include <cmath>
 
 #include "cuda/image/rows.cuh"
+#include "native/core/image_checks.h"
 
 namespace wm::cuda {
 
 namespace {
 
-constexpr int64_t kMaxRadius = 1 << 20;
 
 // A tile is 32 lines across the blurred axis and 128 positions along it. Each of 8 warps makes 16 positions of every
 // line (a lane a line), with a window of 16 samples in registers that moves one position a tap: one read of the sample
@@ -153,13 +153,9 @@ void gaussian_blur(LaunchCall &call) {
   if (x.dtype != DType::f32 || y.dtype != DType::f32) call.reject("needs f32, got %s", dtype_name(x.dtype));
   if (y.numel() != x.numel()) call.reject("the output does not fit the input");
   if (x.numel() == 0) return;
-  const double sigma = call.attr(0), truncate = call.attr(1);
-  if (!(sigma > 0.0) || !(truncate >= 0.0) || !(truncate * sigma < static_cast<double>(kMaxRadius))) {
-    call.reject("needs sigma > 0, truncate >= 0 and a radius below %lld, got sigma %g, truncate %g",
-                static_cast<long long>(kMaxRadius), sigma, truncate);
-  }
-  const auto radius = static_cast<int64_t>(truncate * sigma + 0.5);
-  const bool mirror = call.attr_int(2) == 1;
+  const BlurSpec spec = read_blur(call);
+  const double sigma = spec.sigma;
+  const int64_t radius = spec.radius;
   double sum = 1.0;
   for (int64_t k = 1; k <= radius; ++k) {
     const double z = static_cast<double>(k) / sigma;
@@ -170,9 +166,9 @@ void gaussian_blur(LaunchCall &call) {
   WM_LAUNCH(blur_weights_kernel, dim3(blocks_for(radius + 1, 256)), dim3(256), 0, call.stream(),
             weights, sigma, sum, radius);
   auto *between = call.workspace<float>(x.numel());
-  blur_axis<false>(call, x.as<const float>(), weights, {height, width, width, 1, plane, 0, 0, radius, mirror}, planes,
+  blur_axis<false>(call, x.as<const float>(), weights, {height, width, width, 1, plane, 0, 0, radius, spec.mirror}, planes,
                    between);
-  blur_axis<true>(call, between, weights, {width, planes * height, 1, width, 0, 0, 0, radius, mirror}, 1,
+  blur_axis<true>(call, between, weights, {width, planes * height, 1, width, 0, 0, 0, radius, spec.mirror}, 1,
                   y.as<float>());
 }
 

@@ -14,15 +14,8 @@ namespace wm::cuda {
 
 ConvProblem conv_problem(const LaunchCall &call, int64_t batch, int64_t height, int64_t width, int64_t channels,
                          int64_t outputs, int64_t kernel_h, int64_t kernel_w, int64_t stride, int64_t padding) {
-  if (kernel_h < 1 || kernel_w < 1 || stride < 1 || padding < 0 || padding >= std::min(kernel_h, kernel_w))
-    call.reject("the kernel must have elements, stride be positive and padding below the kernel's size");
-  ConvProblem p{batch, height, width, channels, outputs, kernel_h, kernel_w, stride, padding, 0, 0};
-  if (height + 2 * padding < kernel_h || width + 2 * padding < kernel_w) {
-    call.reject("a picture of %lld x %lld is smaller than the kernel", static_cast<long long>(height),
-                static_cast<long long>(width));
-  }
-  p.out_h = (height + 2 * padding - kernel_h) / stride + 1;
-  p.out_w = (width + 2 * padding - kernel_w) / stride + 1;
+  const ConvProblem p =
+      make_conv_problem(call, batch, height, width, channels, outputs, kernel_h, kernel_w, stride, padding);
   constexpr int64_t kMost = int64_t{1} << 30;
   for (const int64_t size : {height, width, channels, outputs, stride, kernel_h * kernel_w * channels,
                              kernel_h * kernel_w * outputs, height * width, p.out_h * p.out_w, p.out_h * stride,

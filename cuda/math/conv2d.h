@@ -2,19 +2,11 @@
 #pragma once
 
 #include "cuda/core/op.h"
+#include "native/core/image_checks.h"
 
 namespace wm::cuda {
 
-// x [B, H, W, C] with weight [O, C, kh, kw] gives y [B, out_h, out_w, O].
-struct ConvProblem {
-  int64_t batch, height, width, channels, outputs, kernel_h, kernel_w, stride, padding, out_h, out_w;
-
-  int64_t taps() const { return kernel_h * kernel_w; }
-  int64_t in_pixels() const { return height * width; }
-  int64_t out_pixels() const { return out_h * out_w; }
-};
-
-// Completes and checks: out_h, out_w, positive kernel and stride, padding below the kernel, sizes of 32 bits.
+// make_conv_problem, and sizes of 32 bits.
 ConvProblem conv_problem(const LaunchCall &call, int64_t batch, int64_t height, int64_t width, int64_t channels,
                          int64_t outputs, int64_t kernel_h, int64_t kernel_w, int64_t stride, int64_t padding);
 

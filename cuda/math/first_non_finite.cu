@@ -2,29 +2,11 @@
 // A value is not finite exactly when its exponent bits are all ones. Floor: x once at the memory's bandwidth, which is
 // also the expected limiter.
 #include "cuda/core/strided.cuh"
+#include "native/core/float_bits.h"
 
 namespace wm::cuda {
 
 namespace {
-
-// Bits of the exponent, and of the fraction, of each float format.
-template <class T>
-struct FloatBits;
-template <>
-struct FloatBits<float> {
-  using Word = uint32_t;
-  static constexpr Word exponent = 0x7f800000u, fraction = 0x007fffffu;
-};
-template <>
-struct FloatBits<bf16> {
-  using Word = uint16_t;
-  static constexpr Word exponent = 0x7f80u, fraction = 0x007fu;
-};
-template <>
-struct FloatBits<f16> {
-  using Word = uint16_t;
-  static constexpr Word exponent = 0x7c00u, fraction = 0x03ffu;
-};
 
 constexpr int kVectors = 8;  // a thread: enough loads in flight, few blocks
 

@@ -5,6 +5,7 @@
 // which is the expected limiter.
 #include "cuda/math/columns.cuh"
 #include "cuda/math/rows.cuh"
+#include "native/core/shape_checks.h"
 
 #include <algorithm>
 #include <cmath>
@@ -263,18 +264,7 @@ void reduce_op(LaunchCall &call) {
   reduce_any(call, static_cast<uint32_t>(call.attr_int(0)), how);
 }
 
-void sum_to(LaunchCall &call) {
-  const TensorView &x = call.in(0), &out = call.out(0);
-  const int lead = x.ndim - out.ndim;
-  if (lead < 0) call.reject("rank %d cannot be summed to rank %d", x.ndim, out.ndim);
-  uint32_t mask = (1u << lead) - 1u;
-  for (int d = lead; d < x.ndim; ++d) {
-    if (out.shape[d - lead] == x.shape[d]) continue;
-    if (out.shape[d - lead] != 1) call.reject("the target does not broadcast to x");
-    mask |= 1u << d;
-  }
-  reduce_any(call, mask, Reduction::sum);
-}
+void sum_to(LaunchCall &call) { reduce_any(call, read_sum_to(call), Reduction::sum); }
 
 }  // namespace
 

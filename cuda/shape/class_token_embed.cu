@@ -3,6 +3,7 @@
 // Floor: patches and y once at the memory's bandwidth (positions stay in the second-level cache), also the expected
 // limiter.
 #include "cuda/core/strided.cuh"
+#include "native/core/shape_checks.h"
 
 namespace wm::cuda {
 
@@ -36,13 +37,8 @@ void launch_embed(LaunchCall &call) {
 
 void class_token_embed(LaunchCall &call) {
   const TensorView &patches = call.in(0), &token = call.in(1), &positions = call.in(2), &out = call.out(0);
-  if (patches.ndim != 3) call.reject("patches must be [N, P, D]");
-  const int64_t images = patches.shape[0], rows = patches.shape[1] + 1, width = patches.shape[2];
-  if (token.numel() != width || positions.numel() != rows * width) call.reject("token or positions do not fit");
-  if (token.dtype != patches.dtype || positions.dtype != patches.dtype || out.dtype != patches.dtype) {
-    call.reject("dtypes differ");
-  }
-  if (out.numel() != images * rows * width) call.reject("output size");
+  check_class_token_embed(call);
+  const int64_t width = patches.shape[2];
   dispatch_float(call, out.dtype, [&](auto zero) {
     using T = decltype(zero);
     constexpr int kWidth = kVectorWidth<T>;

@@ -3,6 +3,7 @@
 // 16 bytes; narrower rows move in narrower words.
 #include "cuda/core/segments.cuh"
 #include "cuda/core/words.cuh"
+#include "native/core/shape_checks.h"
 
 namespace wm::cuda {
 
@@ -40,46 +41,35 @@ __global__ void __launch_bounds__(kMapThreads) concat_kernel(Parts parts, Word *
 }
 
 // The common measure of all rows and addresses, in bytes.
-int64_t measure(const LaunchCall &call, int axis, int64_t inner) {
+int64_t measure(const LaunchCall &call, const ConcatPlan &plan) {
   int64_t all = address_of(call.out(0).data);
   for (int i = 0; i < call.num_inputs() && call.has(i); ++i) {
-    all |= address_of(call.in(i).data) | call.in(i).shape[axis] * inner;
+    all |= address_of(call.in(i).data) | plan.row_bytes(call.in(i));
   }
   return all;
 }
 
 void concat(LaunchCall &call) {
   const TensorView &out = call.out(0);
-  const int axis = static_cast<int>(call.attr_int(0));
-  if (axis < 0 || axis >= out.ndim) call.reject("axis %d for rank %d", axis, out.ndim);
-  int64_t outer = 1, inner = static_cast<int64_t>(dtype_size(out.dtype));
-  for (int d = 0; d < axis; ++d) outer *= out.shape[d];
-  for (int d = axis + 1; d < out.ndim; ++d) inner *= out.shape[d];
-  const int64_t pitch = out.shape[axis] * inner;
-  dispatch_word({measure(call, axis, inner)}, [&](auto zero) {
+  const ConcatPlan plan = read_concat(call);
+  dispatch_word({measure(call, plan)}, [&](auto zero) {
     using Word = decltype(zero);
     constexpr auto kBytes = static_cast<int64_t>(sizeof(Word));
     const auto launch_parts = [&](const Parts &parts) {
       WM_LAUNCH((concat_kernel<Word>), dim3(static_cast<unsigned>(parts.blocks)), dim3(kMapThreads), 0, call.stream(),
-                parts, out.as<Word>(), pitch / kBytes);
+                parts, out.as<Word>(), plan.pitch / kBytes);
     };
     Parts parts;
     int64_t offset = 0;
     for (int i = 0; i < call.num_inputs() && call.has(i); ++i) {
       const TensorView &in = call.in(i);
-      if (in.dtype != out.dtype || in.ndim != out.ndim) call.reject("input %d has another dtype or rank", i);
-      const int64_t row = in.shape[axis] * inner;
-      if (static_cast<int64_t>(in.bytes()) != outer * row || offset + row > pitch) {
-        call.reject("input %d does not fit the output", i);
-      }
-      const int64_t words = outer * row / kBytes;
+      const int64_t row = plan.row_bytes(in), words = plan.outer * row / kBytes;
       if (words > 0) {
         add_or_launch(call, parts, Part{in.data, words, offset / kBytes, Divisor(row / kBytes, words), 0},
                       ceil_div(words, kMapThreads * kUnits), launch_parts);
       }
       offset += row;
     }
-    if (offset != pitch) call.reject("the inputs do not fill the output");
     launch_parts(parts);
   });
 }

@@ -1,10 +1,9 @@
 // y = x made contiguous, any strides and dtype; assign(target, source) writes a source that broadcasts into target's
 // memory. Where x's unit stride lies in another dimension than the last, square tiles pass through shared memory, so
 // that both sides are accessed in whole lines. Floor: x and y once at the memory's bandwidth, also the expected limiter.
-#include <cstdlib>
-
 #include "cuda/core/words.cuh"
 #include "cuda/math/elementwise.cuh"
+#include "native/core/shape_checks.h"
 
 namespace wm::cuda {
 
@@ -85,26 +84,17 @@ void copy_into(LaunchCall &call, const TensorView &in, const TensorView &out) {
   if (in.dtype != out.dtype) call.reject("dtypes differ");
   const StridedLayout layout(call, out, {&in});
   if (layout.numel == 0) return;
-  const int last = layout.ndim - 1;
-  int unit = -1;
-  for (int d = 0; d < last; ++d) {
-    if (layout.stride[0][d] == 1 && layout.shape[d] >= 8) unit = d;
-  }
-  const bool transposed = unit >= 0 && std::llabs(layout.stride[0][last]) > 1 && layout.shape[last] >= 8;
+  const int unit = transposed_axis(layout);
   dispatch_size(call, in.dtype, [&](auto zero) {
     using T = decltype(zero);
-    if (transposed) copy_transposed<T>(call, in, out, layout, unit);
+    if (unit >= 0) copy_transposed<T>(call, in, out, layout, unit);
     else map<T, T>(call, Identity{}, in, out);
   });
 }
 
 void copy(LaunchCall &call) { copy_into(call, call.in(0), call.out(0)); }
 
-void assign(LaunchCall &call) {
-  const TensorView &target = call.out(0);
-  if (!target.contiguous()) call.reject("the target must be contiguous");
-  copy_into(call, call.in(1), target);
-}
+void assign(LaunchCall &call) { copy_into(call, call.in(1), read_assign_target(call)); }
 
 }  // namespace
 

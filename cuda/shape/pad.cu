@@ -3,6 +3,7 @@
 // copied where it lies inside x, else zero. Floor: x and y once at the memory's bandwidth, also the expected limiter
 // where rows are multiples of 16 bytes.
 #include "cuda/core/words.cuh"
+#include "native/core/shape_checks.h"
 
 namespace wm::cuda {
 
@@ -66,10 +67,7 @@ Axes merge_axes(const TensorView &x, const TensorView &out, const int64_t *befor
 }
 
 void place(LaunchCall &call, const TensorView &x, const TensorView &out, const int64_t *before) {
-  if (x.ndim != out.ndim || x.dtype != out.dtype) call.reject("rank or dtype differs");
-  for (int d = 0; d < x.ndim; ++d) {
-    if (before[d] < 0 || x.shape[d] > out.shape[d] - before[d]) call.reject("x does not fit at axis %d", d);
-  }
+  check_padded(call, x, out, before);
   const Axes axes = merge_axes(x, out, before);  // innermost first, in bytes
   dispatch_word({axes.size[0], axes.before[0], axes.inside[0], address_of(x.data), address_of(out.data)}, [&](auto zero) {
     using Word = decltype(zero);
@@ -92,19 +90,8 @@ void place(LaunchCall &call, const TensorView &x, const TensorView &out, const i
   });
 }
 
-void pad(LaunchCall &call) {
-  int64_t before[kMaxDims];
-  for (int d = 0; d < kMaxDims; ++d) before[d] = call.attr_int(d);
-  place(call, call.in(0), call.out(0), before);
-}
-
-void slice_bwd(LaunchCall &call) {
-  int64_t before[kMaxDims] = {};
-  const int64_t axis = call.attr_int(0);
-  if (axis < 0 || axis >= call.in(0).ndim) call.reject("axis %lld", static_cast<long long>(axis));
-  before[axis] = call.attr_int(1);
-  place(call, call.in(0), call.out(0), before);
-}
+void pad(LaunchCall &call) { place(call, call.in(0), call.out(0), read_pad(call).before); }
+void slice_bwd(LaunchCall &call) { place(call, call.in(0), call.out(0), read_slice_bwd(call).before); }
 
 }  // namespace
 

@@ -2,24 +2,11 @@
 // [B, H, W, C], the f32 sum over each f x f block, row by row. Floor: the large map once at the memory's bandwidth (the
 // small one is read from the caches but for the first time), also the expected limiter.
 #include "cuda/core/words.cuh"
+#include "native/core/shape_checks.h"
 
 namespace wm::cuda {
 
 namespace {
-
-struct Maps {
-  int64_t batch, height, width, channels, factor;  // of the small map
-};
-
-Maps read_maps(const LaunchCall &call, const TensorView &small, const TensorView &large) {
-  const int64_t f = call.attr_int(0);
-  if (f < 1 || f > 64 || small.ndim != 4 || large.ndim != 4 || small.dtype != large.dtype)
-    call.reject("needs two maps [B, H, W, C] of one dtype and a factor of 1 to 64");
-  const Maps m{small.dim(0), small.dim(1), small.dim(2), small.dim(3), f};
-  if (large.dim(0) != m.batch || large.dim(1) != m.height * f || large.dim(2) != m.width * f || large.dim(3) != m.channels)
-    call.reject("the large map must be %lld times the small one", static_cast<long long>(f));
-  return m;
-}
 
 // Divisors of a large map's words: those of a pixel, pixels of a row, and the factor; and pixels of a small row.
 struct Grid {
@@ -41,7 +28,7 @@ __global__ void __launch_bounds__(kMapThreads) upsample_kernel(Grid grid, const 
 
 void upsample_nearest(LaunchCall &call) {
   const TensorView &x = call.in(0), &out = call.out(0);
-  const Maps m = read_maps(call, x, out);
+  const UpsampleMaps m = read_upsample(call, x, out);
   const int64_t pixel = m.channels * static_cast<int64_t>(dtype_size(x.dtype));
   dispatch_word({pixel, address_of(x.data), address_of(out.data)}, [&](auto zero) {
     using Word = decltype(zero);
@@ -79,7 +66,7 @@ upsample_bwd_kernel(Divisor pixel, Divisor row, int factor, const T *dy, T *dx, 
 }
 
 template <class T, int V>
-void launch_bwd(LaunchCall &call, const Maps &m) {
+void launch_bwd(LaunchCall &call, const UpsampleMaps &m) {
   const int64_t units = call.out(0).numel() / V;
   WM_LAUNCH((upsample_bwd_kernel<T, V>), dim3(blocks_for(units, kMapThreads)), dim3(kMapThreads), 0, call.stream(),
             Divisor(m.channels / V, units), Divisor(m.width, units), static_cast<int>(m.factor),
@@ -88,7 +75,7 @@ void launch_bwd(LaunchCall &call, const Maps &m) {
 
 void upsample_nearest_bwd(LaunchCall &call) {
   const TensorView &dy = call.in(0), &out = call.out(0);
-  const Maps m = read_maps(call, out, dy);
+  const UpsampleMaps m = read_upsample(call, out, dy);
   dispatch_float(call, dy.dtype, [&](auto zero) {
     using T = decltype(zero);
     constexpr int kWidth = kVectorWidth<T>;

@@ -12,24 +12,14 @@ namespace wm::cuda {
 
 namespace {
 
-struct Finish {
-  const float *state;
-  int64_t plane;
-  float scale, threshold, margin_threshold;
-  int background, nothing, topk;
-  bool probabilities;  // anything beyond plain labels
-  float *score, *margin, *entropy, *top_value;
-  int *top_label;
-};
-
-__device__ __forceinline__ float probability(const Finish &f, float logit, float peak, float sum) {
+__device__ __forceinline__ float probability(const ScoreFinish &f, float logit, float peak, float sum) {
   if (!(sum > 0.0f) || logit <= kNoScore) return 0.0f;
   return __fdiv_rn(expf(__fmul_rn(f.scale, __fsub_rn(logit, peak))), sum);
 }
 
 // state [6 + 2 topk, plane] -> labels [plane] and the planes asked for (=). A thread a pixel, 256 a block.
 template <class Label>
-__global__ void __launch_bounds__(256) score_finish_kernel(const Finish f, Label *labels) {
+__global__ void __launch_bounds__(256) score_finish_kernel(const ScoreFinish f, Label *labels) {
   const int64_t i = grid_index();
   if (i >= f.plane) return;
   const float *state = f.state + i;
@@ -57,43 +47,12 @@ __global__ void __launch_bounds__(256) score_finish_kernel(const Finish f, Label
   labels[i] = static_cast<Label>(keep ? best : f.background >= 0 ? f.background : f.nothing);
 }
 
-template <class T>
-T *plane_output(const LaunchCall &call, int index, DType dtype, int64_t count) {
-  const TensorView &out = call.out(index);
-  if (out.dtype != dtype || out.numel() != count) call.reject("output %d does not fit the state", index);
-  return out.as<T>();
-}
-
 // state f32 [6 + 2 topk, rows, W]; attrs: scale, threshold, marginThreshold, background, nothing, labelBits, topk, score,
 // margin, entropy -> labels u8 | i32 [rows, W], then as asked: score, margin, entropy f32 [rows, W], top classes i32
 // [topk, rows, W], top probabilities f32 [topk, rows, W]
 void score_finish(LaunchCall &call) {
-  const TensorView &state = call.in(0), &labels = call.out(0);
-  Finish f{};
-  f.scale = static_cast<float>(call.attr(0));
-  f.threshold = static_cast<float>(call.attr(1));
-  f.margin_threshold = static_cast<float>(call.attr(2));
-  f.background = static_cast<int>(call.attr_int(3));
-  f.nothing = static_cast<int>(call.attr_int(4));
-  const int64_t topk = call.attr_int(6);
-  if (topk < 0 || topk > kMaxTopk || state.dtype != DType::f32 || state.ndim != 3 ||
-      state.dim(0) != kScorePlanes + 2 * topk) {
-    call.reject("the state must be f32 [6 + 2 topk, rows, W]");
-  }
-  f.topk = static_cast<int>(topk);
-  f.state = state.as<const float>();
-  f.plane = state.dim(1) * state.dim(2);
-  int next = 1;
-  if (call.attr_flag(7)) f.score = plane_output<float>(call, next++, DType::f32, f.plane);
-  if (call.attr_flag(8)) f.margin = plane_output<float>(call, next++, DType::f32, f.plane);
-  if (call.attr_flag(9)) f.entropy = plane_output<float>(call, next++, DType::f32, f.plane);
-  if (f.topk > 0) {
-    f.top_label = plane_output<int>(call, next++, DType::i32, f.topk * f.plane);
-    f.top_value = plane_output<float>(call, next++, DType::f32, f.topk * f.plane);
-  }
-  f.probabilities = f.score != nullptr || f.margin != nullptr || f.threshold > 0 || f.margin_threshold > 0;
-  if (labels.numel() != f.plane || (labels.dtype != DType::u8 && labels.dtype != DType::i32))
-    call.reject("labels must be u8 or i32 [rows, W]");
+  const ScoreFinish f = read_score_finish(call);
+  const TensorView &labels = call.out(0);
   const dim3 grid(blocks_for(f.plane, 256));
   if (labels.dtype == DType::u8) {
     WM_LAUNCH((score_finish_kernel<uint8_t>), grid, dim3(256), 0, call.stream(), f, labels.as<uint8_t>());

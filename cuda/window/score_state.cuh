@@ -16,11 +16,10 @@
 #include <cmath>
 
 #include "cuda/core/op.h"
+#include "native/core/image_checks.h"
 
 namespace wm::cuda {
 
-constexpr int kScorePlanes = 6;
-constexpr int64_t kMaxTopk = 64;
 constexpr float kNoScore = -FLT_MAX;
 
 struct ScorePlan {
@@ -33,23 +32,8 @@ struct ScorePlan {
 
 // Attributes from `first`: scale, sum, second, moment, topk.
 inline ScorePlan score_plan(const LaunchCall &call, const TensorView &state, int first) {
-  ScorePlan plan{};
-  plan.scale = static_cast<float>(call.attr(first));
-  plan.sum = call.attr_flag(first + 1);
-  plan.second = call.attr_flag(first + 2);
-  plan.moment = call.attr_flag(first + 3);
-  const int64_t topk = call.attr_int(first + 4);
-  if (!(plan.scale > 0) || !std::isfinite(plan.scale))
-    call.reject("scale must be positive and finite, got %g", static_cast<double>(plan.scale));
-  if (plan.moment && !plan.sum) call.reject("the moment needs the sum");
-  if (topk < 0 || topk > kMaxTopk)
-    call.reject("topk must be 0..%lld, got %lld", static_cast<long long>(kMaxTopk), static_cast<long long>(topk));
-  if (state.dtype != DType::f32 || state.ndim != 3 || state.dim(0) != kScorePlanes + 2 * topk)
-    call.reject("the state must be f32 [%lld, rows, W]", static_cast<long long>(kScorePlanes + 2 * topk));
-  plan.topk = static_cast<int>(topk);
-  plan.data = state.as<float>();
-  plan.plane = state.dim(1) * state.dim(2);
-  return plan;
+  const ScoreSettings s = read_score_settings(call, state, first);
+  return {state.as<float>(), state.dim(1) * state.dim(2), s.scale, s.sum, s.second, s.moment, static_cast<int>(s.topk)};
 }
 
 struct QueryClasses {
@@ -66,11 +50,10 @@ struct QueryClasses {
 };
 
 inline QueryClasses query_classes(LaunchCall &call, const TensorView &query_class, int64_t queries) {
-  if (query_class.dtype != DType::i32 || query_class.ndim != 1 || query_class.dim(0) != queries)
-    call.reject("query_class must be i32 [%lld]", static_cast<long long>(queries));
+  const int *classes = read_query_class(call, query_class, queries);
   const Refusal refusal = call.refuses_values(
       [](const RefusedValue &seen) { return refused_query_class(seen.position, seen.value[0]); });
-  return {query_class.as<const int>(), queries, refusal};
+  return {classes, queries, refusal};
 }
 
 // The six planes of one pixel in registers; its top k stay in memory. kSum, kRest: which planes are kept up to date, the

@@ -21,10 +21,7 @@ __global__ void __launch_bounds__(kRowThreads) score_init_kernel(float *state, i
 void score_init(LaunchCall &call) {
   const TensorView &state = call.out(0);
   const int64_t topk = call.attr_int(2);
-  if (topk < 0 || topk > kMaxTopk || state.dtype != DType::f32 || state.ndim != 3 ||
-      state.dim(0) != kScorePlanes + 2 * topk) {
-    call.reject("the state must be f32 [6 + 2 topk, rows, W]");
-  }
+  check_score_state(call, state, topk);
   if (state.numel() == 0) return;
   const int64_t plane = state.dim(1) * state.dim(2);
   const RowGrid g = row_grid(state.dim(0), plane);

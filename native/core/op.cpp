@@ -50,28 +50,6 @@ OpCall::~OpCall() {
   for (const Block &block : blocks_) Arena::instance().release(block.data, block.bytes);
 }
 
-const TensorView &OpCall::in(int i) const {
-  if (i < 0 || i >= num_inputs_ || !inputs_[i].present()) reject("input %d is missing", i);
-  return inputs_[i];
-}
-
-const TensorView &OpCall::out(int i) const {
-  if (i < 0 || i >= num_outputs_) reject("output %d is missing", i);
-  return outputs_[i];
-}
-
-double OpCall::attr(int i) const {
-  if (i < 0 || i >= num_attrs_) reject("attribute %d is missing", i);
-  return attrs_[i];
-}
-
-int64_t OpCall::attr_int(int i) const {
-  constexpr double kLimit = 9007199254740992.0;
-  const double value = attr(i);
-  if (!(value >= -kLimit && value <= kLimit)) reject("attribute %d must be a whole number up to 2^53, got %g", i, value);
-  return static_cast<int64_t>(value);
-}
-
 void OpCall::parallel(int64_t n, int64_t grain, const std::function<void(int64_t, int64_t)> &body) const {
   if (n <= 0) return;
   if (grain < 1) grain = 1;
@@ -91,15 +69,6 @@ void *OpCall::workspace_bytes(size_t bytes) {
 
 void OpCall::check_cancelled() const {
   if (cancel_ != nullptr && cancel_->cancelled()) throw Error(Status::aborted, "the call was aborted");
-}
-
-void OpCall::reject(const char *format, ...) const {
-  char text[896];
-  va_list args;
-  va_start(args, format);
-  std::vsnprintf(text, sizeof text, format, args);
-  va_end(args);
-  throw Error(Status::option, std::string(name_) + ": " + text);
 }
 
 }  // namespace wm

@@ -17,8 +17,7 @@
 #include <string>
 #include <vector>
 
-#include "native/core/status.h"
-#include "native/core/tensor_view.h"
+#include "native/core/op_arguments.h"
 #include "native/core/thread_pool.h"
 
 namespace wm {
@@ -33,28 +32,12 @@ class CancelToken {
   std::atomic<bool> cancelled_{false};
 };
 
-class OpCall {
+class OpCall : public OpArguments {
  public:
   OpCall(const char *name, const TensorView *inputs, int num_inputs, const TensorView *outputs, int num_outputs,
          const double *attrs, int num_attrs, const CancelToken *cancel = nullptr)
-      : name_(name), inputs_(inputs), outputs_(outputs), attrs_(attrs), num_inputs_(num_inputs),
-        num_outputs_(num_outputs), num_attrs_(num_attrs), cancel_(cancel) {}
+      : OpArguments(name, inputs, num_inputs, outputs, num_outputs, attrs, num_attrs), cancel_(cancel) {}
   ~OpCall();
-  OpCall(const OpCall &) = delete;
-  OpCall &operator=(const OpCall &) = delete;
-
-  const char *name() const { return name_; }
-  int num_inputs() const { return num_inputs_; }
-  int num_outputs() const { return num_outputs_; }
-
-  const TensorView &in(int i) const;
-  bool has(int i) const { return i < num_inputs_ && inputs_[i].present(); }
-  const TensorView &out(int i) const;
-
-  double attr(int i) const;
-  // Throws Status::option where the number is not exact in a double: beyond 64 bits the conversion is undefined.
-  int64_t attr_int(int i) const;
-  bool attr_flag(int i) const { return attr(i) != 0.0; }
 
   // body(begin, end) over [0, n) in pieces of `grain` (the last one shorter). `grain` must come from the
   // problem, never from the thread count. Throws Status::aborted once the call's token is cancelled.
@@ -69,16 +52,7 @@ class OpCall {
 
   void check_cancelled() const;
 
-  // Throws Status::option with the op's name in front.
-  [[noreturn]] void reject(const std::string &text) const { reject("%s", text.c_str()); }
-  [[noreturn]] __attribute__((format(printf, 2, 3))) void reject(const char *format, ...) const;
-
  private:
-  const char *name_;
-  const TensorView *inputs_;
-  const TensorView *outputs_;
-  const double *attrs_;
-  int num_inputs_, num_outputs_, num_attrs_;
   const CancelToken *cancel_;
   struct Block {
     void *data;

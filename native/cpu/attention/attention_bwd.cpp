@@ -11,6 +11,7 @@
 #include <cstring>
 #include <limits>
 
+#include "native/core/shape_checks.h"
 #include "native/cpu/attention/attention.h"
 #include "native/cpu/attention/attention_pack.h"
 #include "native/cpu/attention/attention_scratch.h"
@@ -357,15 +358,6 @@ class Backward {
   TensorView d_out_, d_lse_, d_maps_, bias_out_, mask_out_, self_k_out_, self_v_out_;
   T *bias_grad_ = nullptr, *mask_grad_ = nullptr, *map_out_ = nullptr, *factor_grad_ = nullptr;
 };
-
-void check_gradient_input(const OpCall &call, int i, const char *what, int64_t a, int64_t b, int64_t c, int64_t d, DType dtype) {
-  if (!call.has(i)) return;
-  const TensorView &t = call.in(i);
-  const int64_t shape[4] = {a, b, c, d};
-  bool ok = t.dtype == dtype && t.ndim == (d < 0 ? 3 : 4);
-  for (int axis = 0; ok && axis < t.ndim; ++axis) ok = t.shape[axis] == shape[axis];
-  if (!ok) call.reject("%s has the wrong shape or dtype", what);
-}
 
 void attention_bwd(OpCall &call) {
   const Params p = make_params(call);

@@ -15,12 +15,10 @@ namespace {
 
 using WideKey = unsigned __int128;
 
-// Coordinates must stay exact integers in f32 with room for the rounding trick of round_even.
-constexpr double kMaxCoordinate = 4194304.0;
 constexpr int64_t kVertexGrain = 4096;
 
 template <int D>
-ElevationTables<D> make_tables(const PixelOrder &order, const LatticeSpec &spec) {
+ElevationTables<D> make_tables(const PixelOrder &order, const CrfSpec &spec) {
   int64_t count[5] = {order.width(), order.height(), 256, 256, 256};
   ElevationTables<D> tables;
   tables.fill(count, spec.scale);
@@ -32,10 +30,7 @@ template <int D>
 int field_bits(const OpCall &call, const ElevationTables<D> &tables, int i, int64_t *bias) {
   double low, high;
   tables.bounds(i, &low, &high);
-  if (!(high - low < kMaxCoordinate)) {
-    call.reject("a scale of the %s term is too small: lattice coordinates span %g, the limit is %g; use larger sxy or "
-                "srgb", D == 2 ? "gaussian" : "bilateral", high - low, kMaxCoordinate);
-  }
+  check_crf_span(call, D, high - low);
   const int64_t margin = 4 * (D + 1) + 2;
   *bias = static_cast<int64_t>(std::ceil(-low)) + margin;
   const int64_t span = static_cast<int64_t>(std::ceil(high)) + *bias + margin;
@@ -263,7 +258,7 @@ std::shared_ptr<Lattice> build_with_key(const OpCall &call, const PixelOrder &or
 
 template <int D>
 std::shared_ptr<Lattice> build_lattice(const OpCall &call, const PixelOrder &order, const uint8_t *image,
-                                       const LatticeSpec &spec) {
+                                       const CrfSpec &spec) {
   const ElevationTables<D> tables = make_tables<D>(order, spec);
   int bits[D], total = 0;
   int64_t bias[D];
@@ -278,7 +273,7 @@ class LatticeCache {
  public:
   using Id = std::array<int64_t, 6>;
 
-  static Id id_of(const PixelOrder &order, const LatticeSpec &spec) {
+  static Id id_of(const PixelOrder &order, const CrfSpec &spec) {
     return {order.width(), order.height(), order.chunk_pixels(), float_bits(spec.scale[0]), float_bits(spec.scale[1]),
             static_cast<int64_t>(spec.normalisation)};
   }
@@ -322,7 +317,7 @@ size_t Lattice::bytes() const {
 }
 
 std::shared_ptr<const Lattice> make_lattice(const OpCall &call, const PixelOrder &order, const uint8_t *image,
-                                            const LatticeSpec &spec) {
+                                            const CrfSpec &spec) {
   if (spec.dims == 5) return build_lattice<5>(call, order, image, spec);
   // Never destroyed: a call may still run while static destructors do.
   static LatticeCache *cache = new LatticeCache();

@@ -9,19 +9,12 @@
 #include <cstdint>
 #include <memory>
 
+#include "native/core/crf_spec.h"
 #include "native/core/op.h"
 #include "native/cpu/crf/crf_buffer.h"
 #include "native/cpu/crf/crf_pixels.h"
 
 namespace wm {
-
-enum class CrfNormalisation : int { symmetric = 0, none = 1, before = 2, after = 3 };
-
-struct LatticeSpec {
-  int dims = 2;                // 2: position; 5: position and colour
-  float scale[5] = {};         // sx, sy, sr, sg, sb
-  CrfNormalisation normalisation = CrfNormalisation::symmetric;
-};
 
 struct Lattice {
   int corners = 0;             // d + 1
@@ -47,6 +40,6 @@ struct Lattice {
 // image: u8 [H, W, 3], read where spec.dims is 5. A position-only lattice comes from a small cache, as it depends on
 // the size and the scales alone. Throws Status::option where the scales make coordinates too large for f32.
 std::shared_ptr<const Lattice> make_lattice(const OpCall &call, const PixelOrder &order, const uint8_t *image,
-                                            const LatticeSpec &spec);
+                                            const CrfSpec &spec);
 
 }  // namespace wm

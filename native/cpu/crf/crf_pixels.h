@@ -28,9 +28,6 @@ class PixelOrder {
   // Index y*W + x of the i-th pixel visited.
   int64_t pixel(int64_t i) const { return y(i) * width_ + x(i); }
 
-  // Sides beyond this do not fit the packed coordinates.
-  static constexpr int64_t kMaxSide = 65535;
-
  private:
   int64_t width_, height_, tile_width_, tile_height_;
   std::vector<uint32_t> packed_;  // y << 16 | x

@@ -12,6 +12,7 @@
 #include <limits>
 #include <vector>
 
+#include "native/core/crf_spec.h"
 #include "native/core/op.h"
 #include "native/core/refused_values.h"
 #include "native/cpu/crf/crf_lattice.h"
@@ -21,12 +22,6 @@ namespace wm {
 
 namespace {
 
-// attrs: iterations, then per term kind (0 none, 1 gaussian, 2 bilateral), sx, sy, sr, sg, sb, compat, normalisation.
-// inputs: image?, unary, then per term an optional compat array [C] or [C, C], which replaces the number.
-constexpr int kMaxTerms = 8;
-constexpr int kTermAttrs = 8;
-constexpr int64_t kMaxPixels = int64_t{1} << 28;  // entries of a lattice, six a pixel, are counted in 32 bits
-constexpr float kUnaryLimit = 1e30f;              // keeps a pixel with no possible class finite
 constexpr int64_t kVertexGrain = 1024;
 
 struct Term {
@@ -37,43 +32,17 @@ struct Term {
   ArenaArray<float> rows, other;  // [vertices + 1, width]; the last row is zero
 };
 
-LatticeSpec read_spec(const OpCall &call, int first) {
-  LatticeSpec spec;
-  const int64_t kind = call.attr_int(first);
-  if (kind != 1 && kind != 2) call.reject("a term's kind must be 0, 1 or 2, got %lld", static_cast<long long>(kind));
-  spec.dims = kind == 1 ? 2 : 5;
-  for (int j = 0; j < spec.dims; ++j) {
-    spec.scale[j] = static_cast<float>(call.attr(first + 1 + j));
-    if (!(spec.scale[j] > 0.0f) || !std::isfinite(spec.scale[j])) {
-      call.reject("a scale must be positive and finite, got %g", call.attr(first + 1 + j));
-    }
-  }
-  const int64_t normalisation = call.attr_int(first + 7);
-  if (normalisation < 0 || normalisation > 3) {
-    call.reject("normalisation must be 0 (symmetric), 1 (none), 2 (before) or 3 (after), got %lld",
-                static_cast<long long>(normalisation));
-  }
-  spec.normalisation = static_cast<CrfNormalisation>(normalisation);
-  return spec;
-}
-
-// T -= compat(Y) (section 6). A number w is Potts, -w on the diagonal; an array is the diagonal or the matrix itself.
-void read_compat(const OpCall &call, int input, double scalar, int64_t classes, int64_t width, Term *term) {
+// The compatibility with the gain of the blur in it.
+void set_compat(const CrfCompat &compat, int64_t classes, int64_t width, Term *term) {
   const float alpha = term->lattice->alpha();
+  const float *values = compat.values;
   term->factor.assign(static_cast<size_t>(width), 0.0f);
-  if (!call.has(input)) {
-    if (!std::isfinite(scalar)) call.reject("compat must be finite, got %g", scalar);
-    for (int64_t c = 0; c < classes; ++c) term->factor[static_cast<size_t>(c)] = alpha * static_cast<float>(scalar);
+  if (!compat.matrix) {
+    for (int64_t c = 0; c < classes; ++c) {
+      const float factor = values == nullptr ? alpha * static_cast<float>(compat.potts) : -alpha * values[c];
+      term->factor[static_cast<size_t>(c)] = factor;
+    }
     return;
-  }
-  const TensorView &compat = call.in(input);
-  const float *values = compat.as<float>();
-  if (compat.dtype == DType::f32 && compat.ndim == 1 && compat.dim(0) == classes) {
-    for (int64_t c = 0; c < classes; ++c) term->factor[static_cast<size_t>(c)] = -alpha * values[c];
-    return;
-  }
-  if (compat.dtype != DType::f32 || compat.ndim != 2 || compat.dim(0) != classes || compat.dim(1) != classes) {
-    call.reject("compat must be f32 [C] or [C, C] with C = %lld", static_cast<long long>(classes));
   }
   term->matrix.resize(static_cast<size_t>(classes * classes));
   for (int64_t i = 0; i < classes; ++i) {
@@ -129,7 +98,7 @@ class MeanField {
           for (int64_t k = 0; k < pixels; ++k) {
             const float u = plane[index[k]];
             valid &= u == u;
-            block[k * width_ + c] = std::max(-kUnaryLimit, std::min(kUnaryLimit, -u));
+            block[k * width_ + c] = std::max(-kCrfUnaryLimit, std::min(kCrfUnaryLimit, -u));
           }
         }
         if (!valid) all_valid.store(false, std::memory_order_relaxed);
@@ -195,7 +164,7 @@ class MeanField {
   }
 
   void score_block(int64_t chunk, int64_t i, int64_t pixels, bool slice, float *block) const {
-    CrfSlice slices[kMaxTerms];
+    CrfSlice slices[kCrfMaxTerms];
     int count = 0;
     for (const Term &term : terms_) {
       if (!slice) break;
@@ -267,38 +236,18 @@ class MeanField {
 };
 
 void dense_crf(OpCall &call) {
-  const TensorView &unary = call.in(1);
-  if (unary.dtype != DType::f32 || unary.ndim != 3) call.reject("unary must be f32 [C, H, W]");
-  const int64_t classes = unary.dim(0), height = unary.dim(1), width = unary.dim(2), pixels = height * width;
-  if (classes == 0 || pixels == 0) return;
-  if (width > PixelOrder::kMaxSide || height > PixelOrder::kMaxSide || pixels > kMaxPixels) {
-    call.reject("%lld x %lld pixels are too many: the limit is %lld a side and %lld in all",
-                static_cast<long long>(width), static_cast<long long>(height),
-                static_cast<long long>(PixelOrder::kMaxSide), static_cast<long long>(kMaxPixels));
+  const CrfCall crf = read_crf_call(call);
+  if (crf.empty()) return;
+  const int64_t width = crf_row_width(crf.classes);
+  const PixelOrder order(crf.width, crf.height, width);
+  std::vector<Term> terms(static_cast<size_t>(crf.count));
+  for (int t = 0; t < crf.count; ++t) {
+    Term &term = terms[static_cast<size_t>(t)];
+    term.lattice = make_lattice(call, order, crf.image, crf.term[t].spec);
+    set_compat(crf.term[t].compat, crf.classes, width, &term);
   }
-  const uint8_t *image = nullptr;
-  if (call.has(0)) {
-    const TensorView &view = call.in(0);
-    if (view.dtype != DType::u8 || view.ndim != 3 || view.dim(0) != height || view.dim(1) != width || view.dim(2) != 3) {
-      call.reject("image must be u8 [%lld, %lld, 3]", static_cast<long long>(height), static_cast<long long>(width));
-    }
-    image = view.as<uint8_t>();
-  }
-  const PixelOrder order(width, height, crf_row_width(classes));
-  std::vector<Term> terms;
-  for (int t = 0; t < kMaxTerms; ++t) {
-    const int first = 1 + t * kTermAttrs;
-    if (call.attr_int(first) == 0) continue;
-    const LatticeSpec spec = read_spec(call, first);
-    if (spec.dims == 5 && image == nullptr) call.reject("a bilateral term needs an image");
-    Term term;
-    term.lattice = make_lattice(call, order, image, spec);
-    read_compat(call, 2 + t, call.attr(first + 6), classes, crf_row_width(classes), &term);
-    terms.push_back(std::move(term));
-  }
-  const int64_t iterations = call.attr_int(0);
-  if (iterations < 0) call.reject("iterations must not be negative, got %lld", static_cast<long long>(iterations));
-  MeanField(call, order, classes, std::move(terms)).run(unary.as<float>(), iterations, call.out(0).as<float>());
+  MeanField(call, order, crf.classes, std::move(terms))
+      .run(call.in(1).as<float>(), crf.iterations, call.out(0).as<float>());
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "native/core/cpu_info.h"
+#include "native/core/image_checks.h"
 #include "native/core/op.h"
 #include "native/cpu/image/gaussian_blur_rows.h"
 
@@ -14,7 +15,6 @@ namespace wm {
 
 namespace {
 
-constexpr int64_t kMaxRadius = 1 << 20;
 constexpr int64_t kRowGrain = 4;
 
 int64_t border_index(int64_t i, int64_t n, bool mirror) {
@@ -103,15 +103,9 @@ void gaussian_blur(OpCall &call) {
   const TensorView &x = call.in(0);
   if (x.ndim < 2) call.reject("needs [..., H, W]");
   if (x.numel() == 0) return;
-  const double sigma = call.attr(0), truncate = call.attr(1);
-  if (!(sigma > 0.0) || !(truncate >= 0.0) || !(truncate * sigma < static_cast<double>(kMaxRadius))) {
-    call.reject("needs sigma > 0, truncate >= 0 and a radius below %lld, got sigma %g, truncate %g",
-                static_cast<long long>(kMaxRadius), sigma, truncate);
-  }
-  const int64_t radius = static_cast<int64_t>(truncate * sigma + 0.5);
-  const bool mirror = call.attr_int(2) == 1;
-  if (x.dtype == DType::f32) return blur<float>(call, sigma, radius, mirror);
-  if (x.dtype == DType::f64) return blur<double>(call, sigma, radius, mirror);
+  const BlurSpec spec = read_blur(call);
+  if (x.dtype == DType::f32) return blur<float>(call, spec.sigma, spec.radius, spec.mirror);
+  if (x.dtype == DType::f64) return blur<double>(call, spec.sigma, spec.radius, spec.mirror);
   call.reject("needs f32 or f64, got %s", dtype_name(x.dtype));
 }
 

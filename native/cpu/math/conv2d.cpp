@@ -11,22 +11,6 @@
 
 namespace wm {
 
-ConvProblem conv_problem(const OpCall &call, int64_t batch, int64_t height, int64_t width, int64_t channels,
-                         int64_t outputs, int64_t kernel_h, int64_t kernel_w, int64_t stride,
-                         int64_t padding) {
-  if (kernel_h < 1 || kernel_w < 1 || stride < 1 || padding < 0 || padding >= std::min(kernel_h, kernel_w)) {
-    call.reject("the kernel must have elements, stride be positive and padding below the kernel's size");
-  }
-  ConvProblem p{batch, height, width, channels, outputs, kernel_h, kernel_w, stride, padding, 0, 0};
-  if (height + 2 * padding < kernel_h || width + 2 * padding < kernel_w) {
-    call.reject("a picture of %lld x %lld is smaller than the kernel", static_cast<long long>(height),
-                static_cast<long long>(width));
-  }
-  p.out_h = (height + 2 * padding - kernel_h) / stride + 1;
-  p.out_w = (width + 2 * padding - kernel_w) / stride + 1;
-  return p;
-}
-
 int64_t conv_group(int64_t batch, const Border &border, int64_t channels, int64_t element) {
   constexpr int64_t kBytes = int64_t{32} << 20;
   const int64_t image = std::max<int64_t>(1, border.height * border.width * channels * element);
@@ -194,7 +178,7 @@ void conv2d(OpCall &call) {
   const TensorView &x = call.in(0), &weight = call.in(1), &out = call.out(0);
   if (x.ndim != 4 || weight.ndim != 4 || x.dim(3) != weight.dim(1) || x.dtype != weight.dtype)
     call.reject("x must be [B, H, W, C] and weight [O, C, kh, kw] of one dtype");
-  const ConvProblem p = conv_problem(call, x.dim(0), x.dim(1), x.dim(2), x.dim(3), weight.dim(0),
+  const ConvProblem p = make_conv_problem(call, x.dim(0), x.dim(1), x.dim(2), x.dim(3), weight.dim(0),
                                      weight.dim(2), weight.dim(3), call.attr_int(0), call.attr_int(1));
   if (out.numel() != p.batch * p.out_pixels() * p.outputs) call.reject("the output does not fit");
   if (call.has(2) && (call.in(2).numel() != p.outputs || call.in(2).dtype != x.dtype))
@@ -229,7 +213,7 @@ void conv2d_bwd_input(OpCall &call) {
   if (dy.ndim != 4 || weight.ndim != 4 || dy.dim(3) != weight.dim(0))
     call.reject("dy must be [B, H', W', O] and weight [O, C, kh, kw]");
   const ConvProblem p =
-      conv_problem(call, dy.dim(0), call.attr_int(2), call.attr_int(3), weight.dim(1), weight.dim(0),
+      make_conv_problem(call, dy.dim(0), call.attr_int(2), call.attr_int(3), weight.dim(1), weight.dim(0),
                    weight.dim(2), weight.dim(3), call.attr_int(0), call.attr_int(1));
   if (dy.dim(1) != p.out_h || dy.dim(2) != p.out_w || out.dtype != weight.dtype ||
       out.numel() != p.batch * p.in_pixels() * p.channels)

@@ -70,7 +70,7 @@ void conv2d_bwd_weight(OpCall &call) {
   if (x.ndim != 4 || dy.ndim != 4 || x.dim(0) != dy.dim(0))
     call.reject("x must be [B, H, W, C] and dy [B, H', W', O]");
   const ConvProblem p =
-      conv_problem(call, x.dim(0), x.dim(1), x.dim(2), x.dim(3), dy.dim(3), call.attr_int(2),
+      make_conv_problem(call, x.dim(0), x.dim(1), x.dim(2), x.dim(3), dy.dim(3), call.attr_int(2),
                    call.attr_int(3), call.attr_int(0), call.attr_int(1));
   if (dy.dim(1) != p.out_h || dy.dim(2) != p.out_w || out.dtype != x.dtype ||
       out.numel() != p.outputs * p.channels * p.taps())

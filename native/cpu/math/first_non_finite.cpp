@@ -6,34 +6,11 @@
 #include <cstdint>
 #include <cstring>
 
+#include "native/core/float_bits.h"
 #include "native/core/op.h"
 
 namespace wm {
 namespace {
-
-// Bits of the exponent, and of the fraction, of each float format.
-template <class T>
-struct FloatBits;
-template <>
-struct FloatBits<float> {
-  using Word = uint32_t;
-  static constexpr Word exponent = 0x7f800000u, fraction = 0x007fffffu;
-};
-template <>
-struct FloatBits<double> {
-  using Word = uint64_t;
-  static constexpr Word exponent = 0x7ff0000000000000u, fraction = 0x000fffffffffffffu;
-};
-template <>
-struct FloatBits<bf16> {
-  using Word = uint16_t;
-  static constexpr Word exponent = 0x7f80u, fraction = 0x007fu;
-};
-template <>
-struct FloatBits<f16> {
-  using Word = uint16_t;
-  static constexpr Word exponent = 0x7c00u, fraction = 0x03ffu;
-};
 
 constexpr int64_t kGrain = 1 << 17;  // elements a task
 constexpr int64_t kBlock = 1024;     // elements scanned without a branch

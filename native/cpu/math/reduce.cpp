@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 
+#include "native/core/shape_checks.h"
 #include "native/cpu/math/rows.h"
 
 namespace wm {
@@ -198,18 +199,7 @@ void reduce_op(OpCall &call) {
   reduce_any(call, static_cast<uint32_t>(call.attr_int(0)), how);
 }
 
-void sum_to(OpCall &call) {
-  const TensorView &x = call.in(0), &out = call.out(0);
-  const int lead = x.ndim - out.ndim;
-  if (lead < 0) call.reject("rank %d cannot be summed to rank %d", x.ndim, out.ndim);
-  uint32_t mask = (1u << lead) - 1u;
-  for (int d = lead; d < x.ndim; ++d) {
-    if (out.shape[d - lead] == x.shape[d]) continue;
-    if (out.shape[d - lead] != 1) call.reject("the target does not broadcast to x");
-    mask |= 1u << d;
-  }
-  reduce_any(call, mask, Reduction::sum);
-}
+void sum_to(OpCall &call) { reduce_any(call, read_sum_to(call), Reduction::sum); }
 
 }  // namespace
 

@@ -1,5 +1,6 @@
 // Token sequence of a ViT: y[n, 0] = class token + positions[0], y[n, 1 + p] = patches[n, p] + positions[1 + p].
 // patches [N, P, D], class token [D], positions [1 + P, D] -> [N, 1 + P, D].
+#include "native/core/shape_checks.h"
 #include "native/cpu/math/rows.h"
 
 namespace wm {
@@ -8,13 +9,8 @@ namespace {
 
 void class_token_embed(OpCall &call) {
   const TensorView &patches = call.in(0), &token = call.in(1), &positions = call.in(2), &out = call.out(0);
-  if (patches.ndim != 3) call.reject("patches must be [N, P, D]");
+  check_class_token_embed(call);
   const int64_t images = patches.shape[0], rows = patches.shape[1] + 1, width = patches.shape[2];
-  if (token.numel() != width || positions.numel() != rows * width) call.reject("token or positions do not fit");
-  if (token.dtype != patches.dtype || positions.dtype != patches.dtype || out.dtype != patches.dtype) {
-    call.reject("dtypes differ");
-  }
-  if (out.numel() != images * rows * width) call.reject("output size");
   dispatch_float(call, out.dtype, [&](auto zero) {
     using T = decltype(zero);
     using C = ComputeType<T>;

@@ -3,6 +3,7 @@
 // cache line fetched is used up.
 #include <cstdlib>
 
+#include "native/core/shape_checks.h"
 #include "native/cpu/shape/move.h"
 #include "native/cpu/shape/strided.h"
 
@@ -67,26 +68,17 @@ void copy_into(const OpCall &call, const TensorView &in, const TensorView &out) 
   if (in.dtype != out.dtype) call.reject("dtypes differ");
   const StridedLayout layout(call, out, {&in});
   if (layout.numel == 0) return;
-  const int last = layout.ndim - 1;
-  int unit = -1;
-  for (int d = 0; d < last; ++d) {
-    if (layout.stride[0][d] == 1 && layout.shape[d] >= 8) unit = d;
-  }
-  const bool transposed = unit >= 0 && std::llabs(layout.stride[0][last]) > 1 && layout.shape[last] >= 8;
+  const int unit = transposed_axis(layout);
   dispatch_size(call, in.dtype, [&](auto zero) {
     using T = decltype(zero);
-    if (transposed) copy_transposed(call, in, layout, unit, out.as<T>());
+    if (unit >= 0) copy_transposed(call, in, layout, unit, out.as<T>());
     else copy_elements(call, in, layout, out.as<T>());
   });
 }
 
 void copy(OpCall &call) { copy_into(call, call.in(0), call.out(0)); }
 
-void assign(OpCall &call) {
-  const TensorView &target = call.out(0);
-  if (!target.contiguous()) call.reject("the target must be contiguous");
-  copy_into(call, call.in(1), target);
-}
+void assign(OpCall &call) { copy_into(call, call.in(1), read_assign_target(call)); }
 
 }  // namespace
 

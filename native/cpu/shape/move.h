@@ -1,4 +1,4 @@
-// Moving elements without looking at them: dispatch by element size and block copies.
+// Moving elements without looking at them: block copies.
 #pragma once
 
 #include <cstring>
@@ -6,18 +6,6 @@
 #include "native/core/op.h"
 
 namespace wm {
-
-// Calls body with an unsigned integer as wide as the dtype's elements.
-template <class F>
-void dispatch_size(const OpCall &call, DType dtype, F &&body) {
-  switch (dtype_size(dtype)) {
-    case 1: return body(uint8_t{});
-    case 2: return body(uint16_t{});
-    case 4: return body(uint32_t{});
-    case 8: return body(uint64_t{});
-    default: call.reject("unknown dtype %d", static_cast<int>(dtype));
-  }
-}
 
 // Copies `rows` rows of `row_bytes` from one pitch to another, in parallel.
 inline void copy_rows(const OpCall &call, const void *src, int64_t src_pitch, void *dst, int64_t dst_pitch,

@@ -1,5 +1,6 @@
 // pad: x with zeros before and after each axis (attributes before0..before7, after0..after7); slice_bwd: dy at rows
 // begin.. of an axis of `length` zeros (attributes axis, begin, length). Any dtype.
+#include "native/core/shape_checks.h"
 #include "native/cpu/shape/move.h"
 
 namespace wm {
@@ -7,11 +8,10 @@ namespace wm {
 namespace {
 
 void place(const OpCall &call, const TensorView &x, const TensorView &out, const int64_t *before) {
-  if (x.ndim != out.ndim || x.dtype != out.dtype) call.reject("rank or dtype differs");
+  check_padded(call, x, out, before);
   const auto size = static_cast<int64_t>(dtype_size(x.dtype));
   int last = 0;  // rows reach from the last padded axis to the end
   for (int d = 0; d < x.ndim; ++d) {
-    if (before[d] < 0 || before[d] + x.shape[d] > out.shape[d]) call.reject("x does not fit at axis %d", d);
     if (out.shape[d] != x.shape[d]) last = d;
   }
   if (x.numel() != out.numel()) zero_bytes(call, out.data, static_cast<int64_t>(out.bytes()));
@@ -37,19 +37,8 @@ void place(const OpCall &call, const TensorView &x, const TensorView &out, const
   });
 }
 
-void pad(OpCall &call) {
-  int64_t before[kMaxDims];
-  for (int d = 0; d < kMaxDims; ++d) before[d] = call.attr_int(d);
-  place(call, call.in(0), call.out(0), before);
-}
-
-void slice_bwd(OpCall &call) {
-  int64_t before[kMaxDims] = {};
-  const int64_t axis = call.attr_int(0);
-  if (axis < 0 || axis >= call.in(0).ndim) call.reject("axis %lld", static_cast<long long>(axis));
-  before[axis] = call.attr_int(1);
-  place(call, call.in(0), call.out(0), before);
-}
+void pad(OpCall &call) { place(call, call.in(0), call.out(0), read_pad(call).before); }
+void slice_bwd(OpCall &call) { place(call, call.in(0), call.out(0), read_slice_bwd(call).before); }
 
 }  // namespace
 

@@ -4,32 +4,18 @@
 #include <cstring>
 
 #include "native/core/op.h"
+#include "native/core/shape_checks.h"
 
 namespace wm {
 
 namespace {
 
-struct Maps {
-  int64_t batch, height, width, channels, factor;  // of the small map
-};
-
-Maps read_maps(const OpCall &call, const TensorView &small, const TensorView &large) {
-  const int64_t f = call.attr_int(0);
-  if (f < 1 || f > 64 || small.ndim != 4 || large.ndim != 4 || small.dtype != large.dtype)
-    call.reject("needs two maps [B, H, W, C] of one dtype and a factor of 1 to 64");
-  const Maps m{small.dim(0), small.dim(1), small.dim(2), small.dim(3), f};
-  if (large.dim(0) != m.batch || large.dim(1) != m.height * f || large.dim(2) != m.width * f ||
-      large.dim(3) != m.channels)
-    call.reject("the large map must be %lld times the small one", static_cast<long long>(f));
-  return m;
-}
-
-int64_t row_grain(const Maps &m) {
+int64_t row_grain(const UpsampleMaps &m) {
   return std::max<int64_t>(1, 16384 / std::max<int64_t>(1, m.width * m.channels * m.factor * m.factor));
 }
 
 void upsample_nearest(OpCall &call) {
-  const Maps m = read_maps(call, call.in(0), call.out(0));
+  const UpsampleMaps m = read_upsample(call, call.in(0), call.out(0));
   const auto pixel = static_cast<size_t>(m.channels) * dtype_size(call.in(0).dtype);
   const auto *from = call.in(0).as<uint8_t>();
   auto *to = call.out(0).as<uint8_t>();
@@ -48,7 +34,7 @@ void upsample_nearest(OpCall &call) {
 }
 
 void upsample_nearest_bwd(OpCall &call) {
-  const Maps m = read_maps(call, call.out(0), call.in(0));
+  const UpsampleMaps m = read_upsample(call, call.out(0), call.in(0));
   dispatch_float(call, call.in(0).dtype, [&](auto zero) {
     using T = decltype(zero);
     using C = decltype(to_float(zero));

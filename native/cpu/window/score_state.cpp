@@ -1,7 +1,5 @@
 #include "native/cpu/window/score_state.h"
 
-#include <cmath>
-
 #include "native/core/refused_values.h"
 
 namespace wm {
@@ -34,28 +32,8 @@ void topk_row(float *best, float *labels, int64_t plane, int64_t topk, const flo
 
 }  // namespace
 
-ScoreSettings score_settings(const OpCall &call, int first_attr) {
-  ScoreSettings s{};
-  s.scale = static_cast<float>(call.attr(first_attr));
-  s.planes = {call.attr_flag(first_attr + 1), call.attr_flag(first_attr + 2), call.attr_flag(first_attr + 3)};
-  s.topk = call.attr_int(first_attr + 4);
-  if (!(s.scale > 0) || !std::isfinite(s.scale)) {
-    call.reject("scale must be positive and finite, got %g", static_cast<double>(s.scale));
-  }
-  if (s.planes.moment && !s.planes.sum) call.reject("the moment needs the sum");
-  if (s.topk < 0 || s.topk > kMaxTopk) {
-    call.reject("topk must be 0..%lld, got %lld", static_cast<long long>(kMaxTopk),
-                static_cast<long long>(s.topk));
-  }
-  return s;
-}
-
-ScoreState::ScoreState(const OpCall &call, const TensorView &state, const ScoreSettings &settings)
-    : data_(state.as<float>()), settings_(settings) {
-  if (state.dtype != DType::f32 || state.ndim != 3 || state.dim(0) != kScorePlanes + 2 * settings.topk) {
-    call.reject("the state must be f32 [%lld, rows, W]",
-                static_cast<long long>(kScorePlanes + 2 * settings.topk));
-  }
+ScoreState::ScoreState(const OpCall &call, const TensorView &state, int first_attr)
+    : data_(state.as<float>()), settings_(read_score_settings(call, state, first_attr)) {
   rows_ = state.dim(1);
   width_ = state.dim(2);
   plane_ = rows_ * width_;
@@ -65,7 +43,8 @@ void ScoreState::take(int64_t row, int64_t column, int64_t n, const float *const
                       const int32_t *labels, int64_t count) const {
   float *p = data_ + row * width_ + column;
   merge_kernels().score_row({p, p + plane_, p + 2 * plane_, p + 3 * plane_, p + 4 * plane_, p + 5 * plane_},
-                            logits, labels, count, settings_.scale, settings_.planes, n);
+                            logits, labels, count, settings_.scale,
+                            {settings_.sum, settings_.second, settings_.moment}, n);
   if (settings_.topk == 0) return;
   float *best = p + kScorePlanes * plane_;
   for (int64_t k = 0; k < count; ++k) {
@@ -76,10 +55,7 @@ void ScoreState::take(int64_t row, int64_t column, int64_t n, const float *const
 }
 
 const int32_t *checked_query_class(const OpCall &call, const TensorView &query_class, int64_t queries) {
-  if (query_class.dtype != DType::i32 || query_class.ndim != 1 || query_class.dim(0) != queries) {
-    call.reject("query_class must be i32 [%lld]", static_cast<long long>(queries));
-  }
-  const int32_t *labels = query_class.as<int32_t>();
+  const int32_t *labels = read_query_class(call, query_class, queries);
   for (int64_t s = 0; s < queries; ++s) {
     if (labels[s] < -1 || labels[s] > kMaxQueryClass) call.reject(refused_query_class(s, labels[s]));
   }

@@ -12,29 +12,20 @@
 // compete.
 #pragma once
 
+#include "native/core/image_checks.h"
 #include "native/core/op.h"
 #include "native/cpu/window/merge_rows.h"
 
 namespace wm {
 
-constexpr int64_t kScorePlanes = 6;
-constexpr int64_t kMaxTopk = 64;
 // Queries that go into the state at one visit.
 constexpr int64_t kQueriesAtOnce = 4;
-
-struct ScoreSettings {
-  float scale;
-  ScorePlanes planes;
-  int64_t topk;
-};
-
-// Four attributes from `first_attr`: scale, sum, second, moment, topk.
-ScoreSettings score_settings(const OpCall &call, int first_attr);
 
 // A state tensor [6 + 2 topk, rows, W] and its classes i32 [S], checked.
 class ScoreState {
  public:
-  ScoreState(const OpCall &call, const TensorView &state, const ScoreSettings &settings);
+  // Attributes from `first_attr`: scale, sum, second, moment, topk.
+  ScoreState(const OpCall &call, const TensorView &state, int first_attr);
 
   int64_t rows() const { return rows_; }
   int64_t width() const { return width_; }

@@ -12,9 +12,7 @@ namespace {
 void score_init(OpCall &call) {
   const TensorView &state = call.out(0);
   const int64_t topk = call.attr_int(2);
-  if (state.dtype != DType::f32 || state.ndim != 3 || state.dim(0) != kScorePlanes + 2 * topk) {
-    call.reject("the state must be f32 [6 + 2 topk, rows, W]");
-  }
+  check_score_state(call, state, topk);
   const int64_t plane = state.dim(1) * state.dim(2);
   const float none = -FLT_MAX;
   const float fixed[kScorePlanes] = {none, 0.0f, none, -1.0f, none, 0.0f};
@@ -29,8 +27,7 @@ void score_init(OpCall &call) {
 // state f32 [6 + 2 topk, rows, W] (changed in place), logits f32 [S, rows, W], query_class i32 [S]
 // attrs: scale, sum, second, moment, topk
 void score_update(OpCall &call) {
-  const ScoreSettings settings = score_settings(call, 0);
-  const ScoreState state(call, call.out(0), settings);
+  const ScoreState state(call, call.out(0), 0);
   const TensorView &logits = call.in(1);
   if (logits.dtype != DType::f32 || logits.ndim != 3 || logits.dim(1) != state.rows() ||
       logits.dim(2) != state.width()) {

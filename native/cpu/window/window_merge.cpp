@@ -29,7 +29,7 @@ void merge_tile(const Compositor &plan, const ScoreState &state, const int32_t *
 // query_class i32 [S] attrs: as window_upsample, then scale, sum, second, moment, topk
 void window_merge(OpCall &call) {
   const Compositor plan(call, call.in(1), call.in(2), 0);
-  const ScoreState state(call, call.out(0), score_settings(call, Compositor::kAttrs));
+  const ScoreState state(call, call.out(0), Compositor::kAttrs);
   const int32_t *labels = checked_query_class(call, call.in(3), plan.queries());
   if (state.rows() != plan.rows() || state.width() != plan.width()) {
     call.reject("the state must have %lld x %lld pixels, got %lld x %lld",
