@@ -103,7 +103,7 @@ wm_status context_create(int32_t device, wm_context **out) {
   uint64_t kept = kKeptBytes;
   const cudaError_t set = cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &kept);
   const DeviceLimits limits{info.multiprocessors, info.capability_major * 10 + info.capability_minor, shared_bytes};
-  wm_context *context = set == cudaSuccess ? new (std::nothrow) wm_context{device, pool, limits, {}} : nullptr;
+  wm_context *context = set == cudaSuccess ? new (std::nothrow) wm_context{device, pool, limits, {}, {}} : nullptr;
   if (context == nullptr) {
     cudaMemPoolDestroy(pool);
     WM_TRY(set);
@@ -133,6 +133,7 @@ wm_status stream_create(wm_context *context, wm_stream **out) {
 
 void stream_free(wm_stream *stream) {
   if (stream == nullptr) return;
+  stream->context->kept.drop(stream);
   if (cudaSetDevice(stream->context->device) == cudaSuccess) cudaStreamDestroy(stream->handle);
   delete stream;
 }
@@ -203,6 +204,7 @@ wm_status memory_release(wm_stream *stream, void *data) {
 
 wm_status memory_trim(wm_context *context) {
   WM_ENTER(context);
+  context->kept.drop(nullptr);
   WM_TRY(cudaMemPoolTrimTo(context->pool, 0));
   return WM_OK;
 }
@@ -213,7 +215,11 @@ wm_status memory_stats(wm_context *context, wm_memory *stats) {
   wm_status status = pool_value(context->pool, cudaMemPoolAttrReservedMemCurrent, &reserved);
   if (status == WM_OK) status = pool_value(context->pool, cudaMemPoolAttrUsedMemCurrent, &stats->live_bytes);
   if (status == WM_OK) status = pool_value(context->pool, cudaMemPoolAttrUsedMemHigh, &stats->peak_bytes);
-  if (status == WM_OK) stats->cached_bytes = reserved - stats->live_bytes;
+  if (status != WM_OK) return status;
+  // What is kept for later calls is nobody's, and goes back when memory is short.
+  const uint64_t kept = context->kept.bytes();
+  stats->live_bytes -= kept < stats->live_bytes ? kept : stats->live_bytes;
+  stats->cached_bytes = reserved - stats->live_bytes;
   return status;
 }
 

@@ -6,6 +6,7 @@
 
 #include <memory>
 
+#include "cuda/core/kept.h"
 #include "cuda/core/op.h"
 #include "cuda/core/status.h"
 #include "cuda/core/verdict.h"
@@ -15,6 +16,7 @@ struct wm_context {
   cudaMemPool_t pool;
   wm::cuda::DeviceLimits limits;
   wm::cuda::VerdictWords verdict_words;
+  wm::cuda::KeptBlocks kept;
 };
 
 struct wm_stream {

@@ -57,6 +57,27 @@ void *LaunchCall::workspace_bytes(uint64_t bytes) {
   return data;
 }
 
+void *LaunchCall::find_kept(const KeptKey &key) {
+  std::shared_ptr<KeptBlock> block = stream_->context->kept.find(stream_, key);
+  if (block == nullptr) return nullptr;
+  kept_.push_back(std::move(block));
+  return kept_.back()->data();
+}
+
+void *LaunchCall::keepable_bytes(uint64_t bytes) {
+  kept_.reserve(kept_.size() + 1);
+  void *data = nullptr;
+  check(memory_alloc(stream_, bytes, &data));
+  kept_.push_back(std::make_shared<KeptBlock>(stream_, data, bytes));
+  return data;
+}
+
+void LaunchCall::keep(const KeptKey &key, const void *data) {
+  for (const std::shared_ptr<KeptBlock> &block : kept_) {
+    if (block->data() == data) stream_->context->kept.add(key, block);
+  }
+}
+
 void LaunchCall::zero(void *data, uint64_t bytes) {
   if (bytes == 0) return;
   const cudaError_t error = cudaMemsetAsync(data, 0, bytes, stream());

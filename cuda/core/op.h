@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "cuda/core/half.cuh"
+#include "cuda/core/kept.h"
 #include "cuda/core/simt.h"
 #include "cuda/core/verdict.h"
 #include "native/core/op.h"
@@ -49,6 +50,12 @@ class LaunchCall : public OpArguments {
   void *workspace_bytes(uint64_t bytes);
   void zero(void *data, uint64_t bytes);
 
+  // Memory that may stay for later calls on this stream: null unless one left it under the key.
+  void *find_kept(const KeptKey &key);
+  // As workspace_bytes, for what keep() is to leave there once it is queued to be filled.
+  void *keepable_bytes(uint64_t bytes);
+  void keep(const KeptKey &key, const void *data);
+
   // For values on the device, which only kernels can look at: where they tell of the lowest that is refused, and how its
   // failure reads (the op's name goes in front). Several are asked in the order of these calls. `refuses` is for positions
   // alone, `refuses_values` for those with numbers that stood there.
@@ -60,6 +67,7 @@ class LaunchCall : public OpArguments {
   wm_stream *stream_;
   DeviceLimits limits_;
   std::vector<void *> blocks_;
+  std::vector<std::shared_ptr<KeptBlock>> kept_;  // in use by this call
   std::unique_ptr<wm_verdict> verdict_;
 
   Refusal refusal(bool with_values, Status status, DescribeRefusal describe);

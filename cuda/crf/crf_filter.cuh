@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <type_traits>
 #include <utility>
 
 #include "cuda/core/op.h"
@@ -38,6 +39,32 @@ struct CrfLattice {
   uint32_t *counts;        // [kCrfCounts]
   CrfPiece *piece;
   CrfLongList *long_list;
+
+  // Sets the sizes, `volume` being a bound of the vertices; the bytes that all arrays take.
+  uint64_t resize(int corners_of_pixel, int64_t pixel_count, int64_t volume) {
+    corners = corners_of_pixel;
+    pixels = pixel_count;
+    entries = pixels * corners;
+    capacity = std::min(entries, volume);
+    return place(nullptr);
+  }
+  // Sets the arrays to one piece of memory; the bytes behind them.
+  uint64_t place(void *memory) {
+    const auto base = reinterpret_cast<uintptr_t>(memory);  // null where only the bytes are asked for
+    uintptr_t at = 0;
+    const auto take = [&](auto &array, int64_t count) {
+      array = reinterpret_cast<std::remove_reference_t<decltype(array)>>(base + at);
+      at += (static_cast<uint64_t>(count) * sizeof *array + 255) / 256 * 256;
+    };
+    take(corner, entries);
+    take(list, entries);
+    take(start, capacity + 1);
+    take(neighbour, capacity * corners);
+    take(counts, kCrfCounts);
+    take(piece, max_pieces());
+    take(long_list, entries / kCrfPiece + 1);
+    return at;
+  }
 
   // A list of n > 32 entries has at most n/16 pieces.
   int64_t max_pieces() const { return entries / 16 + 1; }

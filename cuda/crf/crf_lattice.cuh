@@ -161,23 +161,19 @@ __global__ void crf_scale_lists_kernel(CrfLattice lattice, const float *norm) {
 
 }  // namespace
 
-template <int D, class Key>
-CrfLattice build_crf_lattice(LaunchCall &call, const CrfGeometry<D, Key> &geometry, const CrfPixels &pixels,
-                             const uint8_t *image, CrfNormalisation normalisation) {
-  CrfLattice lattice;
-  lattice.corners = D + 1;
-  lattice.pixels = static_cast<int64_t>(pixels.width) * pixels.height;
-  lattice.entries = lattice.pixels * (D + 1);
-  lattice.capacity = std::min(lattice.entries, geometry.volume);
-  const int64_t n = lattice.entries;
-  lattice.corner = call.workspace<CrfLink>(n);
-  lattice.list = call.workspace<CrfLink>(n);
-  lattice.start = call.workspace<uint32_t>(lattice.capacity + 1);
-  lattice.neighbour = call.workspace<uint2>(lattice.capacity * (D + 1));
-  lattice.counts = call.workspace<uint32_t>(kCrfCounts);
-  lattice.piece = call.workspace<CrfPiece>(lattice.max_pieces());
-  lattice.long_list = call.workspace<CrfLongList>(n / kCrfPiece + 1);
+constexpr int64_t kCrfKept = 1;  // the kind in the key
 
+inline int64_t float_key(float x) {
+  uint32_t bits;
+  std::memcpy(&bits, &x, sizeof bits);
+  return bits;
+}
+
+// Queues what fills the lattice, whose sizes and memory are set.
+template <int D, class Key>
+void build_crf_lattice(LaunchCall &call, const CrfGeometry<D, Key> &geometry, const CrfPixels &pixels,
+                       const uint8_t *image, CrfNormalisation normalisation, const CrfLattice &lattice) {
+  const int64_t n = lattice.entries;
   const dim3 block(kCrfThreads), per_pixel(blocks_for(lattice.pixels, kCrfThreads));
   const dim3 per_vertex = crf_grid(call, lattice.capacity, 1);
   SortBuffers<Key> sort(call, n);
@@ -199,13 +195,35 @@ CrfLattice build_crf_lattice(LaunchCall &call, const CrfGeometry<D, Key> &geomet
   WM_LAUNCH(crf_long_lists_kernel, per_vertex, block, 0, call.stream(), lattice);
 
   // `none` needs no norm: one factor for all pixels is not applied.
-  if (normalisation == CrfNormalisation::none) return lattice;
+  if (normalisation == CrfNormalisation::none) return;
   float *rows = call.workspace<float>(lattice.capacity), *other = call.workspace<float>(lattice.capacity);
   float *parts = call.workspace<float>(lattice.max_pieces()), *norm = call.workspace<float>(lattice.pixels);
   crf_filter<1>(call, lattice, nullptr, 0, 1, nullptr, rows, other, parts);
   WM_LAUNCH((crf_norm_kernel<D>), per_pixel, block, 0, call.stream(), lattice, rows, normalisation, norm);
   if (normalisation != CrfNormalisation::after) {
     WM_LAUNCH(crf_scale_lists_kernel, dim3(blocks_for(n, kCrfThreads)), block, 0, call.stream(), lattice, norm);
+  }
+}
+
+// The lattice of positions depends on the picture's size and the term alone: it stays for the calls behind, within the
+// limits of what a device keeps.
+template <int D, class Key>
+CrfLattice make_crf_lattice_with(LaunchCall &call, const CrfGeometry<D, Key> &geometry, const CrfPixels &pixels,
+                                 const uint8_t *image, const CrfSpec &spec) {
+  CrfLattice lattice;
+  const uint64_t bytes = lattice.resize(D + 1, static_cast<int64_t>(pixels.width) * pixels.height, geometry.volume);
+  if (D != 2 || bytes > KeptBlocks::kMostBytes / 2) {
+    lattice.place(call.workspace_bytes(bytes));
+    build_crf_lattice(call, geometry, pixels, image, spec.normalisation, lattice);
+    return lattice;
+  }
+  const KeptKey key{kCrfKept, pixels.width, pixels.height, float_key(spec.scale[0]), float_key(spec.scale[1]),
+                    static_cast<int64_t>(spec.normalisation)};
+  void *kept = call.find_kept(key);
+  lattice.place(kept != nullptr ? kept : call.keepable_bytes(bytes));
+  if (kept == nullptr) {
+    build_crf_lattice(call, geometry, pixels, image, spec.normalisation, lattice);
+    call.keep(key, lattice.corner);
   }
   return lattice;
 }
@@ -218,15 +236,13 @@ CrfLattice make_crf_lattice_of(LaunchCall &call, const CrfPixels &pixels, const 
   // At most 24 bits a field: 64 always hold two, 128 five.
   if constexpr (D > 2) {
     if (fields.total > 63) {
-      return build_crf_lattice(call, make_crf_geometry<D, unsigned __int128>(spec.scale, extent, fields), pixels, image,
-                               spec.normalisation);
+      return make_crf_lattice_with(call, make_crf_geometry<D, unsigned __int128>(spec.scale, extent, fields), pixels, image, spec);
     }
   }
-  return build_crf_lattice(call, make_crf_geometry<D, uint64_t>(spec.scale, extent, fields), pixels, image,
-                           spec.normalisation);
+  return make_crf_lattice_with(call, make_crf_geometry<D, uint64_t>(spec.scale, extent, fields), pixels, image, spec);
 }
 
-// image: u8 [H, W, 3], read where spec.dims is 5. The lattice lives in the call's workspace. Throws Status::option where
+// image: u8 [H, W, 3], read where spec.dims is 5. The lattice lives as long as the call. Throws Status::option where
 // the scales make coordinates too large for f32.
 inline CrfLattice make_crf_lattice(LaunchCall &call, const CrfPixels &pixels, const uint8_t *image, const CrfSpec &spec) {
   return spec.dims == 2 ? make_crf_lattice_of<2>(call, pixels, image, spec)

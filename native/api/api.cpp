@@ -6,6 +6,7 @@
 #include "native/core/arena.h"
 #include "native/api/borrow.h"
 #include "native/api/devices.h"
+#include "native/api/overlap.h"
 #include "native/core/backend_loader.h"
 #include "native/core/cpu_info.h"
 #include "native/core/device_executor.h"
@@ -135,6 +136,7 @@ void check_in_place(const OpHandle &op, const std::vector<StorageView> &inputs, 
     }
     if (!inputs[i].view.contiguous()) fail(Status::usage, "%s: works in place on contiguous memory alone", op.name);
   }
+  check_overlap(op.name, inputs, count);
 }
 
 wm_status run(wm_executor *executor, const char *op_name, const wm_view *inputs, int32_t num_inputs, const double *attrs,

@@ -2,8 +2,9 @@
 // cuda/core calls, so that the module's own context, allocator and op table are what the tests run.
 //
 // Faults on request, for tests of what follows them: WORDMASK_SIMT_MEMORY=BYTES limits what may be live at once;
-// WORDMASK_SIMT_FAULT=CALL:N:ERROR makes the N-th call (from 1) of cudaMallocFromPoolAsync ("malloc"), cudaMemcpyAsync
-// ("copy") or a kernel ("launch") fail with a runtime error number; WORDMASK_SIMT_DEVICES=N is the device count.
+// WORDMASK_SIMT_FAULT=CALL:N:ERROR makes the N-th call (from 1) of cudaGetDeviceCount ("count"), cudaMallocFromPoolAsync
+// ("malloc"), cudaMemcpyAsync ("copy") or a kernel ("launch") fail with a runtime error number; WORDMASK_SIMT_DEVICES=N is the
+// device count.
 // WORDMASK_SIMT_CAPABILITY=90 makes it a device of compute capability 9.0, else it is one of 8.0.
 #include <cuda_runtime_api.h>
 
@@ -19,6 +20,7 @@
 struct SimtStream {};
 struct SimtEvent {};
 struct SimtPool {
+  int device = 0;
   uint64_t live = 0, peak = 0;
 };
 
@@ -82,6 +84,9 @@ cudaError_t injected_fault(const char *call) {
 using wm::simt::injected_fault;
 
 cudaError_t cudaGetDeviceCount(int *count) {
+  *count = 0;
+  const cudaError_t fault = injected_fault("count");
+  if (fault != cudaSuccess) return keep(fault);
   *count = device_count();
   return *count > 0 ? cudaSuccess : keep(cudaErrorNoDevice);
 }
@@ -127,6 +132,7 @@ const char *cudaGetErrorString(cudaError_t error) {
     case cudaErrorMemoryAllocation: return "out of memory";
     case cudaErrorInvalidDevice: return "invalid device ordinal";
     case cudaErrorIllegalAddress: return "an illegal memory access was encountered";
+    case cudaErrorInsufficientDriver: return "CUDA driver version is insufficient for CUDA runtime version";
     default: return "emulated failure";
   }
 }
@@ -136,12 +142,13 @@ const char *cudaGetErrorName(cudaError_t error) {
     case cudaErrorMemoryAllocation: return "cudaErrorMemoryAllocation";
     case cudaErrorInvalidDevice: return "cudaErrorInvalidDevice";
     case cudaErrorIllegalAddress: return "cudaErrorIllegalAddress";
+    case cudaErrorInsufficientDriver: return "cudaErrorInsufficientDriver";
     default: return "cudaError";
   }
 }
 
-cudaError_t cudaMemPoolCreate(cudaMemPool_t *pool, const cudaMemPoolProps *) {
-  *pool = new (std::nothrow) SimtPool;
+cudaError_t cudaMemPoolCreate(cudaMemPool_t *pool, const cudaMemPoolProps *properties) {
+  *pool = new (std::nothrow) SimtPool{properties->location.id};
   return *pool != nullptr ? cudaSuccess : keep(cudaErrorMemoryAllocation);
 }
 
@@ -199,9 +206,15 @@ cudaError_t cudaFreeAsync(void *data, cudaStream_t) {
   return cudaSuccess;
 }
 
-// The host's memory is the device's: any address is taken.
-cudaError_t cudaPointerGetAttributes(cudaPointerAttributes *attributes, const void *) {
-  *attributes = {cudaMemoryTypeDevice, 0};
+// The device that allocated it. The host's memory is every device's: any other address is taken.
+cudaError_t cudaPointerGetAttributes(cudaPointerAttributes *attributes, const void *data) {
+  *attributes = {cudaMemoryTypeManaged, 0};
+  const std::lock_guard<std::mutex> lock(mutex);
+  const auto *address = static_cast<const char *>(data);
+  for (const auto &block : blocks) {
+    const auto *first = static_cast<const char *>(block.first);
+    if (address >= first && address < first + block.second.bytes) *attributes = {cudaMemoryTypeDevice, block.second.pool->device};
+  }
   return cudaSuccess;
 }
 

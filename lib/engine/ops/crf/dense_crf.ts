@@ -208,7 +208,6 @@ export const denseCrfCard: OpCard<CrfAttrs> = defineOp<CrfAttrs>({
  *   subtracted: Potts with weight w is the diagonal -w
  * @returns marginals f32 [C, H, W]
  * @throws E_OPTION for shapes and attributes out of range; E_NUMERIC (at the next await) for NaN in `unary`
- *   on the CPU; a device, which nobody waits for, carries NaN on into the marginals
  */
 export function denseCrfOp(
   image: Tensor | undefined,
