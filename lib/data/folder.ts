@@ -17,6 +17,7 @@ export const folder: DatasetSpec = {
       members: 'both',
     },
   ],
-  stored: () => ({ bits: 8, ignore: 255, labelMap: 'none', palette: 'any' }),
+  // Files of 8 and of 16 bits; 255 does not count unless the options say otherwise.
+  stored: () => ({ bits: 16, ignore: 255, labelMap: 'none', palette: 'any' }),
   classes: () => undefined,
 };

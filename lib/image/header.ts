@@ -20,8 +20,8 @@ export interface ImageHeader {
   readonly palette?: Uint8Array;
 }
 
-/** Most PNG and TIFF headers and the JPEG segments before the picture lie within this. */
-const firstBytes = 4096;
+/** Most headers lie within this: small, because thousands of files are looked at. */
+const firstBytes = 2048;
 const mostSegments = 1000;
 
 /** @returns undefined for formats and damage that this does not understand. @throws E_DISK */
@@ -29,11 +29,15 @@ export async function readImageHeader(path: string): Promise<ImageHeader | undef
   const handle = await openRegular(path);
   try {
     return await guardDisk('read', path, async () => {
-      const bytes = await readAt(handle, 0, firstBytes);
-      if (isPng(bytes)) return pngHeader(bytes);
-      const format = sniffImage(bytes)?.format;
-      if (format === 'jpeg') return await jpegHeader(handle);
-      return format === 'tiff' ? await tiffHeader(handle, bytes) : undefined;
+      const start = await readAt(handle, 0, firstBytes);
+      if (isPng(start)) return pngHeader(start);
+      const format = sniffImage(start)?.format;
+      const at = (position: number, length: number): Promise<Buffer> | Buffer =>
+        position + length <= start.length
+          ? start.subarray(position, position + length)
+          : readAt(handle, position, length);
+      if (format === 'jpeg') return await jpegHeader(at);
+      return format === 'tiff' ? await tiffHeader(at, start) : undefined;
     });
   } finally {
     await handle.close();
@@ -41,9 +45,12 @@ export async function readImageHeader(path: string): Promise<ImageHeader | undef
 }
 
 async function readAt(handle: FileHandle, position: number, length: number): Promise<Buffer> {
-  const bytes = Buffer.alloc(length);
+  const bytes = Buffer.allocUnsafe(length);
   return bytes.subarray(0, await readFully(handle, bytes, position));
 }
+
+/** Bytes of the file, fewer at its end. */
+type Reader = (position: number, length: number) => Promise<Buffer> | Buffer;
 
 function pngHeader(bytes: Buffer): ImageHeader | undefined {
   let header: ReturnType<typeof readPngHeader>;
@@ -67,10 +74,10 @@ function pngHeader(bytes: Buffer): ImageHeader | undefined {
 }
 
 /** Segments up to the frame header. */
-async function jpegHeader(handle: FileHandle): Promise<ImageHeader | undefined> {
+async function jpegHeader(read: Reader): Promise<ImageHeader | undefined> {
   let turned = false;
   for (let at = 2, count = 0; count < mostSegments; count++) {
-    const head = await readAt(handle, at, 10);
+    const head = await read(at, 10);
     if (head.length < 10 || head[0] !== 0xff) return undefined;
     const marker = head[1] as number;
     // Fill bytes before a marker.
@@ -89,7 +96,7 @@ async function jpegHeader(handle: FileHandle): Promise<ImageHeader | undefined> 
     }
     if (length < 2 || marker === 0xda || marker === 0xd9) return undefined;
     if (marker === 0xe1) {
-      const data = await readAt(handle, at + 4, length - 2);
+      const data = await read(at + 4, length - 2);
       if (data.toString('latin1', 0, 6) === 'Exif\0\0') turned = isTurned(data.subarray(6));
     }
     at += 2 + length;
@@ -117,15 +124,15 @@ function isTurned(exif: Buffer): boolean {
   return false;
 }
 
-async function tiffHeader(handle: FileHandle, bytes: Buffer): Promise<ImageHeader | undefined> {
+async function tiffHeader(read: Reader, bytes: Buffer): Promise<ImageHeader | undefined> {
   if (bytes.length < 8) return undefined;
   const little = bytes[0] === 0x49;
   const u16 = (from: Buffer, at: number): number => (little ? from.readUInt16LE(at) : from.readUInt16BE(at));
   const u32 = (from: Buffer, at: number): number => (little ? from.readUInt32LE(at) : from.readUInt32BE(at));
   const at = u32(bytes, 4);
-  const count = await readAt(handle, at, 2);
+  const count = await read(at, 2);
   if (count.length < 2) return undefined;
-  const entries = await readAt(handle, at + 2, 12 * u16(count, 0));
+  const entries = await read(at + 2, 12 * u16(count, 0));
   const tags = new Map<number, number>();
   for (let entry = 0; entry + 12 <= entries.length; entry += 12) {
     const type = u16(entries, entry + 2);

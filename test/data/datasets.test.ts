@@ -307,6 +307,24 @@ t.test('any folder', async (t) => {
   });
 });
 
+t.test('any folder with 16 bits', async (t) => {
+  const tree = await Tree.make(t);
+  const names = Array.from({ length: 300 }, (_, i) => `class ${i}`);
+  await tree.picture('images/a.jpg');
+  await tree.label('labels/a.png', Uint16Array.from(map()).fill(299).fill(255, 0, 2).fill(65535, 2, 4));
+  const classes = await tree.write('many.json', JSON.stringify(names));
+  const set = await openDataset('folder', { root: tree.root, classes });
+  t.equal(set.ignore, 65535, '255 is a class');
+  t.same(values(await (set.items[0] as (typeof set.items)[0]).label()).slice(0, 6), [255, 255, 65535, 65535, 299, 299]);
+  const few = await tree.write('few.json', JSON.stringify(names.slice(0, 3)));
+  await tree.label('labels/a.png', Uint16Array.from(map(2, 255, 1)));
+  const small = await openDataset('folder', { root: tree.root, classes: few });
+  const plane = await (small.items[0] as (typeof set.items)[0]).label();
+  t.same([small.ignore, plane.data.constructor.name, values(plane).slice(0, 3)], [255, 'Uint8Array', [2, 255, 1]]);
+  const strict = await openDataset('folder', { root: tree.root, classes: few, ignore: 0 });
+  await t.rejects((strict.items[0] as (typeof set.items)[0]).label(), { message: /255 \(1 pixel\)/ });
+});
+
 t.test('orders and endings of given folders', async (t) => {
   const tree = await vocTree(t);
   const base = 'VOCdevkit/VOC2012';

@@ -19,7 +19,8 @@ export async function mapTasks(
   const names = await filesBelow(input, signal);
   const classes = Array.from({ length: classCount }, (_, i) => ({ name: String(i), prompts: [] }));
   const reader = new LabelReader(stored(), classes);
-  return [...grouped(input, names, [from], except).files].map(([stem, path]) => ({
+  const { files } = await grouped(input, names, [from], except, signal);
+  return [...files].map(([stem, path]) => ({
     name: `${stem}${from}`,
     inputs: [path],
     outputs: [`${stem}${to}`],

@@ -134,8 +134,9 @@ async function filesOf(
   const truthNames = await filesBelow(truth, signal);
   const kinds = kindsOf(layout, truthSuffix);
   const others = layout.truthFiles.map(({ suffix }) => suffix);
-  const files = kinds.find(({ suffix }) => grouped(truth, truthNames, [suffix], others).files.size > 0);
-  return { truthNames, ...(files && { files }) };
+  for (const files of kinds)
+    if ((await grouped(truth, truthNames, [files.suffix], others, signal)).files.size > 0) return { truthNames, files };
+  return { truthNames };
 }
 
 /** An ending of the user's own is stored like the kind of that ending, else like the data set's first kind. */

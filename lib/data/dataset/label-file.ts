@@ -41,7 +41,7 @@ export class LabelReader {
     if (channels !== 1)
       return `has ${channels} channels${kind ? ` (${kind})` : ''}: a label map has one, with indices in it and not colours`;
     if (kind === 'palette') {
-      if (bits === 16) return `is a palette PNG with ${bitDepth} bits: these labels have 16 bits a pixel`;
+      if (bits === 16 && !any) return `is a palette PNG with ${bitDepth} bits: these labels have 16 bits a pixel`;
       return any || palette === undefined ? undefined : this.#wrongPalette(palette);
     }
     if (any || bitDepth === bits) return undefined;

@@ -1,6 +1,7 @@
 /** Files of a folder by what their names share. */
 import { join } from 'node:path';
 import { readFileLimited } from '../../util/files.js';
+import { Slices } from '../../util/slices.js';
 
 const mostListBytes = 64 * 2 ** 20;
 
@@ -15,34 +16,36 @@ export interface FileGroup {
  * Files whose names end in one of `suffixes` (upper or lower case), by what stands before it; a name that ends in one of `others`,
  * a longer ending of files of another kind, is left out.
  */
-export function grouped(
+export async function grouped(
   folder: string,
   names: readonly string[],
   suffixes: readonly string[],
   others: readonly string[] = [],
-): FileGroup {
+  signal?: AbortSignal,
+): Promise<FileGroup> {
+  const files = new Map<string, string>();
   const all = new Map<string, string[]>();
-  const [own, foreign] = [suffixes, others].map((list) => list.map((suffix) => suffix.toLowerCase())) as [
-    string[],
-    string[],
-  ];
+  const [own, foreign] = [suffixes, others].map(longestFirst) as [string[], string[]];
+  const slices = new Slices(signal);
   for (const name of names) {
+    if (slices.due) await slices.pause();
     const lower = name.toLowerCase();
-    const suffix = longest(lower, own);
+    const fits = (suffix: string): boolean => lower.endsWith(suffix) && lower.length > suffix.length;
+    const suffix = own.find(fits);
     if (suffix === undefined) continue;
-    const other = longest(lower, foreign);
+    const other = foreign.find(fits);
     if (other !== undefined && other.length > suffix.length) continue;
     const stem = name.slice(0, -suffix.length);
-    all.set(stem, [...(all.get(stem) ?? []), join(folder, name)]);
+    const path = join(folder, name);
+    const first = files.get(stem);
+    if (first === undefined) files.set(stem, path);
+    else all.set(stem, [...(all.get(stem) ?? [first]), path]);
   }
-  const twice = [...all].filter(([, paths]) => paths.length > 1);
-  return { files: new Map([...all].map(([stem, paths]) => [stem, paths[0] as string])), twice };
+  return { files, twice: [...all] };
 }
 
-function longest(name: string, suffixes: readonly string[]): string | undefined {
-  return suffixes
-    .filter((suffix) => name.endsWith(suffix) && name.length > suffix.length)
-    .sort((a, b) => b.length - a.length)[0];
+function longestFirst(suffixes: readonly string[]): string[] {
+  return suffixes.map((suffix) => suffix.toLowerCase()).sort((a, b) => b.length - a.length);
 }
 
 /** Ids of a list file: the first word of each line. */

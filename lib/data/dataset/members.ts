@@ -19,19 +19,21 @@ export async function membersOf(place: Place, problems: Problems, options: Datas
   const { partial, signal } = options;
   const pictureNames = await filesBelow(place.images, signal);
   const suffix = place.files?.suffix ?? '';
-  const labels = grouped(
+  const labels = await grouped(
     place.truth,
     place.truthNames,
     [suffix],
     place.kinds.map((kind) => kind.suffix),
+    signal,
   );
   // One folder may hold both.
   const taken = new Set([...labels.files.values(), ...labels.twice.flatMap(([, paths]) => paths)]);
-  const images = grouped(
+  const images = await grouped(
     place.images,
     pictureNames.filter((name) => !taken.has(join(place.images, name))),
     place.imageSuffixes,
     resolve(place.images) === resolve(place.truth) ? place.kinds.map((kind) => kind.suffix) : [],
+    signal,
   );
   const ids = await idsOf(place, images.files, labels.files, problems, signal);
   const wanted = new Set(ids);

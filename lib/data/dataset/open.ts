@@ -35,7 +35,7 @@ export async function openSpec(spec: DatasetSpec, options: DatasetOptions): Prom
   }
   const plain = spec.layouts(split, rule === 'd2' ? 'tcl' : rule)[0] as ReturnType<DatasetSpec['layouts']>[number];
   const place = await findPlace(spec, spec.layouts(split, rule), plain, options);
-  const stored = storedOf(spec, place, rule, options);
+  const stored = storedOf(spec, place, rule, classes.length, options);
   const problems = new Problems(spec.name);
   const reader = new LabelReader(stored, classes);
   const found = await findersOf[place.form](spec, place, reader, problems, options);
@@ -84,8 +84,16 @@ function sourceOf(spec: DatasetSpec, split: string, rule: LabelRule, stored: Sto
 }
 
 /** What is stored in the files that were found, with the choices that the user may make about files of his own. */
-function storedOf(spec: DatasetSpec, place: Place, rule: LabelRule, options: DatasetOptions): StoredLabels {
-  const own = spec.stored(place.files?.stored ?? place.form, rule);
+function storedOf(
+  spec: DatasetSpec,
+  place: Place,
+  rule: LabelRule,
+  classCount: number,
+  options: DatasetOptions,
+): StoredLabels {
+  const known = spec.stored(place.files?.stored ?? place.form, rule);
+  // Where 255 is a class of a user's own data, only 16 bits can say what does not count.
+  const own = known.palette === 'any' && classCount > known.ignore ? { ...known, ignore: 2 ** known.bits - 1 } : known;
   const { ignore, reduceZeroLabel } = options;
   if (ignore === undefined && reduceZeroLabel === undefined) return own;
   if (place.layout !== 'explicit' && spec.name !== 'folder')

@@ -25,23 +25,30 @@ const grain = 1 << 19;
 /** Values that a table does not know, with their numbers of pixels, by rising value. */
 export type UnknownValues = ReadonlyMap<number, number>;
 
-/** Puts every sample through the table, in place of a copy of the kind that the largest value needs. */
+/**
+ * Puts every sample through the table: in place where 8 bits stay 8 bits, else into an array of the width that the largest value
+ * needs. Samples beyond the table are unknown.
+ */
 export async function throughTable(
   samples: Uint8Array | Uint16Array,
   table: Int32Array,
   signal?: AbortSignal,
 ): Promise<{ data: Uint8Array | Uint16Array; unknown: UnknownValues }> {
   const wide = table.some((value) => value > 255);
-  const data = wide ? new Uint16Array(samples.length) : new Uint8Array(samples.length);
+  const narrow = !wide && samples instanceof Uint8Array;
+  const data = narrow ? samples : wide ? new Uint16Array(samples.length) : new Uint8Array(samples.length);
+  const full = new Int32Array(1 << (8 * samples.BYTES_PER_ELEMENT)).fill(unknownValue);
+  full.set(table.subarray(0, full.length));
   const unknown = new Map<number, number>();
   await inSlices(
     samples.length,
     grain,
     (begin, end) => {
       for (let i = begin; i < end; i++) {
-        const value = table[samples[i] as number] ?? unknownValue;
-        if (value === unknownValue) unknown.set(samples[i] as number, (unknown.get(samples[i] as number) ?? 0) + 1);
-        else data[i] = value;
+        const sample = samples[i] as number;
+        const value = full[sample] as number;
+        if (value >= 0) data[i] = value;
+        else unknown.set(sample, (unknown.get(sample) ?? 0) + 1);
       }
     },
     signal,
