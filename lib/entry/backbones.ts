@@ -1,8 +1,13 @@
-/** `wordmask/backbones`: encoders for raw use. */
+/** `wordmask/backbones`: encoders and matching models for raw use. */
 export {
   type Backbone,
   type BackboneInput,
+  type CrossAttention,
+  type CrossAttentionPlace,
   type LoadBackboneOptions,
   loadBackbone,
+  loadMatching,
+  type MatchingModel,
+  type MatchingTokens,
   preprocess,
 } from '../registry/backbones.js';

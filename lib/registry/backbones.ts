@@ -4,10 +4,16 @@ import { type Backbone, clipTypes, loadClipBackbone, openDenseClip, parseClipCon
 import { defaultCompute, onDevice, parseDType, resolveDevice } from '../engine/index.js';
 import { show, WordmaskError } from '../util/errors.js';
 import { type ModelFolder, readModelFolder } from './folder.js';
-import { matchingTypes, openMatch } from './matching.js';
+import { type MatchingModel, matchingTypes, openMatch, openMatching } from './matching.js';
 
 export { type Backbone, type BackboneInput, preprocess } from '../backbones/clip/index.js';
-export { type MatchingModel, openMatching } from './matching.js';
+export {
+  type CrossAttention,
+  type CrossAttentionPlace,
+  type MatchingModel,
+  type MatchingTokens,
+  openMatching,
+} from './matching.js';
 
 export interface LoadBackboneOptions {
   /** cpu (default), cuda, cuda:N or auto. */
@@ -23,14 +29,7 @@ export interface LoadBackboneOptions {
  * @throws E_MODEL_FORMAT for an unknown model_type, E_WEIGHTS, E_WEIGHTS_VALUE, E_DEVICE, E_OPTION
  */
 export async function loadBackbone(folder: string, options: LoadBackboneOptions = {}): Promise<Backbone> {
-  const device = resolveDevice(options.device ?? 'cpu');
-  const dtype =
-    options.dtype === undefined ? 'f32' : options.dtype === 'auto' ? defaultCompute(device) : parseDType(options.dtype);
-  if (dtype !== 'f32' && dtype !== 'bf16') {
-    throw new WordmaskError('E_OPTION', `dtype must be auto, fp32 or bf16, got ${show(options.dtype)}`, {
-      details: { option: 'dtype' },
-    });
-  }
+  const { device, dtype } = placeOf(options);
   const files = await readModelFolder(folder);
   const opened = { compute: dtype, trainable: dtype === 'f32', checkWeights: options.checkWeights };
   const backbone = await onDevice(device, () => openBackbone(files, opened));
@@ -41,6 +40,27 @@ export async function loadBackbone(folder: string, options: LoadBackboneOptions 
     encodeImage: (...inputs) => onDevice(device, () => backbone.encodeImage(...inputs)),
     encodeText: (...inputs) => onDevice(device, () => backbone.encodeText(...inputs)),
   };
+}
+
+function placeOf(options: LoadBackboneOptions): { device: string; dtype: 'f32' | 'bf16' } {
+  const device = resolveDevice(options.device ?? 'cpu');
+  const dtype =
+    options.dtype === undefined ? 'f32' : options.dtype === 'auto' ? defaultCompute(device) : parseDType(options.dtype);
+  if (dtype === 'f32' || dtype === 'bf16') return { device, dtype };
+  throw new WordmaskError('E_OPTION', `dtype must be auto, fp32 or bf16, got ${show(options.dtype)}`, {
+    details: { option: 'dtype' },
+  });
+}
+
+/**
+ * Opens a folder's matching model (BLIP, ALBEF, mPLUG, BridgeTower) for its cross-attention: GradCAM at one layer and chosen heads,
+ * weights in the layout of the fastest kernels. Tensors that it makes are the caller's to dispose.
+ * @throws E_MODEL_FORMAT for a family without match head, E_WEIGHTS, E_WEIGHTS_VALUE, E_TOKENIZER, E_DEVICE, E_OPTION
+ */
+export async function loadMatching(folder: string, options: LoadBackboneOptions = {}): Promise<MatchingModel> {
+  const { device, dtype } = placeOf(options);
+  const files = await readModelFolder(folder);
+  return onDevice(device, () => openMatching(files, { compute: dtype, checkWeights: options.checkWeights }));
 }
 
 function openBackbone(

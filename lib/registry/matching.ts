@@ -12,7 +12,12 @@ import { mplugTypes, openMplug } from '../backbones/mplug/index.js';
 import { show, WordmaskError } from '../util/errors.js';
 import type { ModelFolder } from './folder.js';
 
-export type { MatchingModel } from '../backbones/blip/index.js';
+export type {
+  CrossAttention,
+  CrossAttentionPlace,
+  MatchingModel,
+  MatchingTokens,
+} from '../backbones/blip/index.js';
 
 const families: readonly { readonly types: readonly string[]; readonly open: typeof openBlip }[] = [
   { types: blipTypes, open: openBlip },

@@ -30,6 +30,8 @@ def make(folder):
         if parameter.dim() > 1:
             torch.nn.init.normal_(parameter, std=0.02)
     model.save_pretrained(folder)
+    with open(f"{folder}/vocab.txt", "w") as file:
+        file.write("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]"] + [f"w{i}" for i in range(30522 - 4)]) + "\n")
 
 
 def resident():

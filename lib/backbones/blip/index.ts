@@ -13,7 +13,7 @@ import { parseBlipConfig } from './config.js';
 import { blipIgnored, blipInfix, blipRules } from './keys.js';
 
 export type { MatchFiles, MatchOptions, OpenedMatch } from '../../nn/match/model.js';
-export type { MatchingModel } from '../../nn/matching.js';
+export type { CrossAttention, CrossAttentionPlace, MatchingModel, MatchingTokens } from '../../nn/matching.js';
 
 /** `model_type`s this family answers to. */
 export const blipTypes: readonly string[] = ['blip'];
