@@ -163,6 +163,11 @@ export class Model {
     return this.#checked('prepare', options, (checked) => this.calls.prepare(vocabulary, checked, onProgress));
   }
 
+  /** Runs something on the model's device, counted as a call. For the pipeline. */
+  work<T>(signal: AbortSignal | undefined, fn: () => Promise<T>): Promise<T> {
+    return this.#call(signal, fn);
+  }
+
   /** @throws E_OPTION */
   check(options: SegmentOptions): CheckedOptions {
     return checkSegmentOptions(options, this.calls.optionRules);

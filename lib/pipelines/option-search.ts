@@ -210,7 +210,8 @@ export interface ModelSearch {
 /** The search that a system defines. */
 export async function searchModel(model: Model, rule: OptionSearch, request: ModelSearch): Promise<SearchReport> {
   const { images, vocab, signal, segment = {} } = request;
-  const rewarder: Rewarder = await rule.rewarder(model.calls.searched, vocab.spec, signal);
+  const { searched } = model.calls;
+  const rewarder: Rewarder = await model.work(signal, () => rule.rewarder(searched, vocab.spec, signal));
   try {
     const hashes: string[] = [];
     for (const image of images) hashes.push((await decodeImage(image, { signal })).hash);
@@ -218,12 +219,14 @@ export async function searchModel(model: Model, rule: OptionSearch, request: Mod
     const key = sha256(
       canonicalJson({ model: model.info.hash, vocabulary: vocab.hash, images: hashes, seed: request.seed, fixed }),
     );
-    const groups = rule.groups(vocab.spec);
+    const groups = rule.groups(vocab.spec, searched, fixed);
     const evaluations = request.evaluations ?? rule.evaluations;
     return await searchOptions({ ...request, groups, evaluations, key }, async (options) => {
       let sum = 0;
       for (const image of images)
-        sum += await rewarder.reward(await decodeImage(image, { signal }), { ...fixed, ...options }, signal);
+        sum += await model.work(signal, async () =>
+          rewarder.reward(await decodeImage(image, { signal }), { ...fixed, ...options }, signal),
+        );
       return sum;
     });
   } finally {

@@ -56,9 +56,10 @@ export interface OptionSearch {
   readonly source: string;
   /** Evaluations of each group. */
   readonly evaluations: number;
-  groups(words: SearchWords): readonly SearchGroup[];
+  /** @param system what the module's `build` or `open` gave @param fixed options of the call that the search leaves alone */
+  groups(words: SearchWords, system: unknown, fixed: Readonly<Record<string, unknown>>): readonly SearchGroup[];
   /**
-   * What judges a set of options, made once a search. `system` is what the module's `build` gave.
+   * What judges a set of options, made once a search. `system` is what the module's `build` or `open` gave.
    * @throws E_VOCAB, E_OPTION where this vocabulary cannot be searched with
    */
   rewarder(system: unknown, words: SearchWords, signal?: AbortSignal): Promise<Rewarder>;

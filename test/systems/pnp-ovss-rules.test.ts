@@ -238,6 +238,15 @@ t.test('captions', async (t) => {
   t.equal(at(unknown.labels, 8, 16), 0);
   const last = await model.segment(flag(), ['red'], { ...small, layer: 2 });
   t.match(last.warnings, [/last one/]);
+  const grey = { data: new Uint8Array(20 * 16 * 3).fill(90), width: 20, height: 16, channels: 3 as const };
+  for (const backgroundChannel of ['always', 'fewer-than-3'])
+    for (const crf of [{}, false])
+      t.ok(
+        (await model.segment(grey, ['red', 'green', 'blue'], { ...small, crf, backgroundChannel })).labels.every(
+          (x) => x === 255,
+        ),
+        'maps that are all empty: all background',
+      );
 });
 
 t.test('spans restore the classes of the data sets', needsData, async (t) => {

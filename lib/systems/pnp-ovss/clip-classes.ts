@@ -18,10 +18,10 @@ export class ClipClasses {
   /** Unit rows by text. */
   readonly #texts = new ByteLru<Float32Array>(64 << 20, (row) => row.byteLength);
 
-  constructor(private readonly clip: Backbone) {}
+  constructor(readonly clip: Backbone) {}
 
   /** Side of the pictures that this CLIP was trained on. */
-  private get imageSize(): number {
+  get imageSize(): number {
     const { vision } = this.clip.config as { readonly vision: { readonly imageSize: number } };
     return vision.imageSize;
   }
@@ -35,11 +35,12 @@ export class ClipClasses {
       (words.labels[index]?.prompts ?? []).map((prompt) => ({ index, prompt })),
     );
     if (prompts.length === 0) return [];
-    const texts = await this.#rows(prompts.map(({ prompt }) => prompt));
-    const pixels = await scope(async () =>
-      clipPreprocess(Tensor.from(image.data, [image.height, image.width, 3], 'u8'), this.imageSize).toArray(),
+    const [template = '{}'] = templateSet('photo');
+    // Function replacement: `$` in a user's text must stay what it is.
+    const texts = await this.rows(prompts.map(({ prompt }) => template.replace('{}', () => prompt)));
+    const [row = new Float32Array()] = await scope(() =>
+      this.imageRows(clipPreprocess(Tensor.from(image.data, [image.height, image.width, 3], 'u8'), this.imageSize)),
     );
-    const row = Float32Array.from((await this.clip.encodeImage(pixels)).data as ArrayLike<number>);
     const logits = texts.map((text) => scale * text.reduce((sum, x, e) => sum + x * (row[e] as number), 0));
     const highest = logits.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY);
     const weights = logits.map((x) => Math.exp(x - highest));
@@ -57,21 +58,28 @@ export class ClipClasses {
     return words.chosen.filter((index) => kept.has(index));
   }
 
-  async #rows(prompts: readonly string[]): Promise<Float32Array[]> {
-    const [template = '{}'] = templateSet('photo');
-    const missing = [...new Set(prompts)].filter((prompt) => this.#texts.get(prompt) === undefined);
+  /** Unit rows of texts as they are. */
+  async rows(texts: readonly string[]): Promise<Float32Array[]> {
+    const missing = [...new Set(texts)].filter((text) => this.#texts.get(text) === undefined);
     const made = new Map<string, Float32Array>();
     for (let begin = 0; begin < missing.length; begin += group) {
       const part = missing.slice(begin, begin + group);
-      // Function replacement: `$` in a user's text must stay what it is.
-      const { data, shape } = await this.clip.encodeText(part.map((prompt) => template.replace('{}', () => prompt)));
-      const embed = (shape as readonly number[])[1] as number;
-      part.forEach((prompt, i) => {
-        const row = Float32Array.from(data as ArrayLike<number>).slice(i * embed, (i + 1) * embed);
-        made.set(prompt, row);
-        this.#texts.set(prompt, row);
-      });
+      const { data, shape } = await this.clip.encodeText(part);
+      for (const [i, row] of rowsOf(data as Float32Array, shape).entries()) {
+        made.set(part[i] as string, row);
+        this.#texts.set(part[i] as string, row);
+      }
     }
-    return prompts.map((prompt) => (made.get(prompt) ?? this.#texts.get(prompt)) as Float32Array);
+    return texts.map((text) => (made.get(text) ?? this.#texts.get(text)) as Float32Array);
   }
+
+  /** Unit rows of normalised pixels [N, 3, n, n]. */
+  async imageRows(pixels: Tensor): Promise<Float32Array[]> {
+    const { data, shape } = await this.clip.encodeImage(pixels);
+    return rowsOf(data as Float32Array, shape);
+  }
+}
+
+function rowsOf(data: Float32Array, [count = 0, embed = 0]: readonly number[]): Float32Array[] {
+  return Array.from({ length: count }, (_, i) => data.slice(i * embed, (i + 1) * embed));
 }

@@ -9,6 +9,7 @@ import { ClipClasses } from './clip-classes.js';
 import { defaults, pnpOptionNames, pnpOptions } from './options.js';
 import { PnpPredictor } from './predictor.js';
 import { presets } from './presets.js';
+import { search } from './search.js';
 
 export const pnpOvss: PredictorSystemModule = {
   info: {
@@ -25,6 +26,7 @@ export const pnpOvss: PredictorSystemModule = {
   },
   defaults,
   presets,
+  tuning: { search },
   optionNames: pnpOptionNames,
   dtypes: ['f32'],
   roles: [{ name: 'clip', backbones: ['clip'], optional: true }],

@@ -57,6 +57,9 @@ const shape = {
   imageId: z.union([z.string().max(1024), z.null()]),
   /** Words of the caption: those of the labels looked for, or (v2) of the whole vocabulary. */
   caption: z.enum(['present', 'all']),
+  /** Blur of the masks of the search's reward, a share of the side; and whether the search tries others. Nothing else looks at them. */
+  rewardBlur: z.number().gt(0).max(1),
+  searchBlur: z.boolean(),
   /** Quirks of the published code, off by default. */
   lastClassSum: z.boolean(),
   emptyChannelQuirk: z.boolean(),
@@ -89,6 +92,8 @@ export const defaults: PnpOptions = {
   classes: null,
   imageId: null,
   caption: 'present',
+  rewardBlur: 0.04,
+  searchBlur: false,
   lastClassSum: false,
   emptyChannelQuirk: false,
   adeNoNormalise: false,

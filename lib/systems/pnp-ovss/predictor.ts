@@ -52,7 +52,7 @@ const stages = [
 ];
 
 /** A label looked for, or the words of a background policy (-1). */
-interface Target {
+export interface Target {
   readonly label: number;
   readonly name: string;
   readonly prompts: readonly string[];
@@ -65,8 +65,8 @@ export class PnpPredictor implements Predictor<PnpOptions> {
   readonly #files = new ClassFiles();
 
   constructor(
-    private readonly model: MatchingModel,
-    private readonly clip: ClipClasses | undefined,
+    readonly model: MatchingModel,
+    readonly clip: ClipClasses | undefined,
   ) {
     const layers = model.layers.flatMap((n) => [`cross_attention.${n}`, `cross_attention_gradient.${n}`]);
     this.traces = [...stages, ...layers, ...towerTraces(model)];
@@ -80,7 +80,7 @@ export class PnpPredictor implements Predictor<PnpOptions> {
   }
 
   async prepare(words: PredictorWords, options: PnpOptions, signal?: AbortSignal): Promise<void> {
-    this.#check(options);
+    this.check(options);
     if (isListed(options)) await this.#files.get(options.classes, signal);
     if (options.classProvider === 'clip' && !this.clip)
       throw new WordmaskError(
@@ -89,7 +89,7 @@ export class PnpPredictor implements Predictor<PnpOptions> {
         { details: { option: 'classProvider', value: 'clip' } },
       );
     // Labels without tokens are refused before a picture is decoded.
-    buildCaptions(this.model, captionWords(this.#targets(words.chosen, words, options)));
+    buildCaptions(this.model, captionWords(this.targets(words.chosen, words, options)));
   }
 
   async predict(
@@ -98,9 +98,9 @@ export class PnpPredictor implements Predictor<PnpOptions> {
     options: PnpOptions,
     context: PredictContext,
   ): Promise<Prediction> {
-    this.#check(options);
-    const present = await this.#present(image, words, options, context);
-    const targets = this.#targets(present, words, options);
+    this.check(options);
+    const present = await this.present(image, words, options, context);
+    const targets = this.targets(present, words, options);
     const kept = targets.filter((target) => target.kept);
     context.stage('text');
     if (kept.length === 0) return nothing(image);
@@ -111,8 +111,11 @@ export class PnpPredictor implements Predictor<PnpOptions> {
     traceCaptions(captions, sums, side, context);
     const all = classMaps(sums, captions, targets.length, patches, options, words.ensemble);
     const maps = keptMaps(all, targets, patches);
-    const channels = words.background === 'auto' && (options.backgroundChannel === 'always' || kept.length < 3);
-    return this.#channels({ image, maps, side, kept, background: channels }, options, context);
+    const auto = words.background === 'auto';
+    const background = auto && (options.backgroundChannel === 'always' || kept.length < 3);
+    const found = await this.#channels({ image, maps, side, kept, background }, options, context);
+    // Channels that are all empty are equal, and rounding would choose among them.
+    return auto && maps.every((value) => value === 0) ? nothing(image) : found;
   }
 
   plan(
@@ -141,7 +144,7 @@ export class PnpPredictor implements Predictor<PnpOptions> {
   }
 
   /** @throws E_OPTION naming what the model has */
-  #check({ layer, head, imageSize }: PnpOptions): void {
+  check({ layer, head, imageSize }: PnpOptions): void {
     const { layers, heads, patch, kind } = this.model;
     const fail = (option: string, value: number, allowed: string): never => {
       throw new WordmaskError(
@@ -159,11 +162,11 @@ export class PnpPredictor implements Predictor<PnpOptions> {
   }
 
   /** Labels that the class provider finds, of those that may appear. */
-  async #present(
+  async present(
     image: DecodedImage,
     words: PredictorWords,
     options: PnpOptions,
-    context: PredictContext,
+    context: Pick<PredictContext, 'signal' | 'source'>,
   ): Promise<readonly number[]> {
     if (isListed(options)) {
       const listed = await this.#files.get(options.classes, context.signal);
@@ -174,7 +177,8 @@ export class PnpPredictor implements Predictor<PnpOptions> {
     return words.chosen;
   }
 
-  #targets(present: readonly number[], words: PredictorWords, { caption }: PnpOptions): Target[] {
+  /** What the caption speaks of. */
+  targets(present: readonly number[], words: PredictorWords, { caption }: PnpOptions): Target[] {
     const named = caption === 'all' ? words.chosen : present;
     const target = (label: number): Target => {
       const { name, prompts } = words.labels[label] as PredictorWords['labels'][number];
@@ -254,7 +258,7 @@ export class PnpPredictor implements Predictor<PnpOptions> {
   }
 }
 
-function captionWords(targets: readonly Target[]): CaptionWord[] {
+export function captionWords(targets: readonly Target[]): CaptionWord[] {
   return targets.flatMap(({ prompts, name }, target) =>
     prompts.map((prompt) => ({ word: mergedWord(prompt), target, name })),
   );
@@ -275,7 +279,7 @@ function nothing({ width, height }: DecodedImage): Prediction {
 }
 
 /** The picture squashed to the model's square and normalised, [3, S, S]. */
-async function squashed(
+export async function squashed(
   image: DecodedImage,
   { imageSize, resize: mode, adeNoNormalise }: PnpOptions,
 ): Promise<Float32Array> {
