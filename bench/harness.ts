@@ -1,7 +1,9 @@
 /** What all benches share: timing, the machine record, JSON lines. */
 import { execFileSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { cpus, totalmem } from 'node:os';
+import { join } from 'node:path';
+import { packageRoot } from '#lib/binding/addon.js';
 import { hostCallSync } from '#lib/engine/host.js';
 import { devices } from '#lib/engine/index.js';
 
@@ -68,16 +70,18 @@ export function machine(): Record<string, unknown> {
     tier: devices()[0]?.tier,
     memoryGiB: Math.round(totalmem() / 2 ** 30),
     node: process.version,
-    wordmask: (
-      JSON.parse(readFileSync(new URL('../../../package.json', import.meta.url), 'utf8')) as { version: string }
-    ).version,
+    wordmask: (JSON.parse(readFileSync(join(packageRoot, 'package.json'), 'utf8')) as { version: string }).version,
     commit: commit(),
   };
 }
 
+/** Of the checkout, or as a packed copy of it says (scripts/pack-gpu.mjs). */
 function commit(): string | undefined {
   try {
+    const packed = join(packageRoot, 'build', 'commit');
+    if (existsSync(packed)) return readFileSync(packed, 'utf8').trim();
     return execFileSync('git', ['rev-parse', '--short', 'HEAD'], {
+      cwd: packageRoot,
       encoding: 'utf8',
       stdio: ['ignore', 'pipe', 'ignore'],
     }).trim();

@@ -1,9 +1,11 @@
 /**
  * `npm run bench -- [ops|systems|compare|profile|train-step|mgca-step|drawn-scenes|all] [--threads 1,2] [--only name,...] [--seconds S] [--model DIR] [--rounds N]
- * [--batch 1,8] [--profile] [--save FILE]` prints one JSON line a case. `--save` appends where another part has begun the file.
+ * [--batch 1,8] [--device cuda:0] [--profile] [--save FILE]` prints one JSON line a case. `--save` appends where another part has begun the file.
+ * `--device` is for ops and systems; `npm run bench:gpu` has the cases and targets of devices.
  */
 import { createWriteStream, existsSync, statSync } from 'node:fs';
 import { parseArgs } from 'node:util';
+import { resolveDevice } from '#lib/engine/index.js';
 import { machine, print } from './harness.js';
 import { benchOps } from './ops/ops.js';
 import { benchCompare } from './systems/compare.js';
@@ -24,6 +26,7 @@ const { values, positionals } = parseArgs({
     batch: { type: 'string', default: '' },
     profile: { type: 'boolean', default: false },
     save: { type: 'string', default: '' },
+    device: { type: 'string', default: 'cpu' },
   },
 });
 
@@ -42,6 +45,7 @@ const common = {
   threads: numbers(values.threads),
   only: values.only.split(',').filter(Boolean),
   seconds: Number(values.seconds),
+  device: resolveDevice(values.device),
 };
 if (what === 'ops' || what === 'all') await benchOps(common);
 if (what === 'compare' || what === 'all')

@@ -6,8 +6,8 @@ import { denseCrf } from '#lib/post/dense-crf.js';
 import { parseNpy } from '#lib/weights/npy.js';
 import { data, dataFolder } from '../../test/helpers/data.js';
 import { fromF16 } from '../../test/helpers/samples.js';
-import { type Peaks, print } from '../harness.js';
-import { measure } from './measure.js';
+import { print } from '../harness.js';
+import { measure, type Place } from './measure.js';
 
 interface CrfCase {
   readonly width: number;
@@ -45,16 +45,16 @@ export function crfBytes(
   return { memory: memory * iterations, logical: logical * iterations };
 }
 
-export async function benchCrf(threads: number, peaks: Peaks, seconds: number): Promise<void> {
+export async function benchCrf(threads: number, place: Place): Promise<void> {
   if (!dataFolder) {
     print({ name: 'dense_crf', skipped: 'WORDMASK_TEST_DATA is not set: no photographs' });
     return;
   }
   for (const name of Object.keys(verticesPerPixel) as (keyof typeof verticesPerPixel)[])
-    await one(name, threads, peaks, seconds);
+    await one(name, threads, place);
 }
 
-async function one(name: keyof typeof verticesPerPixel, threads: number, peaks: Peaks, seconds: number): Promise<void> {
+async function one(name: keyof typeof verticesPerPixel, threads: number, place: Place): Promise<void> {
   const spec = JSON.parse(readFileSync(data('crf', name, 'case.json'), 'utf8')) as CrfCase;
   const {
     width,
@@ -81,7 +81,7 @@ async function one(name: keyof typeof verticesPerPixel, threads: number, peaks: 
     const extra = {
       'formula memory GB': memory / 1e9,
       'formula logical GB': logical / 1e9,
-      'floor ms at copy rate': memory / 1e6 / peaks.copy,
+      'floor ms at copy rate': memory / 1e6 / place.peaks.copy,
       'reference ms (its own core)': Math.min(...reference) * 1000,
     };
     await measure(
@@ -94,8 +94,7 @@ async function one(name: keyof typeof verticesPerPixel, threads: number, peaks: 
         bytes: logical,
         extra,
       },
-      peaks,
-      seconds,
+      place,
       () =>
         denseCrf(image, unary, {
           iterations: 10,

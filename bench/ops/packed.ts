@@ -1,8 +1,7 @@
 /** The maps of a ViT block as the encoder calls them: weights packed once, epilogues fused, cold weights. */
 import { linearPacked, packLinear, scope, sync, Tensor } from '#lib/engine/index.js';
 import { makeInput } from '../../test/helpers/samples.js';
-import type { Peaks } from '../harness.js';
-import { measure } from './measure.js';
+import { measure, type Place } from './measure.js';
 
 /** Rows, columns and depth of one call, and what the epilogue does. */
 interface Map {
@@ -31,10 +30,10 @@ const towers = [
 /** Weights in turn exceed the caches, as those of a whole encoder do. */
 const rotatedBytes = 96 << 20;
 
-export async function benchPacked(threads: number, peaks: Peaks, seconds: number): Promise<void> {
+export async function benchPacked(threads: number, place: Place): Promise<void> {
   for (const { tower, rows, width } of towers) {
     for (const map of maps(width)) {
-      for (const dtype of ['f32', 'bf16'] as const) await one(tower, rows, map, dtype, threads, peaks, seconds);
+      for (const dtype of ['f32', 'bf16'] as const) await one(tower, rows, map, dtype, threads, place);
     }
   }
 }
@@ -45,8 +44,7 @@ async function one(
   map: Map,
   dtype: 'f32' | 'bf16',
   threads: number,
-  peaks: Peaks,
-  seconds: number,
+  place: Place,
 ): Promise<void> {
   await scope(async () => {
     const tensor = (key: string, shape: number[], type: 'f32' | 'bf16') =>
@@ -71,7 +69,7 @@ async function one(
       flops: 2 * rows * map.n * map.k,
       bytes,
     };
-    await measure(line, peaks, seconds, () =>
+    await measure(line, place, () =>
       linearPacked(x, weights[turn++ % copies] as (typeof weights)[number], {
         bias,
         residual,

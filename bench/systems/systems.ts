@@ -12,14 +12,15 @@ export async function benchSystems(options: {
   model: string;
   threads: readonly number[];
   seconds: number;
+  device: string;
 }): Promise<void> {
   if (!options.model) {
     print({ name: 'systems', skipped: 'name a CLIP folder with --model DIR' });
     return;
   }
   for (const dtype of ['fp32', 'bf16']) {
-    for (const threads of options.threads) {
-      const model = await open(`naclip:${options.model}`, { dtype, threads });
+    for (const threads of options.device === 'cpu' ? options.threads : [1]) {
+      const model = await open(`naclip:${options.model}`, { dtype, threads, device: options.device });
       const vocabulary = await model.vocabulary(['cat', 'dog', 'grass', 'sky', 'person', 'car', 'tree'], {
         templates: 'photo',
       });
@@ -35,7 +36,7 @@ export async function benchSystems(options: {
         case: `one ${native} window`,
         dtype,
         threads,
-        device: 'cpu',
+        device: options.device,
         median_ms: encode.median,
         best_ms: encode.best,
         runs: encode.runs,
@@ -53,7 +54,7 @@ export async function benchSystems(options: {
           case: `500x375, 7 labels, refine ${refine}`,
           dtype,
           threads,
-          device: 'cpu',
+          device: options.device,
           median_ms: whole.median,
           best_ms: whole.best,
           runs: whole.runs,

@@ -1,5 +1,6 @@
 /**
- * `npm run test:gpu -- [cards|systems|sanitizer ...] [--device cuda:0] [--only op,...] [--tiers 1,2,3] [--smallest] [--limit SECONDS]`:
+ * `npm run test:gpu -- [cards|systems|sanitizer ...] [--device cuda:0] [--only op,...] [--tiers 1,2,3] [--smallest] [--checks memcheck]
+ * [--limit SECONDS]`:
  * everything on a GPU against the CPU. Needs a driver, Node, `dist/` and `build/`; no test framework, no compiler. The parts run in
  * processes of their own: one that fails, dies or takes longer than the limit costs itself alone. Ends with `N passed, N failed`.
  */
@@ -17,6 +18,7 @@ const { values, positionals } = parseArgs({
     only: { type: 'string', default: '' },
     tiers: { type: 'string', default: '1,2,3' },
     smallest: { type: 'boolean', default: false },
+    checks: { type: 'string', default: '' },
     limit: { type: 'string', default: '600' },
     worker: { type: 'boolean', default: false },
   },
@@ -39,7 +41,8 @@ async function main(): Promise<number> {
   const parts = positionals.length > 0 ? positionals : ['cards', 'systems', 'sanitizer'];
   request.ids = allUnits(request)
     .map(({ id }) => id)
-    .filter((id) => parts.includes(id.split(':', 1)[0] as string));
+    .filter((id) => parts.includes(id.split(':', 1)[0] as string))
+    .filter((id) => !id.startsWith('sanitizer') || id.includes(values.checks));
   let [passed, failed, skipped] = [0, 0, 0];
   await inProcesses<Counts>(fileURLToPath(import.meta.url), request, {
     limitMs: Number(values.limit) * 1000,

@@ -16,7 +16,8 @@ function find(): string | undefined {
 /** memcheck and racecheck over the portable tier, and over the tensor core tiers. */
 export function sanitizerUnits(main: string, request: UnitRequest, cards: readonly string[]): Unit[] {
   return ['memcheck', 'racecheck'].flatMap((tool) =>
-    [1, 2, 3].map((tier) => ({
+    // The tensor core kernels first: they are the ones that only a device runs.
+    [...request.tiers].reverse().map((tier) => ({
       id: `sanitizer: ${tool}, tier ${tier}`,
       run: (counter) => check(counter, tool, main, { ...request, ids: cards, tiers: [tier], smallest: true }),
     })),
