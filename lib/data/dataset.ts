@@ -110,6 +110,9 @@ const conversions: ReadonlyMap<string, Conversion> = new Map(
   ),
 );
 
+/** Other names of kinds: the label files of `pc59` are those of `pc60`. */
+const kindAliases: Readonly<Record<string, string>> = { context459: 'pc459', context60: 'pc60', pc59: 'pc60' };
+
 /** Kinds that `convertDataset` knows, with what each reads and writes. */
 export function conversionKinds(): readonly { readonly kind: string; readonly text: string }[] {
   return [...conversions.values()].map(({ kind, text }) => ({ kind, text }));
@@ -126,7 +129,7 @@ export async function convertDataset(
   output: string,
   options: ConvertOptions = {},
 ): Promise<ConvertResult> {
-  const conversion = conversions.get(kind);
+  const conversion = conversions.get(kindAliases[kind] ?? kind);
   if (conversion) return runConversion(conversion, input, output, options);
   const hint = nearest(String(kind), conversions.keys());
   throw new WordmaskError(

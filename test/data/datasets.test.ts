@@ -269,7 +269,7 @@ t.test('any folder', async (t) => {
   const size = { width: 4, height: 3 };
   const classes = await tree.write(
     'classes.json',
-    JSON.stringify(['sky', { name: 'dog', prompts: ['dog', 'puppy'] }, 'cat', 'sea']),
+    JSON.stringify(['sky', { name: 'dog', prompts: ['dog', 'puppy'] }, 'cat|kitten', 'sea']),
   );
   for (const [stem, bytes] of [
     ['one', packedPng([1, 0, 1, 0, 0, 1], size, 1)],
@@ -288,7 +288,7 @@ t.test('any folder', async (t) => {
     [
       ['sky', ['sky']],
       ['dog', ['dog', 'puppy']],
-      ['cat', ['cat']],
+      ['cat', ['cat', 'kitten']],
       ['sea', ['sea']],
     ],
   );

@@ -40,18 +40,20 @@ export const contextToMaps459: OwnConversion = {
 /** LabelMap 1..459 to 0..458; 0 is not labelled. */
 async function convertMat(path: string, type: ConversionChoices['type'], signal?: AbortSignal): Promise<Uint8Array> {
   const bytes = await readFileLimited(path, { limit: imageLimits().fileBytes, signal });
-  const { width, height, data: values } = await readMatMatrix(bytes, 'LabelMap', signal);
-  const data = new Uint16Array(values.length);
+  const { width, height, at } = await readMatMatrix(bytes, 'LabelMap', signal);
+  const data = new Uint16Array(width * height);
   const strange = new Map<number, number>();
   await inSlices(
-    values.length,
-    1 << 18,
+    height,
+    Math.max(1, Math.floor((1 << 16) / width)),
     (begin, end) => {
-      for (let i = begin; i < end; i++) {
-        const value = values[i] as number;
-        if (Number.isInteger(value) && value >= 0 && value <= classCount459) data[i] = value === 0 ? void16 : value - 1;
-        else strange.set(value, (strange.get(value) ?? 0) + 1);
-      }
+      for (let y = begin; y < end; y++)
+        for (let x = 0; x < width; x++) {
+          const value = at(x, y);
+          if (Number.isInteger(value) && value >= 0 && value <= classCount459)
+            data[y * width + x] = value === 0 ? void16 : value - 1;
+          else strange.set(value, (strange.get(value) ?? 0) + 1);
+        }
     },
     signal,
   );

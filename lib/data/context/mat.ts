@@ -3,10 +3,10 @@
  * its 459 labels in one named LabelMap. Plain and zlib-compressed elements, either byte order; sizes are checked before they are used.
  */
 import { promisify } from 'node:util';
-import { inflate } from 'node:zlib';
+import { constants, inflate, inflateSync } from 'node:zlib';
 import { checkImageSize, imageLimits } from '../../image/limits.js';
-import { show, WordmaskError } from '../../util/errors.js';
-import { abortable, inSlices } from '../../util/slices.js';
+import { isWordmaskError, show, WordmaskError } from '../../util/errors.js';
+import { abortable } from '../../util/slices.js';
 
 const inflateAll = promisify(inflate);
 
@@ -27,13 +27,15 @@ const numbers: Readonly<
   12: [8, (view, at, little) => Number(view.getBigInt64(at, little))],
   13: [8, (view, at, little) => Number(view.getBigUint64(at, little))],
 };
+/** Compressed bytes that surely hold an element's first ones. */
+const peekBytes = 256;
 const mostMatrixBytes = 8 * 64_000_000 + 4096;
 
-/** A matrix, row by row. */
 export interface MatMatrix {
   readonly width: number;
   readonly height: number;
-  readonly data: Float64Array;
+  /** Value in column `x` of row `y`. */
+  at(x: number, y: number): number;
 }
 
 const corrupt = (problem: string, cause?: unknown): WordmaskError =>
@@ -58,7 +60,7 @@ export async function readMatMatrix(bytes: Uint8Array, name: string, signal?: Ab
     const { type, data } = element.type === miCompressed ? await unpacked(element.data, little, signal) : element;
     if (type === miMatrix) {
       const parts = partsOf(data, little);
-      if (parts.name === name) return toMatrix(parts, little, signal);
+      if (parts.name === name) return toMatrix(parts, little);
       names.push(parts.name);
     }
     // Compressed elements are not padded.
@@ -88,14 +90,21 @@ function elementAt(bytes: Uint8Array, at: number, little: boolean): Element {
 }
 
 async function unpacked(data: Uint8Array, little: boolean, signal?: AbortSignal): Promise<Element> {
-  let whole: Uint8Array;
   try {
-    whole = await abortable(inflateAll(data, { maxOutputLength: mostMatrixBytes }), signal);
+    // What the element says of its own size, before its bytes are made room for.
+    const head = inflateSync(data.subarray(0, peekBytes), { finishFlush: constants.Z_SYNC_FLUSH });
+    if (head.length < 8) throw corrupt('a compressed element is cut short');
+    const size = 8 + viewOf(head).getUint32(4, little);
+    if (size > mostMatrixBytes)
+      throw new WordmaskError(
+        'E_IMAGE_SIZE',
+        `a compressed element of a MAT file claims ${size} bytes; the limit is ${mostMatrixBytes}`,
+      );
+    return elementAt(await abortable(inflateAll(data, { maxOutputLength: size + 8 }), signal), 0, little);
   } catch (cause) {
-    if (signal?.aborted) throw cause;
+    if (signal?.aborted || isWordmaskError(cause)) throw cause;
     throw corrupt('a compressed element cannot be inflated', cause);
   }
-  return elementAt(whole, 0, little);
 }
 
 interface Parts {
@@ -129,11 +138,7 @@ function viewOf(bytes: Uint8Array): DataView {
   return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
-async function toMatrix(
-  { name, dimensions, complex, arrayClass, values }: Parts,
-  little: boolean,
-  signal?: AbortSignal,
-): Promise<MatMatrix> {
+function toMatrix({ name, dimensions, complex, arrayClass, values }: Parts, little: boolean): MatMatrix {
   const [height = 0, width = 0] = dimensions;
   if (dimensions.length !== 2 || complex || arrayClass < 6 || arrayClass > 15)
     throw refused(`${name} is no plain numeric matrix (${dimensions.join(' x ')}, class ${arrayClass})`);
@@ -144,16 +149,6 @@ async function toMatrix(
   if (values.data.length < size * width * height)
     throw corrupt(`${name} has ${values.data.length} of ${size * width * height} bytes`);
   const view = viewOf(values.data);
-  const data = new Float64Array(width * height);
   // The file goes column by column.
-  await inSlices(
-    height,
-    Math.max(1, Math.floor((1 << 16) / width)),
-    (begin, end) => {
-      for (let y = begin; y < end; y++)
-        for (let x = 0; x < width; x++) data[y * width + x] = read(view, size * (x * height + y), little);
-    },
-    signal,
-  );
-  return { width, height, data };
+  return { width, height, at: (x, y) => read(view, size * (x * height + y), little) };
 }

@@ -8,7 +8,7 @@ import { parseJsonStrict } from '../../util/json.js';
 const mostBytes = 16 * 2 ** 20;
 const mostClasses = 65_535;
 
-/** JSON list of names, or of `{ name, prompts?, color?, thing?, background? }`. @throws E_VOCAB naming file and entry */
+/** JSON list of names (`dog|puppy` has two prompts), or of `{ name, prompts?, color?, thing?, background? }`. @throws E_VOCAB naming file and entry */
 export async function readClassFile(path: string, signal?: AbortSignal): Promise<readonly ClassEntry[]> {
   const bytes = await readFileLimited(path, { limit: mostBytes, code: 'E_VOCAB', signal });
   const list = parseJsonStrict(bytes, { code: 'E_VOCAB', what: path });
@@ -25,8 +25,9 @@ const isText = (value: unknown): value is string => typeof value === 'string' &&
 function toEntry(entry: unknown, where: string): ClassEntry {
   const bad = (problem: string): WordmaskError => new WordmaskError('E_VOCAB', `${where}: ${problem}`);
   if (typeof entry === 'string') {
-    if (!isText(entry)) throw bad('an empty name');
-    return plain(entry.trim());
+    const words = entry.split('|').map((word) => word.trim());
+    if (!words.every(isText)) throw bad('an empty name');
+    return words.length === 1 ? plain(words[0] as string) : { name: words[0] as string, prompts: words };
   }
   if (typeof entry !== 'object' || entry === null || Array.isArray(entry))
     throw bad(`expected a name or { name, prompts }, got ${show(entry)}`);
