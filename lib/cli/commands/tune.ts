@@ -33,6 +33,10 @@ export async function tuneCommand(context: Context): Promise<number> {
   const grid = thresholds(options);
   const { timeoutMs: _, ...segment } = segmentOptions(options);
   await using model = await openModel(name, options, output, interrupt.signal);
+  const place = whereTo(context, model.info.system);
+  const { saveTuning, tuningPlace } = await import('../../pipelines/save-tuning.js');
+  // Refused before the work, not after.
+  if (options.save === true) await tuningPlace(name, model.info, place);
   const progress = new Progress(output, Math.min(images.length, (options.drawLimit as number | undefined) ?? 200));
   const result = await model
     .tune(
@@ -55,17 +59,19 @@ export async function tuneCommand(context: Context): Promise<number> {
       },
     )
     .finally(() => progress.end());
-  const saved = options.save === true ? await save(name, result, context) : undefined;
+  const saved = options.save === true ? await saveTuning(name, result, place) : undefined;
   await report(result, saved, context);
   for (const { index, code, message } of result.pictures.failed)
     output.warn(`${images[index]?.path}: ${code} ${message}`);
   return result.pictures.failed.length > 0 ? exit.some : exit.done;
 }
 
-async function save(name: string, result: TuneResult, { options, interrupt }: Context): Promise<string> {
-  const { saveTuning } = await import('../../pipelines/save-tuning.js');
+function whereTo(
+  { options, interrupt }: Context,
+  system: string,
+): Parameters<typeof import('../../pipelines/save-tuning.js').saveTuning>[2] {
   const { cacheDir, revision, base } = options as Record<string, string | undefined>;
-  return saveTuning(name, result, { signal: interrupt.signal, cacheDir, revision, base, system: result.system });
+  return { signal: interrupt.signal, cacheDir, revision, base, system };
 }
 
 /** Label files beside the pictures. @throws E_USAGE naming all that are missing */
