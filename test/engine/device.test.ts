@@ -136,6 +136,16 @@ t.test(
   'sizes that no device has',
   { skip },
   scoped(async (t) => {
+    // Beyond what 32 and 64 bits count, as sizes, as elements and as bytes.
+    for (const shape of [[2 ** 31, 2 ** 31], [2 ** 33, 0, 2 ** 40], [2 ** 62, 2 ** 62], [2 ** 53 + 2]]) {
+      const made = (async () => (await fill(shape, 1, 'u8', there).data()).length)();
+      if (shape.includes(0)) t.equal(await made, 0);
+      else await t.rejects(made, { code: /^E_(OOM|OPTION|USAGE)$/ }, `[${shape}]`);
+    }
+    const wide = fill([1, 1], 1, 'f32', there).expand(2 ** 20, 2 ** 21);
+    for (const work of [() => add(wide, 1), () => sum(wide), () => softmax(wide), () => copy(wide)])
+      await t.rejects(work().data(), { code: 'E_OOM' }, 'an operand that repeats beyond the memory');
+    t.equal(await sum(wide.slice(0, 2 ** 20 - 1).slice(1, 2 ** 21 - 3)).item(), 3, 'the far end of it');
     const large = fill([2 ** 22, 2 ** 20], 1, 'f32', there);
     await t.rejects(large.slice(0, 0, 1).data(), { code: 'E_OOM', details: { device: there } });
     large.dispose();
@@ -194,7 +204,23 @@ t.test('a call that fails alone', { skip: simtOnly }, async (t) => {
   t.same(await inChild('fails', { WORDMASK_SIMT_FAULT: 'copy:4:1' }), { codes: ['E_DEVICE'], after: [2, 3] });
 });
 
+t.test('two devices, and memory that others hold', { skip: simtOnly }, async (t) => {
+  t.same(await inChild('two', { WORDMASK_SIMT_DEVICES: '2' }), {
+    codes: ['E_OPTION', 'E_DEVICE'],
+    after: [4, 6, 4, 5],
+  });
+  t.same(await inChild('busy', { WORDMASK_SIMT_MEMORY: '7500000' }), {
+    codes: ['E_OOM', 'ok'],
+    after: [2, 3],
+  });
+});
+
 t.test('names of devices', { skip: simtOnly }, async (t) => {
+  // cudaErrorInsufficientDriver of the first question.
+  t.match(await inChild('names', { WORDMASK_SIMT_FAULT: 'count:1:35' }), {
+    code: 'E_DEVICE',
+    message: /driver version is insufficient.*nvidia-smi.*new enough/,
+  });
   t.same(await inChild('names', { WORDMASK_SIMT: '' }), { code: 'E_OPTION' });
   t.match(await inChild('names', { WORDMASK_SIMT_DEVICES: '0' }), { code: 'E_DEVICE', message: /finds no device/ });
   t.match(await inChild('names', { WORDMASK_BACKEND: 'cpu' }), { code: 'E_DEVICE', message: /WORDMASK_BACKEND=cpu/ });

@@ -1,5 +1,8 @@
 /** What a process of its own does on the emulated device while faults are asked of it; prints JSON. */
 import { add, fill, memory, resolveDevice, scope, sync, Tensor, trimMemory } from '#lib/engine/index.js';
+import { open } from '#lib/pipelines/open.js';
+import { Vocabulary } from '#lib/pipelines/vocabulary.js';
+import { waves } from './pictures.js';
 
 const code = (work: Promise<unknown>) =>
   work.then(
@@ -39,6 +42,31 @@ const scenes: Record<string, () => Promise<unknown>> = {
     const x = Tensor.from([1, 2]).to(device);
     await x.data();
     return { codes: [await code(x.data())], after: await sums(device) };
+  },
+  // Room for the model and a small picture: a large one is refused, and the small one still works.
+  busy: async () => {
+    const model = await open('tiny', { device: 'simt', dtype: 'fp32', onLog: () => undefined });
+    const words = Vocabulary.from(['disc', 'box'], { templates: 'none' });
+    const calls = [
+      [160, 128],
+      [40, 64],
+    ] as const;
+    const codes: string[] = [];
+    for (const [side, size] of calls) codes.push(await code(model.segment(waves(side, side), words, { size })));
+    await model.dispose();
+    return { codes, after: await sums(resolveDevice('simt')) };
+  },
+  two: async () => {
+    const [first, second] = [Tensor.from([1, 2]).to('simt:0'), Tensor.from([3, 4]).to('simt:1')];
+    const codes: string[] = [];
+    for (const work of [() => add(first, second), () => Tensor.from([1]).to('simt:2')]) {
+      try {
+        codes.push(await code(work().data()));
+      } catch (error) {
+        codes.push((error as { code: string }).code);
+      }
+    }
+    return { codes, after: [...(await add(first, second.to('simt:0')).data()), ...(await add(second, 1).data())] };
   },
   names: async () => {
     try {
