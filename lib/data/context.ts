@@ -7,7 +7,12 @@ const base = 'VOCdevkit/VOC2010';
 const published = { val: 5104 };
 const d2Split: Readonly<Record<string, string>> = { val: 'validation', train: 'training' };
 /** `val/image` is where MAFT's registration looks for the pictures. */
-const pictureFolders = (split: string): string[] => ['JPEGImages', 'images', `${split}/image`];
+const pictureFolders = (split: string): string[] => [
+  'JPEGImages',
+  `images/${d2Split[split] ?? split}`,
+  'images',
+  `${split}/image`,
+];
 
 function devkit(split: string): Layout {
   return {

@@ -22,16 +22,18 @@ function devkit(split: string): Layout {
 }
 
 /** Label files that a preparation script has written: the folder is the list. */
-function prepared(base: string, images: string, truth: string, stored: string): Layout {
+function prepared(base: string, images: readonly string[], truth: string, stored: string): Layout {
   return {
     name: `${base} (${truth.split('/')[0]})`,
-    ...{ base, images: [images], imageSuffixes: pictureSuffixes, truth, members: 'truth' },
+    ...{ base, images, imageSuffixes: pictureSuffixes, truth, members: 'truth' },
     truthFiles: [{ suffix: '.png', stored }],
   };
 }
 
 const pascalVocD2 = (split: string, folder: string, stored: string): Layout =>
-  prepared('pascal_voc_d2', `images/${d2Split[split] ?? split}`, `${folder}/${d2Split[split] ?? split}`, stored);
+  prepared('pascal_voc_d2', [`images/${d2Split[split] ?? split}`], `${folder}/${d2Split[split] ?? split}`, stored);
+
+const devkitPictures = (split: string): readonly string[] => ['JPEGImages', `images_detectron2/${split}`];
 
 /** Prepared trees first under the rule they were made for. */
 function inOrder(rule: LabelRule, split: string, others: readonly Layout[]): readonly Layout[] {
@@ -43,7 +45,7 @@ const withBackground = (split: string, rule: LabelRule): readonly Layout[] =>
 const withoutBackground = (split: string, rule: LabelRule): readonly Layout[] =>
   inOrder(rule, split, [
     pascalVocD2(split, 'annotations_pascal20', 'reduced'),
-    prepared('VOCdevkit/VOC2012', 'JPEGImages', `annotations_ovs/${split}`, 'reduced'),
+    prepared('VOCdevkit/VOC2012', devkitPictures(split), `annotations_ovs/${split}`, 'reduced'),
     pascalVocD2(split, 'annotations_pascal21', 'indices'),
   ]);
 
@@ -93,7 +95,7 @@ export const pas20b: DatasetSpec = {
   rules: ['d2'],
   layouts: (split, rule) => [
     ...withBackground(split, rule),
-    prepared('VOCdevkit/VOC2012', 'JPEGImages', `annotations_detectron2_bg/${split}`, 'background-last'),
+    prepared('VOCdevkit/VOC2012', devkitPictures(split), `annotations_detectron2_bg/${split}`, 'background-last'),
   ],
   stored: (kind) =>
     kind === 'background-last'

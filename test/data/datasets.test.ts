@@ -2,6 +2,7 @@
 import { rename } from 'node:fs/promises';
 import t, { type Test } from 'tap';
 import { datasetInfo, datasetNames, type LabelRule, openDataset } from '#lib/data/dataset.js';
+import { readAssetJson } from '#lib/util/assets.js';
 import { idsToRgb, map, packedPng, Tree, values } from './trees.js';
 
 /** Labels of the first picture of a data set below the tree's root. */
@@ -41,6 +42,24 @@ async function vocTree(t: Test): Promise<Tree> {
   await tree.write(`${base}/ImageSets/Segmentation/val.txt`, '2007_000002\r\n2007_000001\n\n');
   return tree;
 }
+
+t.test('id maps', async (t) => {
+  const read = (name: string) => readAssetJson<Record<string, number>[]>(`classes/${name}.json`);
+  const context = read('context59-ids');
+  const sorted = [0, ...context.map(({ id459 }) => id459 as number)].sort((a, b) => a - b);
+  for (const { id459, index60, index59 } of context)
+    t.same(
+      [index60, index59],
+      [sorted.indexOf(id459 as number), sorted.indexOf(id459 as number) - 1],
+      `Context ${id459}`,
+    );
+  const stuff = new Set(read('coco-stuff171-ids').map(({ pixel }) => pixel));
+  const unused = Array.from({ length: 182 }, (_, pixel) => pixel).filter((pixel) => !stuff.has(pixel));
+  t.same(unused, [11, 25, 28, 29, 44, 65, 67, 68, 70, 82, 90]);
+  const ade = read('ade847-ids');
+  t.equal(new Set(ade.map(({ ade_id }) => ade_id)).size, 847);
+  t.ok(ade.every(({ ade_id }) => (ade_id as number) < 256 * 26));
+});
 
 t.test('VOC', async (t) => {
   const tree = await vocTree(t);
