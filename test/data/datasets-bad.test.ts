@@ -259,7 +259,7 @@ t.test('panoptic JSON against its PNGs', async (t) => {
   const first = (value: Panoptic) => value.annotations[0] as Panoptic['annotations'][0];
   for (const [change, message] of [
     [(j: Panoptic) => j.images.push(j.images[0] as object), /lists 1 images more than once/],
-    [(j: Panoptic) => j.annotations.push(first(j)), /1 images with two annotations/],
+    [(j: Panoptic) => j.annotations.push(first(j)), /1 images or PNGs with two annotations: 1 \(1\.png\)/],
     [(j: Panoptic) => Object.assign(first(j), { image_id: 9 }), /annotates 1 images that it does not list/],
     [(j: Panoptic) => Object.assign(j.images[0] as object, { height: 4 }), /is 4 x 3, its JSON says 4 x 4/],
     [(j: Panoptic) => Object.assign(j.images[0] as object, { file_name: '../1.jpg' }), /file_name without folders/],
@@ -280,7 +280,9 @@ t.test('panoptic JSON against its PNGs', async (t) => {
     await save(value);
     t.match(await open(), { code: 'E_IMAGE_FORMAT', message });
   }
+  await tree.label('coco/panoptic_val2017/3.png', idsToRgb([5]), 'rgb');
   await save(json());
+  t.match(await open(false), { message: /1 PNGs in .* are in no annotation.*: 3\.png/ });
   t.match(await open(false), { message: /names 2 pictures, the published figures .* rest on 5000/ });
   for (const text of ['[]', '{"images": [', '{"images": 3}', '{"images": [], "images": []}', '']) {
     await tree.write('coco/annotations/panoptic_val2017.json', text);

@@ -50,8 +50,9 @@ export async function readCocoJson(
         problems.add(`${path}: images[${index}] needs id, file_name without folders, width and height`);
         continue;
       }
-      if (images.has(id) || names.has(file)) twice.push(`${show(id)} (${file})`);
-      names.add(file);
+      // Names without their ending: they become the ids of the data set.
+      if (images.has(id) || names.has(stemOf(file))) twice.push(`${show(id)} (${file})`);
+      names.add(stemOf(file));
       images.set(id, { imageId: id, file, width, height });
     }
   }

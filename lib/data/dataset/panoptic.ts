@@ -98,6 +98,10 @@ export async function readPanoptic(
     );
     problems.addMany(`${lacking.PNG.length} ${of} have no PNG in ${folder} (partial goes on without)`, lacking.PNG);
   }
+  const annotated = new Set([...annotations.values()].map(({ file }) => file));
+  const strange = [...pngs].filter((name) => name.toLowerCase().endsWith('.png') && !annotated.has(name));
+  if (o.partial !== true)
+    problems.addMany(`${strange.length} PNGs in ${folder} are in no annotation (partial goes on without)`, strange);
   pictures.sort((a, b) => byCode(a.id, b.id));
   return { json, folder: folder ?? '', pictures, missing, named: root.images.size };
 }
@@ -105,6 +109,7 @@ export async function readPanoptic(
 /** Checks annotations as they come. */
 class AnnotationReader {
   readonly #twice: string[] = [];
+  readonly #files = new Set<string>();
 
   constructor(
     private readonly path: string,
@@ -122,7 +127,8 @@ class AnnotationReader {
       );
       return;
     }
-    if (to.has(imageId)) this.#twice.push(show(imageId));
+    if (to.has(imageId) || this.#files.has(file)) this.#twice.push(`${show(imageId)} (${file})`);
+    this.#files.add(file);
     const ids = new Set<number>();
     const segments: PanopticSegment[] = [];
     for (const one of list as readonly unknown[]) {
@@ -154,7 +160,7 @@ class AnnotationReader {
     categories: readonly unknown[],
     annotations: ReadonlyMap<number | string, Annotation>,
   ): void {
-    this.problems.addMany(`${this.path} has ${this.#twice.length} images with two annotations`, this.#twice);
+    this.problems.addMany(`${this.path} has ${this.#twice.length} images or PNGs with two annotations`, this.#twice);
     const strange = [...annotations].filter(([imageId]) => !images.has(imageId)).map(([, { file }]) => file);
     this.problems.addMany(`${this.path} annotates ${strange.length} images that it does not list`, strange);
     const ids = categories.map((category) => (isObject(category) ? category.id : undefined));
