@@ -14,6 +14,26 @@ export {
   protocolNames,
 } from './protocol.js';
 export { type PublishedFigure, type PublishedRow, publishedRows } from './published/index.js';
+export {
+  type ReportFile,
+  type ReportOptions,
+  type ReportPicture,
+  type ReportSection,
+  renderReport,
+  reportMarkdown,
+  robustnessMarkdown,
+  robustnessSection,
+  writeReportFile,
+} from './report/index.js';
 export { readReport, writeReport } from './report-file.js';
 export * from './report-types.js';
+export { type ReproducedFigure, type ReproduceOptions, reproduce, type Verdict } from './reproduce.js';
+export {
+  type RobustnessCondition,
+  type RobustnessOptions,
+  type RobustnessReport,
+  type RobustnessResult,
+  type RobustnessTest,
+  robustness,
+} from './robustness.js';
 export { labelRuleOf, type ProtocolRequest } from './setup.js';

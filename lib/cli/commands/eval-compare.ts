@@ -3,7 +3,6 @@ import type { ReportDiff } from '../../eval/diff.js';
 import { percent, points } from '../../eval/report/numbers.js';
 import type { EvalReport } from '../../eval/report-types.js';
 import { WordmaskError } from '../../util/errors.js';
-import { writeFileAtomic } from '../../util/files.js';
 import { canonicalJson } from '../../util/json.js';
 import { exit } from '../exit-codes.js';
 import { table } from '../output.js';
@@ -15,16 +14,15 @@ const listedClasses = 10;
 
 export async function evalMerge(context: Context): Promise<number> {
   const { options, output } = context;
+  const page = textOption(options, 'reportPage');
+  const { checkReportFile, writeReportFile } = await import('../../eval/report/index.js');
+  if (page !== undefined) checkReportFile(page);
   const reports = await readAll(context, 'merge');
   const { mergeReports, writeReport } = await import('../../eval/index.js');
   const merged = mergeReports(reports);
   const file = textOption(options, 'output');
   if (file !== undefined && file !== '-') await writeReport(file, merged);
-  const page = textOption(options, 'reportPage');
-  if (page !== undefined) {
-    const { renderReport, reportMarkdown } = await import('../../eval/report/index.js');
-    await writeFileAtomic(page, /\.md$/i.test(page) ? reportMarkdown(merged) : renderReport(merged));
-  }
+  if (page !== undefined) await writeReportFile(page, { report: merged });
   for (const warning of merged.warnings) output.warn(warning);
   if (output.json || file === '-') output.value(merged);
   else for (const line of reportLines(merged, output.verbose)) output.line(line);

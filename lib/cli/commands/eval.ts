@@ -1,13 +1,13 @@
 /** `wordmask eval -m MODEL -d DATASET`: figures of a model on a data set, with the published one beside them. */
 import { unlink } from 'node:fs/promises';
-import type { DatasetOptions } from '../../data/dataset.js';
-import type { EvaluateOptions, ProtocolRequest } from '../../eval/index.js';
+import type { EvalDataset } from '../../data/dataset.js';
+import type { EvaluateOptions } from '../../eval/index.js';
 import type { EvalReport } from '../../eval/report-types.js';
 import type { Model } from '../../pipelines/model.js';
 import { show, WordmaskError } from '../../util/errors.js';
-import { guardDisk, makeFolder, readFileLimited, writeFileAtomic } from '../../util/files.js';
-import { parseJsonStrict } from '../../util/json.js';
+import { guardDisk, makeFolder } from '../../util/files.js';
 import { nearest } from '../../util/nearest.js';
+import { datasetOptions, protocolRequest } from '../eval-request.js';
 import { exit } from '../exit-codes.js';
 import { parseShard } from '../inputs.js';
 import { Progress } from '../progress.js';
@@ -15,8 +15,6 @@ import type { Context } from '../run.js';
 import { chosenModel, type Options, openModel, textOption } from '../setup.js';
 import { reportLines } from './eval-table.js';
 import { resumeHint } from './segment-report.js';
-
-const protocolFileLimit = 512 << 20;
 
 export async function evalCommand(context: Context): Promise<number> {
   const { args, options, output, interrupt } = context;
@@ -71,10 +69,9 @@ async function checkUsage(args: readonly string[], options: Options): Promise<st
       'E_USAGE',
       '--resume goes on from the journal beside the report: name the report with -o FILE.json',
     );
-  for (const path of [
-    textOption(options, 'reportPage'),
-    options.savePredictions === undefined ? undefined : `${options.savePredictions}/x`,
-  ])
+  const page = textOption(options, 'reportPage');
+  if (page !== undefined) (await import('../../eval/report/index.js')).checkReportFile(page);
+  for (const path of [page, options.savePredictions === undefined ? undefined : `${options.savePredictions}/x`])
     if (path !== undefined) await makeParent(path);
   if (file !== undefined && file !== '-') await makeParent(file);
   return name;
@@ -90,25 +87,6 @@ function some(list: readonly string[]): string {
   return `${list.slice(0, 5).join(', ')}${list.length > 5 ? ', ...' : ''}`;
 }
 
-function datasetOptions(options: Options): DatasetOptions {
-  const {
-    root,
-    split,
-    imageFolder,
-    truthFolder,
-    classFile,
-    listFile,
-    imageSuffix,
-    truthSuffix,
-    ignore,
-    reduceZeroLabel,
-    partial,
-  } = options;
-  const all = { root, split, images: imageFolder, truth: truthFolder, classes: classFile, list: listFile };
-  const more = { imageSuffix, truthSuffix, ignore, reduceZeroLabel, partial };
-  return Object.fromEntries(Object.entries({ ...all, ...more }).filter(([, value]) => value !== undefined));
-}
-
 function runOptions({ options, interrupt }: Context): Partial<EvaluateOptions> {
   const { limit, shard, onError, savePredictions, resume, task } = options as Record<string, never>;
   return {
@@ -119,27 +97,6 @@ function runOptions({ options, interrupt }: Context): Partial<EvaluateOptions> {
     ...(task !== undefined && { task }),
     ...{ resume: resume === true, signal: interrupt.signal },
   };
-}
-
-/** `--protocol` (a name, a JSON file, or JSON) with `--refine` and `--set`. @throws E_OPTION */
-async function protocolRequest(options: Options): Promise<ProtocolRequest | undefined> {
-  const { protocol, refine, set } = options;
-  const base = typeof protocol === 'string' ? await namedProtocol(protocol) : protocol;
-  const changes = { ...(refine !== undefined && { refine }), ...(set !== undefined && { systemOptions: set }) };
-  if (Object.keys(changes).length === 0) return base as ProtocolRequest | undefined;
-  if (base === undefined || base === 'published') return changes as ProtocolRequest;
-  const record = typeof base === 'string' ? { name: base } : (base as Record<string, unknown>);
-  const systemOptions = { ...(record.systemOptions as object | undefined), ...(set as object | undefined) };
-  return { ...record, ...changes, ...(Object.keys(systemOptions).length > 0 && { systemOptions }) } as ProtocolRequest;
-}
-
-/** A file may hold some keys, a whole record, or a report: then its record is repeated. */
-async function namedProtocol(name: string): Promise<unknown> {
-  if (!/[/\\]|\.json$/i.test(name)) return name;
-  const bytes = await readFileLimited(name, { limit: protocolFileLimit, code: 'E_OPTION' });
-  const value = parseJsonStrict(bytes, { code: 'E_OPTION', what: name });
-  const { format, protocol } = (value ?? {}) as { format?: unknown; protocol?: unknown };
-  return typeof format === 'string' && protocol !== undefined ? protocol : value;
 }
 
 /** Undefined: interrupted, and what is done is in the journal. */
@@ -181,7 +138,13 @@ async function finish(report: EvalReport, { model, request, context }: Finish): 
   const page = textOption(options, 'reportPage');
   const file = textOption(options, 'output');
   if (file !== undefined && file !== '-') await (await import('../../eval/index.js')).writeReport(file, report);
-  if (page !== undefined) await writePage(page, report, { model, request, context });
+  if (page !== undefined) {
+    const { writeReportFile } = await import('../../eval/report/index.js');
+    await writeReportFile(page, {
+      ...{ report, model, dataset: request.dataset as EvalDataset, protocol: request.protocol },
+      ...{ signal: interrupt.signal, onWarn: (message: string) => output.warn(message) },
+    });
+  }
   for (const { id, code, message } of report.images.filter(({ status }) => status === 'failed'))
     output.error(new WordmaskError(code as 'E_IMAGE_CORRUPT', message ?? ''), { image: id });
   for (const warning of report.warnings) output.warn(warning);
@@ -190,19 +153,4 @@ async function finish(report: EvalReport, { model, request, context }: Finish): 
   if (file !== undefined && file !== '-') output.note(file);
   if (page !== undefined) output.note(page);
   interrupt.signal.throwIfAborted();
-}
-
-/** HTML with pictures, or Markdown where the name ends in .md. */
-async function writePage(page: string, report: EvalReport, { model, request, context }: Finish): Promise<void> {
-  const { output, interrupt } = context;
-  const { renderReport, reportMarkdown, reportPictures } = await import('../../eval/report/index.js');
-  if (/\.md$/i.test(page)) return writeFileAtomic(page, reportMarkdown(report));
-  const { predictWith } = await import('../../eval/index.js');
-  const dataset = request.dataset as Parameters<typeof predictWith>[1];
-  const predict = await predictWith(model, dataset, request.protocol, interrupt.signal);
-  const pictures = await reportPictures(report, dataset, predict, {
-    signal: interrupt.signal,
-    onWarn: (message) => output.warn(message),
-  });
-  await writeFileAtomic(page, renderReport(report, { pictures }));
 }

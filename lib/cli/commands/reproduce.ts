@@ -28,7 +28,7 @@ export async function reproduceCommand(context: Context): Promise<number> {
     root: textOption(options, 'root'),
     rows: options.publishedRows as string[] | undefined,
     datasets: options.datasets as string[] | undefined,
-    limit: options.pictures as number | undefined,
+    limit: options.limit as number | undefined,
     partial: options.partial as boolean | undefined,
     onError: options.onError as 'stop' | 'skip' | undefined,
     dryRun: options.dryRun as boolean | undefined,

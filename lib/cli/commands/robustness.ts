@@ -3,6 +3,7 @@ import type { RobustnessReport, RobustnessTest } from '../../eval/robustness.js'
 import { show, WordmaskError } from '../../util/errors.js';
 import { readFileLimited, writeFileAtomic } from '../../util/files.js';
 import { parseJsonStrict } from '../../util/json.js';
+import { datasetOptions, protocolRequest } from '../eval-request.js';
 import { exit } from '../exit-codes.js';
 import { table } from '../output.js';
 import { Progress } from '../progress.js';
@@ -21,7 +22,7 @@ export async function evalRobustness(context: Context): Promise<number> {
       'eval robustness needs a data set: wordmask eval robustness -m MODEL -d voc20 --root DIR',
     );
   const chosen = chosenModel(options, output);
-  const reportFile = textOption(options, 'report');
+  const reportFile = textOption(options, 'reportPage');
   const { checkReportFile, robustnessMarkdown, robustnessSection, writeReportFile } = await import(
     '../../eval/report/index.js'
   );
@@ -30,22 +31,17 @@ export async function evalRobustness(context: Context): Promise<number> {
   const { openDataset } = await import('../../data/dataset.js');
   const { robustness } = await import('../../eval/robustness.js');
   const { labelRuleOf } = await import('../../eval/setup.js');
-  const protocol = await protocolRequest(textOption(options, 'protocol'));
+  const protocol = await protocolRequest(options);
   await using model = await openModel(chosen, options, output, interrupt.signal);
   const dataset = await openDataset(name, {
-    root: textOption(options, 'root'),
-    images: textOption(options, 'imageFolder'),
-    truth: textOption(options, 'truthFolder'),
-    classes: textOption(options, 'classesFile'),
-    split: textOption(options, 'split'),
-    partial: options.partial as boolean | undefined,
+    ...datasetOptions(options),
     labels: labelRuleOf(protocol, model.info.system, name),
     signal: interrupt.signal,
   });
   const line = new ConditionLine(context);
   const result = await robustness({
     ...{ model, dataset, protocol, synonyms },
-    limit: options.pictures as number | undefined,
+    limit: options.limit as number | undefined,
     tests: options.tests as RobustnessTest[] | undefined,
     distractorList: textOption(options, 'distractors'),
     distractorCounts: numbers(options, 'distractorCounts', '--counts'),
@@ -87,15 +83,6 @@ function lines({ base, conditions }: RobustnessReport): string[] {
     percent(pixelAccuracy),
   ]);
   return table([['test', 'words', 'labels', 'mIoU', 'difference', 'pixels right'], ...rows], [2, 3, 4, 5]);
-}
-
-/** A name, or a JSON file of choices. */
-async function protocolRequest(
-  text: string | undefined,
-): Promise<import('../../eval/setup.js').ProtocolRequest | undefined> {
-  if (text === undefined || !/[/\\]|\.json$/i.test(text)) return text as never;
-  const bytes = await readFileLimited(text, { limit: fileLimit, code: 'E_USAGE' });
-  return parseJsonStrict(bytes, { code: 'E_USAGE', what: text }) as never;
 }
 
 async function synonymsOf(file: string | undefined): Promise<string[][] | undefined> {

@@ -137,7 +137,7 @@ function heatMap(report: EvalReport, pairs: readonly ConfusedPair[]): string {
       values.set(row * (none + 1) + column, pixels / (report.perClass[row]?.labelArea || 1));
   const heads = shown.map((index) => `<th scope="col"><span>${escapeText(className(report, index))}</span></th>`);
   const rows = shown
-    .filter((index) => index < none)
+    .filter((index) => (report.perClass[index]?.labelArea ?? 0) > 0)
     .map((row) => {
       const cells = shown.map((column) => {
         const share = values.get(row * (none + 1) + column) ?? 0;

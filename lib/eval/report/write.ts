@@ -5,9 +5,9 @@ import { readLabelImage } from '../../formats/label-png.js';
 import type { Model } from '../../pipelines/model.js';
 import { show, WordmaskError } from '../../util/errors.js';
 import { readFileLimited, sha256, writeFileAtomic } from '../../util/files.js';
-import { mappedLabels } from '../picture.js';
+import { predictWith } from '../predict.js';
 import type { EvalImage, EvalReport } from '../report-types.js';
-import { type EvalSetup, type ProtocolRequest, setUp } from '../setup.js';
+import type { ProtocolRequest } from '../setup.js';
 import { reportMarkdown } from './markdown.js';
 import { type ReportSection, renderReport } from './page.js';
 import { type PictureOptions, type ReportPicture, reportPictures } from './pictures.js';
@@ -50,12 +50,12 @@ async function pictures(request: ReportFile): Promise<ReportPicture[]> {
   const { report, dataset, model, protocol, signal } = request;
   const folder = report.run.predictions;
   if (!dataset || (!model && folder === undefined)) return [];
-  let setup: Promise<EvalSetup> | undefined;
+  let again: ReturnType<typeof predictWith> | undefined;
   const predict = async (item: EvalItem, image: EvalImage): Promise<LabelPlane> => {
     if (folder !== undefined && image.prediction !== undefined) return savedPrediction(folder, image, signal);
     if (!model) throw new Error('its prediction was not saved');
-    setup ??= setUp(model, dataset, protocol, signal);
-    return predictAgain(model, await setup, item, dataset.classes.length, signal);
+    again ??= predictWith(model, dataset, protocol, signal);
+    return (await again)(item);
   };
   return reportPictures(report, dataset, predict, request);
 }
@@ -73,17 +73,4 @@ async function savedPrediction(folder: string, image: EvalImage, signal?: AbortS
       details: { file: path, expected: image.predictionHash, found },
     });
   return (await readLabelImage(bytes, 'png', signal)) as LabelPlane;
-}
-
-async function predictAgain(
-  model: Model,
-  { vocabulary, options, classOf }: EvalSetup,
-  item: EvalItem,
-  classes: number,
-  signal?: AbortSignal,
-): Promise<LabelPlane> {
-  const image = (await item.picture?.(signal)) ?? item.image;
-  const { width, height, labels } = await model.segment(image, vocabulary, { ...options, ...(signal && { signal }) });
-  const data = await mappedLabels(labels, classOf, classes, signal);
-  return { width, height, data: data as LabelPlane['data'] };
 }
