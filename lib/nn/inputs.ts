@@ -23,10 +23,11 @@ export function input(inputs: Inputs, name: string): Tensor {
 export function pixelInput(inputs: Inputs, patch: number): Tensor {
   const pixels = input(inputs, 'pixel_values');
   const [, channels, height = 0, width = 0] = pixels.shape;
-  if (pixels.rank === 4 && channels === 3 && height >= patch && width >= patch) return pixels;
+  const float = pixels.dtype === 'f32' || pixels.dtype === 'bf16';
+  if (float && pixels.rank === 4 && channels === 3 && height >= patch && width >= patch) return pixels;
   throw new WordmaskError(
     'E_USAGE',
-    `inspect: pixel_values must have shape [B, 3, H, W] with sides of at least ${patch}, got [${pixels.shape.join(', ')}]`,
+    `pixel_values must be f32 or bf16 of shape [B, 3, H, W] with sides of at least ${patch}, got ${pixels.dtype}[${pixels.shape.join(', ')}]`,
   );
 }
 

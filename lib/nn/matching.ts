@@ -63,6 +63,15 @@ export interface MatchingModel {
    */
   crossAttentions(pixels: Tensor, ids: readonly (readonly number[])[], at: CrossAttentionPlace): CrossAttention;
   /**
+   * Mean over the place's heads of attention times the positive part of its gradient, [B, T, 1+P] f32, in one pass that keeps
+   * neither; `logits` [B, 2]. Pictures and captions as for `crossAttentions`.
+   */
+  salience(
+    pixels: Tensor,
+    ids: readonly (readonly number[])[],
+    at: CrossAttentionPlace,
+  ): { readonly salience: Tensor; readonly logits: Tensor };
+  /**
    * Values by the names of `inspect` (`itm_logits`, `vision.last_hidden`, `cross_attention.7`, ...) for one picture and caption,
    * without a tape. @throws E_OPTION for an unknown name
    */

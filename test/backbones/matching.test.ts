@@ -163,6 +163,13 @@ t.test('last layer, batches, padding, one head', async (t) => {
     const scale = top(await host(alone.gradient));
     t.ok(maxError(await one(both.gradient), await host(alone.gradient)) < 1e-5 * scale);
     t.ok(maxError(await host(both.logits.slice(0, 1)), await host(alone.logits)) < 1e-5);
+    const { salience } = model.salience(pixels(), [ids, short], { layer: first, heads: [1, 0] });
+    const [p, up] = [await host(both.probabilities), await host(both.gradient)]; // [2, 2, 6, 10]
+    const want = Float32Array.from({ length: 120 }, (_, i) => {
+      const at = [i + 60 * Math.floor(i / 60), i + 60 * Math.floor(i / 60) + 60];
+      return at.reduce((sum, j) => sum + ((p[j] as number) * Math.max(0, up[j] as number)) / 2, 0);
+    });
+    t.ok(maxError(await host(salience), want) < 1e-5 * top(want), `${kind}: salience in one pass`);
     model.dispose();
   }
 });

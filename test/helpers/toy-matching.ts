@@ -1,7 +1,7 @@
 /** A matching model without weights: a word is where its colour is, and tokens are runs of four letters. */
 
 import { clipMean, clipStd } from '#lib/backbones/clip/preprocess.js';
-import { Tensor } from '#lib/engine/index.js';
+import { mean, Tensor } from '#lib/engine/index.js';
 import type { MatchingModel } from '#lib/nn/matching.js';
 import type { PredictorSystemModule } from '#lib/registry/systems.js';
 import { ClipClasses } from '#lib/systems/pnp-ovss/clip-classes.js';
@@ -84,6 +84,11 @@ export class ToyMatching implements MatchingModel {
       sum += at(colour) - (at((colour + 1) % 3) + at((colour + 2) % 3)) / 2;
     }
     return Math.max(0, sum / this.patch ** 2);
+  }
+
+  salience(pixels: Tensor, ids: readonly (readonly number[])[], at: { heads: readonly number[] }) {
+    const { probabilities, logits } = this.crossAttentions(pixels, ids, at);
+    return { salience: mean(probabilities, 1), logits };
   }
 
   values(): Record<string, Tensor> {

@@ -1,5 +1,6 @@
 /** What a family of matching models provides, and GradCAM at a layer of any of them. */
 import {
+  attentionCam,
   attentionMaps,
   backward,
   cast,
@@ -76,6 +77,32 @@ export function crossAttentionCams<Image, State>(
   text: TextBatch,
   places: readonly CamPlace[],
 ): { cams: Cam[]; logits: Tensor } {
+  return walkBack(core, image, text, places, camOf);
+}
+
+/** Mean over a place's heads of A max(G, 0), [B, T, K] f32, in one pass that keeps neither. */
+export function crossAttentionSalience<Image, State>(
+  core: MatchCore<Image, State>,
+  image: Image,
+  text: TextBatch,
+  place: CamPlace,
+): { salience: Tensor; logits: Tensor } {
+  const { cams, logits } = walkBack(core, image, text, [place], ({ q, k, v, mask }, dContext, heads) =>
+    attentionCam(pickHeads(q, heads), pickHeads(k, heads), pickHeads(v, heads), pickHeads(dContext, heads), {
+      keyLengths: mask.keyLengths,
+    }),
+  );
+  return { salience: cams[0] as Tensor, logits };
+}
+
+/** @param read what is made of a place: its parts, dL/dcontext [B, A, T, d], its heads */
+function walkBack<Image, State, R>(
+  core: MatchCore<Image, State>,
+  image: Image,
+  text: TextBatch,
+  places: readonly CamPlace[],
+  read: (parts: CrossParts, dContext: Tensor, heads: readonly number[] | undefined) => R,
+): { cams: R[]; logits: Tensor } {
   const lowest = Math.min(...places.map(({ layer }) => layer));
   const wanted = new Set(places.map(({ layer }) => layer));
   const seen = new Map<number, CrossParts>();
@@ -98,7 +125,8 @@ export function crossAttentionCams<Image, State>(
       const cams = noGrad(() =>
         places.map(({ layer, heads }) => {
           const parts = seen.get(layer) as CrossParts;
-          return camOf(parts, grads.get(parts.context) as Tensor, heads);
+          const dContext = splitHeads(grads.get(parts.context) as Tensor, parts.q.shape[1] as number);
+          return scope(() => read(parts, dContext, heads));
         }),
       );
       grads.dispose();
@@ -115,15 +143,15 @@ function walk<Image, State>(core: MatchCore<Image, State>, start: State, from: n
   return state;
 }
 
-function camOf({ q, k, v, mask }: CrossParts, dContext: Tensor, heads?: readonly number[]): Cam {
-  const pick = (x: Tensor) => {
-    if (!heads) return x;
-    const parts = heads.map((head) => x.slice(1, head, head + 1));
-    return parts.length === 1 ? (parts[0] as Tensor) : concat(parts, 1);
-  };
-  return scope(() => {
-    const [dc, value] = [pick(splitHeads(dContext, q.shape[1] as number)), pick(v)];
-    const { probabilities } = attentionMaps(pick(q), pick(k), value, mask);
-    return { probabilities, gradient: matmul(cast(dc, 'f32'), cast(value, 'f32'), { transposeB: true }) };
-  });
+function pickHeads(x: Tensor, heads: readonly number[] | undefined): Tensor {
+  if (!heads) return x;
+  const parts = heads.map((head) => x.slice(1, head, head + 1));
+  return parts.length === 1 ? (parts[0] as Tensor) : concat(parts, 1);
+}
+
+function camOf({ q, k, v, mask }: CrossParts, dContext: Tensor, heads: readonly number[] | undefined): Cam {
+  const value = pickHeads(v, heads);
+  const { probabilities } = attentionMaps(pickHeads(q, heads), pickHeads(k, heads), value, mask);
+  const up = cast(pickHeads(dContext, heads), 'f32');
+  return { probabilities, gradient: matmul(up, cast(value, 'f32'), { transposeB: true }) };
 }

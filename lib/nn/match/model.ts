@@ -1,12 +1,12 @@
 /** The two faces of a matching model: for a system (`MatchingModel`) and for raw use (`Backbone`). */
-import { noGrad, onDevice, scope, type Tensor } from '../../engine/index.js';
+import { noGrad, onDevice, scope, Tensor } from '../../engine/index.js';
 import { show, WordmaskError } from '../../util/errors.js';
 import { type Backbone, hostValue, inspectWith } from '../backbone.js';
 import { lengthMask, type TextBatch } from '../bert.js';
 import { pixelInput, textInput } from '../inputs.js';
 import type { Compute } from '../linear.js';
-import type { CrossAttention, CrossAttentionPlace, MatchingKind, MatchingModel, MatchingTokens } from '../matching.js';
-import { crossAttentionCams, type MatchCore } from './core.js';
+import type { CrossAttentionPlace, MatchingKind, MatchingModel, MatchingTokens } from '../matching.js';
+import { type Cam, crossAttentionCams, crossAttentionSalience, type MatchCore } from './core.js';
 import { matchNames, matchValues } from './values.js';
 
 /** What both faces know about a model beside its core. */
@@ -66,20 +66,29 @@ export function openedMatch(parts: MatchParts): OpenedMatch {
 
 function matchingModel({ core, facts, hash, parametersBytes }: MatchParts, tokenizer: MatchTokenizer): MatchingModel {
   const { kind, patch, imageSize, maxTokens } = facts;
-  const cam = (pixels: Tensor, ids: readonly (readonly number[])[], at: CrossAttentionPlace): CrossAttention => {
+  const run = <R>(
+    pixels: Tensor,
+    ids: readonly (readonly number[])[],
+    at: CrossAttentionPlace,
+    read: (image: unknown, text: TextBatch) => R,
+  ): R => {
     checkPlace(core, facts, at);
+    checkPixels(pixels, patch);
     return onDevice(pixels.device, () =>
       noGrad(() =>
         scope(() => {
           const text = captions(facts, ids);
-          const image = core.repeat(core.vision(checkPixels(pixels, patch)), text.batch);
-          const { cams, logits } = crossAttentionCams(core, image, text, [at]);
-          const { probabilities, gradient } = cams[0] as { probabilities: Tensor; gradient: Tensor };
-          return { probabilities, gradient, logits };
+          return read(core.repeat(core.vision(pixels), text.batch), text);
         }),
       ),
     );
   };
+  const cam: MatchingModel['crossAttentions'] = (pixels, ids, at) =>
+    run(pixels, ids, at, (image, text) => {
+      const { cams, logits } = crossAttentionCams(core, image, text, [at]);
+      const { probabilities, gradient } = cams[0] as Cam;
+      return { probabilities, gradient, logits };
+    });
   return {
     kind,
     patch,
@@ -97,6 +106,7 @@ function matchingModel({ core, facts, hash, parametersBytes }: MatchParts, token
         const { probabilities, gradient, logits } = cam(pixels, [ids], at);
         return { probabilities: probabilities.select(0, 0), gradient: gradient.select(0, 0), logits };
       }),
+    salience: (pixels, ids, at) => run(pixels, ids, at, (image, text) => crossAttentionSalience(core, image, text, at)),
     values: (pixels, ids, names) =>
       onDevice(pixels.device, () =>
         noGrad(() =>
@@ -110,11 +120,12 @@ function matchingModel({ core, facts, hash, parametersBytes }: MatchParts, token
   };
 }
 
-function checkPlace(core: MatchCore, { kind }: MatchFacts, { layer, heads }: CrossAttentionPlace): void {
+function checkPlace(core: MatchCore, { kind }: MatchFacts, at: CrossAttentionPlace): void {
+  const { layer, heads = [] } = (at ?? {}) as Partial<CrossAttentionPlace>;
   const fail = (option: string, text: string): never => {
     throw new WordmaskError('E_OPTION', text, { details: { option } });
   };
-  if (!core.layers.includes(layer))
+  if (layer === undefined || !core.layers.includes(layer))
     fail(
       'layer',
       `${kind}: layer ${show(layer)} has no cross-attention to the picture; those that have are ${core.layers.join(', ')}`,
@@ -126,6 +137,8 @@ function checkPlace(core: MatchCore, { kind }: MatchFacts, { layer, heads }: Cro
 }
 
 function checkPixels(pixels: Tensor, patch: number): Tensor {
+  if (!(pixels instanceof Tensor))
+    throw new WordmaskError('E_USAGE', `pixels must be a Tensor [B, 3, H, W], got ${show(pixels)}`);
   return pixelInput({ pixel_values: pixels }, patch);
 }
 
