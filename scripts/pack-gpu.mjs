@@ -31,7 +31,7 @@ const { values } = parseArgs({
 const release = 'build/Release';
 const runner = 'build/cmake/run_device_cases';
 /** Packages that calls on raw pixels load. */
-const packages = ['zod'];
+const packages = ['zod', '@huggingface/tokenizers'];
 /** Ops with a form of their own for wgmma and TMA, and what is built on their products. */
 const cases =
   /^(attention|self_attention|linear|linear_packed|linear_bwd_input|linear_bwd_weight|matmul|cosine_logits)\.bin$/;

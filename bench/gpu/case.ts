@@ -28,6 +28,8 @@ export interface Prepared {
   call(turn: number): unknown;
   /** The call is asynchronous by itself: timed one after another, from call to result. */
   readonly waits?: boolean;
+  /** Milliseconds by stage of the last call, where it tells. */
+  stages?(): Readonly<Record<string, number>>;
   close?(): unknown;
 }
 

@@ -2,6 +2,7 @@
 import { denseClipEncoder } from '#lib/backbones/clip/dense.js';
 import { Tensor } from '#lib/engine/index.js';
 import type { RawImage } from '#lib/image/decode.js';
+import type { Segmentation } from '#lib/pipelines/segmentation.js';
 import { Vocabulary } from '#lib/pipelines/vocabulary.js';
 import { type DenseEncoder, encodeGroup, type WindowGeometry } from '#lib/post/dense-encode.js';
 import { familyDefaults } from '#lib/post/dense-options.js';
@@ -60,6 +61,13 @@ function encoder(bench: Bench, wanted: VisionSize, count: number, target: Target
   };
 }
 
+/** Waiting for others in the same stage counts: the sum is longer than the call's share of the time. */
+function meanStages(results: readonly Segmentation[]): Record<string, number> {
+  const names = Object.keys(results[0]?.timings ?? {});
+  const of = (name: string) => results.reduce((sum, { timings }) => sum + (timings[name] ?? 0), 0) / results.length;
+  return Object.fromEntries(names.map((name) => [name, of(name)]));
+}
+
 /** Pictures of the host to label maps of the host, several in flight as a stream has them. */
 function pipeline(bench: Bench, name: string, options: Record<string, unknown>, goal?: number): GpuCase {
   const size = bench.tiny ? sizes.tiny : sizes.b16;
@@ -82,9 +90,13 @@ function pipeline(bench: Bench, name: string, options: Record<string, unknown>, 
       );
       const labels = Array.from({ length: bench.tiny ? 3 : 21 }, (_, i) => `label ${i}`);
       const vocabulary = await model.vocabulary(Vocabulary.from(labels, { templates: 'none' }));
+      let last: readonly Segmentation[] = [];
       return {
         waits: true,
-        call: () => Promise.all(pictures.map((picture) => model.segment(picture, vocabulary, given))),
+        call: async () => {
+          last = await Promise.all(pictures.map((picture) => model.segment(picture, vocabulary, given)));
+        },
+        stages: () => meanStages(last),
         close: () => model.dispose(),
       };
     },

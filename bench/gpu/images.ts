@@ -14,6 +14,7 @@ import { slidingWindows } from '#lib/image/window-plan.js';
 import { crfDefaults, denseCrf } from '#lib/post/dense-crf.js';
 import { clipMean255, clipStd255 } from '#lib/post/dense-options.js';
 import { pamr } from '#lib/post/pamr.js';
+import { crfBytes } from '../ops/crf.js';
 import type { Bench, GpuCase, Target } from './case.js';
 
 /** Smooth regions with a little noise, as a photograph has: what the CRF's lattice sees. */
@@ -104,8 +105,8 @@ function refine(
     name,
     shape: `${classes} x ${height} x ${width}, ${neighbours} neighbours, 10 steps`,
     dtype: f32,
-    // Once from memory; the steps between are served by the L2.
-    cost: { flops: 20 * neighbours * classes * pixels, bytes: 4 * pixels * (3 + 2 * classes) },
+    // Each step reads weights and masks and writes masks; the L2 serves part of it.
+    cost: { flops: 20 * neighbours * classes * pixels, bytes: 40 * pixels * (neighbours + 2 * classes) },
     target,
     torch: { spec: { kind: 'pamr', classes, height, width, dilations, steps: 10 } },
     build: (b: Bench) => {
@@ -121,14 +122,17 @@ function refine(
 function crf(bench: Bench): GpuCase {
   const [height, width, classes] = bench.tiny ? [12, 20, 3] : [375, 500, 21];
   const pixels = height * width;
-  const padded = Math.ceil(classes / 4) * 4;
+  // Vertices a pixel as dense-crf.md section 10 counts them on photographs.
+  const lattices = [
+    { dims: 2, vertices: 0.131 * pixels },
+    { dims: 5, vertices: 0.075 * pixels },
+  ];
   return {
     group: 'images',
     name: 'dense CRF 500 x 375, 21 classes, 10 steps',
     shape: `${classes} x ${height} x ${width}`,
     dtype: f32,
-    // dense-crf.md section 10: gathers and their places, ten times.
-    cost: { bytes: 10 * (12 * pixels * padded + 16 * pixels * (3 + 6)) },
+    cost: { bytes: crfBytes(pixels, classes, 10, lattices).memory },
     target: ms(5, 2.5),
     items: 1,
     build: (b) => {

@@ -42,9 +42,10 @@ function verdictOf(value: number, unit: Unit | 'ratio', accept?: number, goal?: 
 }
 
 function limiterOf(c: GpuCase, timing: QueuedTiming, arithmetic: number, memory: number): string {
-  const { median, queueUs, batch } = timing;
+  const { median, queueUs, batch, primed } = timing;
   const share = (ms: number) => `${((100 * ms) / median).toFixed(0)}%`;
-  if (queueUs > 800 * median && batch > 1)
+  // A batch that waited on the device before its time began does not show the host.
+  if (!primed && queueUs > 800 * median && batch > 1)
     return `the host: queueing a call takes ${queueUs.toFixed(0)} us of ${(1000 * median).toFixed(0)}`;
   const floors = [
     ['memory', memory],
@@ -96,7 +97,8 @@ export function judge(c: GpuCase, timing: QueuedTiming, peaks: Peaks, by = 'word
     best_ms: timing.best,
     runs: timing.runs,
     batch: timing.batch,
-    ...(own && { 'queue us': timing.queueUs, primed: timing.primed }),
+    ...(own && { 'queue us': timing.queueUs, primed: timing.primed, ...timing.memory }),
+    ...(timing.stages && { stages: timing.stages }),
     ...(flops > 0 && { 'TFLOP/s': flops / 1e9 / median, 'share of arithmetic': arithmetic / median }),
     ...(bytes > 0 && { 'GB/s': bytes / 1e6 / median, 'share of copy': memory / median }),
     ...(floor > 0 && { floor_ms: floor, share: floor / median }),

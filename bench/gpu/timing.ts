@@ -19,6 +19,10 @@ export interface QueuedTiming {
   readonly queueUs: number;
   /** Whether the batch was on the device's queue before its time began. */
   readonly primed: boolean;
+  /** Highest use of the process and of the device during the case, inputs included. */
+  readonly memory?: { readonly 'host MiB': number; readonly 'device MiB': number };
+  /** Milliseconds by stage, of a call that tells. */
+  readonly stages?: Readonly<Record<string, number>>;
 }
 
 export interface TimingOptions {

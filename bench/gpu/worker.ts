@@ -3,7 +3,16 @@
  * took. A kernel that kills the process or loses the device costs one case; the parent starts another process for the rest.
  */
 import { createInterface } from 'node:readline';
-import { noGrad, onDevice, resolveDevice, scope, sync, trimMemory } from '#lib/engine/index.js';
+import {
+  memory,
+  noGrad,
+  onDevice,
+  resetPeakMemory,
+  resolveDevice,
+  scope,
+  sync,
+  trimMemory,
+} from '#lib/engine/index.js';
 import { WordmaskError } from '#lib/util/errors.js';
 import { Bench, type GpuCase, idOf, type Prepared } from './case.js';
 import { allCases } from './cases.js';
@@ -32,14 +41,25 @@ function holdToTier(tier: number | undefined): void {
   else process.env.WORDMASK_CUDA_TIER = String(tier);
 }
 
+const mib = (bytes: number): number => Math.round(bytes / 2 ** 20);
+
+function used(device: string): QueuedTiming['memory'] {
+  return {
+    'host MiB': mib(process.resourceUsage().maxRSS * 1024),
+    'device MiB': mib(memory()[device]?.peakBytes ?? 0),
+  };
+}
+
 async function measure(c: GpuCase, bench: Bench, timer: Timer, request: WorkRequest): Promise<QueuedTiming> {
   return scope(async () => {
     const build = request.cublaslt ? c.cublaslt?.build : c.build;
     const prepared = (await noGrad(() => build?.(bench) as Prepared | Promise<Prepared>)) as Prepared;
     try {
       await sync();
+      resetPeakMemory();
       const time = () => timer.time(prepared, request);
-      return await (c.trains ? time() : noGrad(time));
+      const timing = await (c.trains ? time() : noGrad(time));
+      return { ...timing, stages: prepared.stages?.(), memory: used(bench.device) };
     } finally {
       await prepared.close?.();
     }

@@ -56,6 +56,7 @@ t.test('every case on the CPU', async (t) => {
       0 < best! && best! <= median! && median! <= p95! && p95! <= p99!,
       `${line.case}: ${best} ${median} ${p95} ${p99}`,
     );
+    t.ok((line['host MiB'] as number) > 0, `${line.case}: memory`);
     t.ok(line.machine.cpu && line.machine.node && line.machine.wordmask, `${line.case}: machine`);
   }
   t.equal(new Set(lines.map((line) => line.case)).size, lines.length, 'no case twice');
@@ -100,7 +101,7 @@ t.test('figures, floors and verdicts', async (t) => {
     verdict: 'missed',
     limiter: /^arithmetic explains 50% of the time, memory explains 10%/,
   });
-  const host = line(0.01, { unit: 'us', accept: 1 }, undefined, { queueUs: 9 });
+  const host = line(0.01, { unit: 'us', accept: 1 }, undefined, { queueUs: 9, primed: false });
   t.match(host.limiter, /^the host: queueing a call takes 9 us of 10/);
   t.match(line(1, { unit: 'ms', accept: 0.5 }, {}).limiter, /no cost formula/);
   const page = ceilings('NVIDIA H200', { flops: 700e12, bytes: 4.5e12 });
