@@ -111,6 +111,8 @@ function unknownName(what: string, name: string, known: readonly string[]): Word
 
 interface Measured {
   readonly report: EvalReport;
+  /** Where it was written; rows with the same settings share it. */
+  readonly file?: string;
   readonly sizes: ModelInfo['sizes'];
 }
 
@@ -138,7 +140,7 @@ class Bench {
     if (this.options.dryRun) return { ...told, status: 'ready', missing: [], ...none };
     const found = await this.#report(row, dataset);
     if (typeof found === 'string') return { ...told, status: 'failed', missing: [found], ...none };
-    return { ...told, status: 'measured', missing: [], ...judged(row, figure, found), ...this.#saved(row, dataset) };
+    return { ...told, status: 'measured', missing: [], ...judged(row, figure, found) };
   }
 
   async #missing(row: PublishedRow, { dataset, metric }: PublishedFigure): Promise<string[]> {
@@ -233,15 +235,11 @@ class Bench {
     if (out === undefined) return { report, sizes };
     const file = this.#file(row, name);
     await writeReport(file, report, signal);
-    return { report: await readReport(file, signal), sizes };
+    return { report: await readReport(file, signal), sizes, file };
   }
 
   #file({ id }: PublishedRow, name: string): string {
     return join(this.options.out ?? '.', `${id}.${name}.json`);
-  }
-
-  #saved(row: PublishedRow, name: string): { report?: string } {
-    return this.options.out === undefined ? {} : { report: this.#file(row, name) };
   }
 
   async #open(name: string): Promise<Model> {
@@ -268,8 +266,8 @@ function layoutText(name: string): string {
 function judged(
   row: PublishedRow,
   { metric, value, trust }: PublishedFigure,
-  { report, sizes }: Measured,
-): Pick<ReproducedFigure, 'measured' | 'difference' | 'verdict' | 'caveats'> {
+  { report, sizes, file }: Measured,
+): Pick<ReproducedFigure, 'measured' | 'difference' | 'verdict' | 'caveats' | 'report'> {
   const measured = report.metrics[metric as keyof EvalMetrics] ?? null;
   const difference = measured === null ? null : measured - value / 100;
   // A note of the row is no difference of the run.
@@ -279,7 +277,11 @@ function judged(
     ...(measured === null ? [`the report has no ${metric}`] : []),
     ...caveats,
   ];
-  return { measured, difference, verdict: why.length === 0 ? verdictOf(difference as number) : null, caveats: why };
+  return {
+    ...{ measured, difference, caveats: why },
+    verdict: why.length === 0 ? verdictOf(difference as number) : null,
+    ...(file !== undefined && { report: file }),
+  };
 }
 
 /** By the distance in points. */

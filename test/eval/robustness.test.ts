@@ -1,5 +1,5 @@
 /** Robustness to words, and published rows against what is on disk. */
-import { mkdir, readdir, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t from 'tap';
 import { drawScenes, splitSeeds } from '#lib/data/drawn-scenes/index.js';
@@ -122,7 +122,7 @@ t.test('published rows', async (t) => {
   const opened: string[] = [];
   const openTiny = async (name: string) => {
     opened.push(name);
-    return open('naclip:tiny', { device: 'cpu' });
+    return open(`${name.split(':')[0]}:tiny`, { device: 'cpu' });
   };
   const nothing = await reproduce({ systems: ['naclip', 'mgca'], locate: missing, open: openTiny });
   t.ok(nothing.length >= 24);
@@ -170,6 +170,14 @@ t.test('published rows', async (t) => {
   const again = await reproduce({ ...request, onProgress: ({ done: n }) => seen.push(n) });
   t.same(again, done);
   t.same(seen, [], 'what is in the folder is not measured again');
+  const twice = await reproduce({
+    ...{ ...request, systems: ['clearclip'], models: { clearclip: 'clearclip:./tiny' } },
+    ...{ rows: ['clearclip-b16', 'clearclip-openai-b'], datasets: ['voc20'] },
+  });
+  t.equal(twice.length, 2);
+  t.equal(twice[0]?.report, twice[1]?.report, 'rows with the same settings share a report');
+  for (const { report = '' } of [...done, ...twice].filter(({ status }) => status === 'measured'))
+    t.match(JSON.parse(await readFile(report, 'utf8')), { format: 'wordmask-eval/1' });
   await t.rejects(reproduce({ ...request, rows: ['naclp'] }), { code: 'E_OPTION', message: /did you mean "naclip"/ });
   await t.rejects(reproduce({ ...request, datasets: ['vox'] }), { code: 'E_OPTION' });
 });
