@@ -46,6 +46,7 @@ typedef struct wm_storage wm_storage;   /* reference-counted bytes on a device *
 typedef struct wm_token wm_token;       /* abort flag of a call */
 typedef struct wm_mapped wm_mapped;     /* read-only memory-mapped file */
 typedef struct wm_host_result wm_host_result;
+typedef struct wm_program wm_program;   /* ops recorded once, run as one command */
 
 /* A strided window on a storage. Offset and strides count elements. ndim = -1: an optional input not given. */
 typedef struct wm_view {
@@ -165,6 +166,101 @@ typedef struct wm_tensor_handle {
   wm_view view;
 } wm_tensor_handle;
 
+/* --- Arrays of direct calls -------------------------------------------------------------------------------------------- */
+
+typedef enum wm_place {
+  WM_ON_DEVICE = 0, /* memory of the executor's device: of the host for "cpu" */
+  WM_ON_HOST = 1    /* host memory, copied where the executor's device is another */
+} wm_place;
+
+/* A strided array in the caller's memory. Strides count elements; an output has none but row-major ones, and its memory starts
+ * at a multiple of 16 bytes. ndim = -1: not given. */
+typedef struct wm_array {
+  void *data; /* borrowed until the call is over */
+  int32_t dtype;
+  int32_t place; /* wm_place */
+  int32_t ndim;
+  int64_t shape[WM_MAX_DIMS];
+  int64_t stride[WM_MAX_DIMS];
+} wm_array;
+
+typedef enum wm_attention_source {
+  WM_ATTENTION_QK = 0,
+  WM_ATTENTION_KK = 1,
+  WM_ATTENTION_QQ = 2,
+  WM_ATTENTION_VV = 3,
+  WM_ATTENTION_QQ_PLUS_KK = 4 /* the sum of two softmaxes: rows sum to 2 */
+} wm_attention_source;
+
+/* softmax(scale a b^T + gaussian + bias + mask) v, where the source says what a and b are. A row whose keys are all blocked
+ * gives 0. */
+typedef struct wm_attention_args {
+  uint32_t size;       /* sizeof(wm_attention_args) of the caller */
+  int32_t source;      /* wm_attention_source; other than q k needs Nq = Nk */
+  double scale;        /* 0: 1 / sqrt(d) */
+  int32_t causal;      /* query i sees keys 0..i */
+  int32_t grid_height; /* of the gaussian term: exp(-distance^2 / (2 sigma^2)) between the last h w tokens; sigma 0: none */
+  int32_t grid_width;
+  double sigma;
+  wm_array q;    /* [B, heads, Nq, d] of f32, bf16 or f16 (and f64 on the CPU) */
+  wm_array k;    /* [B, heads, Nk, d], of the dtype of q as v is */
+  wm_array v;    /* [B, heads, Nk, dv] */
+  wm_array bias; /* of any floating dtype, [B|1, heads|1, Nq|1, Nk|1], or not given */
+  wm_array mask; /* u8 [B, Nq, ceil(Nk / 8)], bits from the lowest on, 1 = blocked; or not given */
+  wm_array out;  /* [B, Nq, heads, dv] of the dtype of q; written */
+} wm_attention_args;
+
+/* Labels from the score maps of sliding windows: each map is stretched to its window (torch's bilinear), overlaps are averaged,
+ * the canvas is stretched to the picture, and the best class of each pixel is kept, without the volume of all queries. */
+typedef struct wm_merge_args {
+  uint32_t size;         /* sizeof(wm_merge_args) of the caller */
+  int32_t canvas_height; /* the resized picture, over which the windows slide */
+  int32_t canvas_width;
+  int32_t window_height; /* size that a map is stretched to: the window with its padding */
+  int32_t window_width;
+  int32_t pad_top; /* where the window lies in it */
+  int32_t pad_left;
+  int32_t background; /* class of pixels that miss the thresholds; -1: `nothing` */
+  int32_t nothing;    /* label of what has no class */
+  double scale;       /* of the softmax over all queries, positive */
+  double threshold;   /* least probability of the winner; 0: none */
+  double margin;      /* least lead over the best other class; 0: none */
+  wm_array scores;    /* f32 [N, S, h, w] */
+  wm_array boxes;     /* i32 [N, 4]: y1 x1 y2 x2 on the canvas */
+  wm_array classes;   /* i32 [S]: class of each query, -1 where it counts in the softmax and does not compete */
+  wm_array labels;    /* i32 [H, W] of the picture; written */
+  wm_array score;     /* f32 [H, W]: probability of the winner; written, or not given */
+} wm_merge_args;
+
+#define WM_CRF_MAX_TERMS 8
+
+typedef enum wm_crf_kind { WM_CRF_GAUSSIAN = 1, WM_CRF_BILATERAL = 2 } wm_crf_kind;
+typedef enum wm_crf_normalisation {
+  WM_CRF_SYMMETRIC = 0,
+  WM_CRF_NONE = 1,
+  WM_CRF_BEFORE = 2,
+  WM_CRF_AFTER = 3
+} wm_crf_normalisation;
+
+typedef struct wm_crf_term {
+  int32_t kind; /* wm_crf_kind */
+  int32_t normalisation;
+  double sx, sy;     /* standard deviations of the position, in pixels */
+  double sr, sg, sb; /* of the colour, in levels of 0..255; bilateral alone */
+  double compat;     /* Potts weight */
+} wm_crf_term;
+
+/* Mean field steps of a fully connected CRF. */
+typedef struct wm_crf_args {
+  uint32_t size;      /* sizeof(wm_crf_args) of the caller */
+  int32_t iterations; /* 0..1000 */
+  int32_t num_terms;  /* 0..WM_CRF_MAX_TERMS */
+  wm_crf_term terms[WM_CRF_MAX_TERMS];
+  wm_array image; /* u8 [H, W, 3], RGB; needed by bilateral terms */
+  wm_array unary; /* f32 [C, H, W]: negative log probabilities */
+  wm_array out;   /* f32 [C, H, W]: marginals; written */
+} wm_crf_args;
+
 /* Called once, on a thread of the library; `text` is valid during the call only. Must not throw or block. */
 typedef void (*wm_done)(void *user, wm_status status, const char *text);
 
@@ -267,6 +363,35 @@ typedef struct wm_api {
    * `done` was called: with WM_OK its values are there for every stream and thread. The caller owns it and calls its deleter,
    * after a failure too, when its own work on it is over. It is read-only: other tensors may share the memory. */
   wm_status (*dlpack_export)(wm_executor *executor, const wm_view *view, wm_dlpack **out, wm_done done, void *user);
+
+  /* Records a Program: between program_begin and program_end, ops given to program_op are queued as by run, and noted. What
+   * they read besides `inputs` (contiguous, each on a storage of its own) and each other's outputs is a constant, which the
+   * Program holds. Ops that work in place are refused. */
+  wm_status (*program_begin)(wm_executor *executor, const char *name, const wm_view *inputs, int32_t num_inputs, wm_program **out);
+  wm_status (*program_op)(wm_program *program, const char *op, const wm_view *inputs, int32_t num_inputs, const double *attrs,
+                          int32_t num_attrs, const wm_spec *outputs, int32_t num_outputs, wm_token *token, wm_storage **out);
+  /* `outputs`: views of what its ops made. */
+  wm_status (*program_end)(wm_program *program, const wm_view *outputs, int32_t num_outputs);
+  /* Queues the ops as one command, with the bytes that they would give one by one: inputs of the recorded shapes and dtypes,
+   * contiguous. out[i] (owned by the caller) is a storage in which the i-th output lies as it lay in the recording. A device
+   * may keep a graph of the ops with the Program, from the first run on. */
+  wm_status (*program_run)(wm_program *program, const wm_view *inputs, int32_t num_inputs, wm_token *token, wm_storage **out);
+  /* Bytes that lie between inputs and outputs. */
+  uint64_t (*program_bytes)(const wm_program *program);
+  /* Runs that are queued go on; also ends a recording. */
+  void (*program_free)(wm_program *program);
+
+  /* Direct calls: one op of the three hot paths on the caller's own memory, in call order with everything queued on the
+   * executor. Outputs in memory of the device are written where they lie. `stream` (cudaStream_t) is where the caller's kernels
+   * write the inputs that lie on the device; NULL: they are there. Host inputs are copied at the call where the device is not
+   * the CPU. Every array stays as it is until `done` is called; without a `done` the call waits, and returns what came of it.
+   * Output memory may not overlap an input's. WM_ERR_OPTION for shapes that do not fit, WM_ERR_DEVICE for memory of another
+   * device. */
+  wm_status (*attention)(wm_executor *executor, const wm_attention_args *args, void *stream, wm_token *token, wm_done done,
+                         void *user);
+  wm_status (*window_merge)(wm_executor *executor, const wm_merge_args *args, void *stream, wm_token *token, wm_done done,
+                            void *user);
+  wm_status (*dense_crf)(wm_executor *executor, const wm_crf_args *args, void *stream, wm_token *token, wm_done done, void *user);
 } wm_api;
 
 /* Type tag of the External through which `capi()` of `wordmask/native` hands the table to other add-ons. */

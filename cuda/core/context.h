@@ -23,6 +23,16 @@ struct wm_stream {
   wm_context *context;
   cudaStream_t handle;
   std::unique_ptr<wm_verdict> verdict;  // of the last launch, until it is taken
+  uint64_t workspace_peak = 0;  // bytes that one launch took
+  // While launches are captured: where their workspace lies.
+  bool capturing = false;
+  uint8_t *workspace = nullptr;
+  uint64_t workspace_bytes = 0;
+};
+
+struct wm_graph {
+  wm_context *context;
+  cudaGraphExec_t handle;
 };
 
 struct wm_event {
@@ -64,6 +74,12 @@ void host_free(wm_context *context, void *data);
 wm_status copy_in(wm_stream *stream, void *device, const void *host, uint64_t bytes);
 wm_status copy_out(wm_stream *stream, void *host, const void *device, uint64_t bytes);
 wm_status copy_within(wm_stream *stream, void *destination, const void *source, uint64_t bytes);
+
+wm_status workspace_peak(wm_stream *stream, uint64_t *bytes);
+wm_status capture_begin(wm_stream *stream, void *workspace, uint64_t bytes);
+wm_status capture_end(wm_stream *stream, wm_graph **out);
+wm_status graph_launch(wm_graph *graph, wm_stream *stream);
+void graph_free(wm_graph *graph);
 
 const wm_backend_op *op_find(const char *name, uint32_t *flags);
 wm_status op_launch(wm_context *context, const wm_backend_op *op, wm_stream *stream, const wm_tensor_view *inputs,

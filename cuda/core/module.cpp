@@ -39,6 +39,11 @@ constexpr wm_backend make_table() {
   table.verdict_take = wm::cuda::verdict_take;
   table.verdict_read = wm::cuda::verdict_read;
   table.verdict_free = wm::cuda::verdict_free;
+  table.workspace_peak = wm::cuda::workspace_peak;
+  table.capture_begin = wm::cuda::capture_begin;
+  table.capture_end = wm::cuda::capture_end;
+  table.graph_launch = wm::cuda::graph_launch;
+  table.graph_free = wm::cuda::graph_free;
   return table;
 }
 

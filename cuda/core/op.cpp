@@ -50,6 +50,16 @@ int LaunchCall::tier() const {
 }
 
 void *LaunchCall::workspace_bytes(uint64_t bytes) {
+  const uint64_t at = taken_;
+  taken_ += (bytes + 255) / 256 * 256;
+  if (taken_ > stream_->workspace_peak) stream_->workspace_peak = taken_;
+  if (stream_->capturing) {
+    if (taken_ > stream_->workspace_bytes) {
+      wm::fail(Status::internal, "%s: %llu bytes of workspace in a capture that has %llu", name(),
+               static_cast<unsigned long long>(taken_), static_cast<unsigned long long>(stream_->workspace_bytes));
+    }
+    return bytes > 0 ? stream_->workspace + at : nullptr;
+  }
   blocks_.reserve(blocks_.size() + 1);
   void *data = nullptr;
   check(memory_alloc(stream_, bytes, &data));
@@ -65,6 +75,7 @@ void *LaunchCall::find_kept(const KeptKey &key) {
 }
 
 void *LaunchCall::keepable_bytes(uint64_t bytes) {
+  if (stream_->capturing) wm::fail(Status::internal, "%s: keeps memory for later calls, which a graph has none of", name());
   kept_.reserve(kept_.size() + 1);
   void *data = nullptr;
   check(memory_alloc(stream_, bytes, &data));

@@ -66,6 +66,7 @@ class LaunchCall : public OpArguments {
  private:
   wm_stream *stream_;
   DeviceLimits limits_;
+  uint64_t taken_ = 0;  // of workspace
   std::vector<void *> blocks_;
   std::vector<std::shared_ptr<KeptBlock>> kept_;  // in use by this call
   std::unique_ptr<wm_verdict> verdict_;

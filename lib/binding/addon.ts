@@ -11,6 +11,7 @@ export interface NativeStorage {
   dispose(): void;
 }
 export type NativeToken = { readonly __token: unique symbol };
+export type NativeProgram = { readonly __program: unique symbol };
 export type NativeMapped = { readonly __mapped: unique symbol };
 
 /** A tensor as the add-on describes it; `dtype` is the C ABI's number, offset and strides count elements. */
@@ -39,6 +40,27 @@ export interface Addon {
     token: NativeToken | null,
     device?: number,
   ): NativeStorage[];
+  programBegin(name: string, storages: NativeStorage[], meta: Float64Array, device: number): NativeProgram;
+  /** As `run`, noted in a program. */
+  programOp(
+    program: NativeProgram,
+    op: string,
+    storages: (NativeStorage | null)[],
+    meta: Float64Array,
+    attrs: Float64Array,
+    numOutputs: number,
+    token: NativeToken | null,
+  ): NativeStorage[];
+  programEnd(program: NativeProgram, storages: NativeStorage[], meta: Float64Array): void;
+  programRun(
+    program: NativeProgram,
+    storages: NativeStorage[],
+    meta: Float64Array,
+    token: NativeToken | null,
+  ): NativeStorage[];
+  /** What lies between inputs and outputs. */
+  programBytes(program: NativeProgram): number;
+  programFree(program: NativeProgram): void;
   fromHost(array: ArrayBufferView, device?: number): NativeStorage;
   lend(array: ArrayBufferView, device?: number): NativeStorage;
   mapFile(path: string): NativeMapped;

@@ -3,7 +3,7 @@
  * AsyncLocalStorage, so concurrent requests do not see each other's.
  */
 import { AsyncLocalStorage } from 'node:async_hooks';
-import type { NativeToken } from '../binding/addon.js';
+import type { NativeProgram, NativeToken } from '../binding/addon.js';
 import { deviceNumber } from './device-table.js';
 import type { GradNode } from './grad/node.js';
 import type { Tensor } from './tensor.js';
@@ -16,16 +16,25 @@ export interface ScopeFrame {
   readonly parent: ScopeFrame | undefined;
 }
 
+/** A Program that is being recorded (program.ts). */
+export interface Recording {
+  readonly native: NativeProgram;
+  readonly device: number;
+  /** Ops are noted. Over once it ended, or met what no replay can repeat: a host read, an op in place. */
+  open: boolean;
+}
+
 export interface EngineContext {
   readonly scope: ScopeFrame | undefined;
   readonly grad: boolean;
   readonly token: NativeToken | null;
   /** Number of the device on which tensors are made from host arrays and formulas; undefined is the CPU, by nobody's choice. */
   readonly device: number | undefined;
+  readonly recording: Recording | undefined;
 }
 
 const storage = new AsyncLocalStorage<EngineContext>();
-const root: EngineContext = { scope: undefined, grad: true, token: null, device: undefined };
+const root: EngineContext = { scope: undefined, grad: true, token: null, device: undefined, recording: undefined };
 
 export function currentContext(): EngineContext {
   return storage.getStore() ?? root;
@@ -48,6 +57,12 @@ export function isolated<T>(fn: () => T): T {
  */
 export function onDevice<T>(device: string, fn: () => T): T {
   return runInContext({ device: deviceNumber(device) }, fn);
+}
+
+/** For what a Program cannot repeat: the one that is being recorded will be none. */
+export function spoilRecording(): void {
+  const { recording } = currentContext();
+  if (recording) recording.open = false;
 }
 
 /** Runs `fn` without recording: nothing it computes can be differentiated. Works with async functions. */

@@ -9,6 +9,7 @@ export { type BackwardOptions, backward, checkpoint, Grads, requireGrad, stopGra
 export { hostCall, hostCallSync } from './host.js';
 export { type MappedFile, mapFile } from './mapped.js';
 export * from './ops/index.js';
+export { Program, Programs } from './program.js';
 export { run } from './run.js';
 export { adopt, keep, retain, scope } from './scope.js';
 export * from './shapes.js';

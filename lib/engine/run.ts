@@ -34,27 +34,36 @@ export function run<A extends Attrs>(
       `${card.name}: has no gradient, and an input requires one: wrap the call in noGrad() or the input in stopGradient()`,
     );
   }
-  const native = addon();
-  const storages: (NativeStorage | null)[] = inputs.map((tensor) => tensor?.storage.native ?? null);
-  const made = native.run(
-    card.name,
-    storages,
-    describe(inputs, specs),
-    packAttrs(merged),
-    specs.length,
-    currentContext().token,
-    device,
-  );
+  const made = queue(card as unknown as OpCard, inputs, specs, packAttrs(merged), device);
   const outputs = specs.map((spec, i) =>
     outputTensor(card as unknown as OpCard, inputs, i, { native: made[i] as NativeStorage, handles: 0, device }, spec),
   );
-  if (synchronous) reportNow(outputs);
+  reportNow(outputs);
   if (taped && card.grad) recordOp(card as unknown as OpCard, inputs, outputs, merged);
   return outputs;
 }
 
-/** Waits for the op; a read of no elements throws what the kernel met. */
-function reportNow(outputs: readonly Tensor[]): void {
+/** Hands the op to the device's queue, through the Program that is being recorded where there is one. */
+function queue(
+  card: OpCard,
+  inputs: readonly (Tensor | undefined)[],
+  specs: readonly TensorSpec[],
+  attrs: Float64Array,
+  device: number,
+): NativeStorage[] {
+  const { token, recording } = currentContext();
+  const storages = inputs.map((tensor) => tensor?.storage.native ?? null);
+  const meta = describe(inputs, specs);
+  // A Program repeats nothing that changes what it reads, and is of one device.
+  if (recording && (card.inPlace || recording.device !== device)) recording.open = false;
+  if (recording?.open)
+    return addon().programOp(recording.native, card.name, storages, meta, attrs, specs.length, token);
+  return addon().run(card.name, storages, meta, attrs, specs.length, token, device);
+}
+
+/** With `WORDMASK_SYNC=1` waits for what was queued; a read of no elements throws what the kernel met. */
+export function reportNow(outputs: readonly Tensor[]): void {
+  if (!synchronous) return;
   try {
     const [first] = outputs;
     if (first)

@@ -4,7 +4,7 @@
  */
 import { addon, type NativeMapped, type NativeStorage } from '../binding/addon.js';
 import { show, WordmaskError } from '../util/errors.js';
-import { currentContext, isolated, type ScopeFrame } from './context.js';
+import { currentContext, isolated, type ScopeFrame, spoilRecording } from './context.js';
 import { deviceName, deviceNumber } from './device-table.js';
 import { type DType, dtypeBytes, dtypeCode, dtypeOfArray, dtypes, type TypedArray, viewAs } from './dtype.js';
 import type { GradValue } from './grad/node.js';
@@ -349,7 +349,9 @@ export class Tensor {
     }
   }
 
+  /** For whatever leaves the queue of this device, which no Program repeats. */
   private describe(): Float64Array {
+    spoilRecording();
     return Float64Array.from([this.rank, dtypeCode(this.dtype), this.offset, ...this.shape, ...this.strides]);
   }
 }

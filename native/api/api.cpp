@@ -7,6 +7,7 @@
 #include "native/api/borrow.h"
 #include "native/api/devices.h"
 #include "native/api/overlap.h"
+#include "native/api/programs.h"
 #include "native/core/backend_loader.h"
 #include "native/core/cpu_info.h"
 #include "native/core/device_executor.h"
@@ -57,15 +58,15 @@ void check_bounds(const wm_view &view, size_t storage_bytes) {
 
 }  // namespace
 
-StorageView to_internal(const wm_executor *executor, const wm_view &view) {
+StorageView to_internal(const std::shared_ptr<Executor> &queue, const wm_view &view) {
   StorageView result;
   if (view.ndim < 0) return result;
   if (view.storage == nullptr || view.ndim > WM_MAX_DIMS || !valid_dtype(view.dtype)) {
     fail(Status::usage, "malformed view (ndim %d, dtype %d)", view.ndim, view.dtype);
   }
-  if (!executor->queue->owns(*view.storage->storage)) {
+  if (!queue->owns(*view.storage->storage)) {
     fail(Status::usage, "a tensor on %s meets work on %s: move one of them", view.storage->queue->device().c_str(),
-         executor->queue->device().c_str());
+         queue->device().c_str());
   }
   check_bounds(view, view.storage->storage->bytes());
   result.storage = view.storage->storage;
@@ -78,8 +79,6 @@ StorageView to_internal(const wm_executor *executor, const wm_view &view) {
   }
   return result;
 }
-
-namespace {
 
 TensorView contiguous_view(const wm_spec &spec) {
   if (spec.ndim < 0 || spec.ndim > WM_MAX_DIMS || !valid_dtype(spec.dtype)) {
@@ -100,12 +99,14 @@ TensorView contiguous_view(const wm_spec &spec) {
   return view;
 }
 
-wm_storage *new_handle(const wm_executor *executor, std::shared_ptr<Storage> storage) {
+wm_storage *new_handle(const std::shared_ptr<Executor> &queue, std::shared_ptr<Storage> storage) {
   auto *handle = new wm_storage;
   handle->storage = std::move(storage);
-  handle->queue = executor->queue;
+  handle->queue = queue;
   return handle;
 }
+
+namespace {
 
 wm_status executor_create(const char *device, wm_executor **out) {
   return guarded([&] {
@@ -139,33 +140,53 @@ void check_in_place(const OpHandle &op, const std::vector<StorageView> &inputs, 
   check_overlap(op.name, inputs, count);
 }
 
+}  // namespace
+
+PreparedOp prepare_op(const std::shared_ptr<Executor> &queue, const char *name, const wm_view *inputs, int32_t num_inputs,
+                      const double *attrs, int32_t num_attrs, const wm_spec *outputs, int32_t num_outputs) {
+  PreparedOp prepared{queue->find_op(name), {}, {}, std::vector<double>(attrs, attrs + num_attrs)};
+  for (int32_t i = 0; i < num_inputs; ++i) prepared.inputs.push_back(to_internal(queue, inputs[i]));
+  const int32_t in_place = in_place_count(prepared.op, num_outputs);
+  check_in_place(prepared.op, prepared.inputs, in_place, num_outputs);
+  for (int32_t i = 0; i < num_outputs; ++i) {
+    StorageView output;
+    output.view = contiguous_view(outputs[i]);
+    if (i < in_place) output = prepared.inputs[i];
+    else output.storage = queue->make_storage(output.view.bytes());
+    prepared.outputs.push_back(output);
+  }
+  return prepared;
+}
+
+void push_op(const std::shared_ptr<Executor> &queue, PreparedOp prepared, wm_token *token, wm_storage **out) {
+  std::vector<wm_storage *> handles;
+  for (const StorageView &output : prepared.outputs) handles.push_back(new_handle(queue, output.storage));
+  queue->push_op(prepared.op, std::move(prepared.inputs), std::move(prepared.attrs), std::move(prepared.outputs),
+                 token != nullptr ? token->token : nullptr);
+  for (size_t i = 0; i < handles.size(); ++i) out[i] = handles[i];
+}
+
+Completion to_completion(wm_done done, void *user) {
+  return [done, user](const Failure *failure) {
+    if (failure == nullptr) done(user, WM_OK, nullptr);
+    else done(user, static_cast<wm_status>(failure->status), failure->text.c_str());
+  };
+}
+
+namespace {
+
 wm_status run(wm_executor *executor, const char *op_name, const wm_view *inputs, int32_t num_inputs, const double *attrs,
               int32_t num_attrs, const wm_spec *outputs, int32_t num_outputs, wm_token *token, wm_storage **out) {
   return guarded([&] {
-    const OpHandle op = executor->queue->find_op(op_name);
-    std::vector<StorageView> in, result;
-    for (int32_t i = 0; i < num_inputs; ++i) in.push_back(to_internal(executor, inputs[i]));
-    const int32_t in_place = in_place_count(op, num_outputs);
-    check_in_place(op, in, in_place, num_outputs);
-    for (int32_t i = 0; i < num_outputs; ++i) {
-      StorageView output;
-      output.view = contiguous_view(outputs[i]);
-      if (i < in_place) output = in[i];
-      else output.storage = executor->queue->make_storage(output.view.bytes());
-      result.push_back(output);
-    }
-    std::vector<wm_storage *> handles;
-    for (const StorageView &output : result) handles.push_back(new_handle(executor, output.storage));
-    executor->queue->push_op(op, std::move(in), std::vector<double>(attrs, attrs + num_attrs), std::move(result),
-                             token != nullptr ? token->token : nullptr);
-    for (size_t i = 0; i < handles.size(); ++i) out[i] = handles[i];
+    push_op(executor->queue,
+            prepare_op(executor->queue, op_name, inputs, num_inputs, attrs, num_attrs, outputs, num_outputs), token, out);
   });
 }
 
 // Hands host memory to the executor's device: as it is on the CPU, by a queued copy elsewhere.
 wm_storage *host_handle(wm_executor *executor, std::shared_ptr<Storage> host) {
-  if (executor->queue->owns(*host)) return new_handle(executor, std::move(host));
-  wm_storage *handle = new_handle(executor, executor->queue->make_storage(host->bytes()));
+  if (executor->queue->owns(*host)) return new_handle(executor->queue, std::move(host));
+  wm_storage *handle = new_handle(executor->queue, executor->queue->make_storage(host->bytes()));
   executor->queue->push_upload(std::move(host), handle->storage, nullptr);
   return handle;
 }
@@ -214,16 +235,9 @@ void storage_release(wm_storage *storage) {
 
 size_t storage_bytes(const wm_storage *storage) { return storage->storage->bytes(); }
 
-Completion to_completion(wm_done done, void *user) {
-  return [done, user](const Failure *failure) {
-    if (failure == nullptr) done(user, WM_OK, nullptr);
-    else done(user, static_cast<wm_status>(failure->status), failure->text.c_str());
-  };
-}
-
 wm_status read(wm_executor *executor, const wm_view *view, void *destination, size_t bytes, wm_done done, void *user) {
   return guarded([&] {
-    StorageView source = to_internal(executor, *view);
+    StorageView source = to_internal(executor->queue, *view);
     if (!source.storage || source.view.bytes() != bytes) {
       fail(Status::usage, "read: the destination has %zu bytes, the view %zu", bytes, source.view.bytes());
     }
@@ -234,14 +248,14 @@ wm_status read(wm_executor *executor, const wm_view *view, void *destination, si
 // Both queues take part: the first reads to host memory, the second goes on from there.
 wm_status transfer(wm_executor *from, const wm_view *view, wm_executor *to, wm_storage **out) {
   return guarded([&] {
-    StorageView source = to_internal(from, *view);
+    StorageView source = to_internal(from->queue, *view);
     if (!source.storage) fail(Status::usage, "transfer: the view is missing");
     const size_t bytes = source.view.bytes();
     auto host = std::make_shared<Storage>(bytes);
     host->allocate();
     auto gate = std::make_shared<Gate>();
     const bool to_host = to->queue->owns(*host);
-    *out = new_handle(to, to_host ? host : to->queue->make_storage(bytes));
+    *out = new_handle(to->queue, to_host ? host : to->queue->make_storage(bytes));
     // The storage is kept until its bytes are there, whatever becomes of the other queue.
     from->queue->push_read(std::move(source), host->data(), [gate, host](const Failure *failure) { gate->open(failure); });
     to->queue->push_upload(to_host ? nullptr : host, (*out)->storage, gate);
@@ -320,7 +334,8 @@ const wm_api table = {
     token_create, token_cancel, token_free, mapped_open, mapped_size, mapped_free, memory, memory_trim, memory_reset_peak,
     threads, set_threads, op_count, op_name, host_call, host_result_count, host_result_bytes, host_result_free,
     backend_report, transfer, device_report, device_open, device_memory, device_trim, device_reset_peak, device_has_op,
-    storage_borrow, dlpack_import, dlpack_export,
+    storage_borrow, dlpack_import, dlpack_export, program_begin, program_op, program_end, program_run, program_bytes,
+    program_free, nullptr, nullptr, nullptr,
 };
 
 }  // namespace

@@ -183,7 +183,7 @@ wm_status dlpack_import(wm_executor *executor, wm_dlpack *tensor, void *stream, 
 
 wm_status dlpack_export(wm_executor *executor, const wm_view *view, wm_dlpack **out, wm_done done, void *user) {
   return guarded([&] {
-    const StorageView source = to_internal(executor, *view);
+    const StorageView source = to_internal(executor->queue, *view);
     if (!source.storage) fail(Status::usage, "DLPack: the view is missing");
     Exported *exported = describe(executor, *view).release();
     exported->storage = view->storage;

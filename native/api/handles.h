@@ -9,6 +9,7 @@
 #include "native/core/cpu_executor.h"
 #include "native/core/executor.h"
 #include "native/core/host_op.h"
+#include "native/core/program.h"
 
 struct wm_executor {
   std::shared_ptr<wm::Executor> queue;
@@ -28,6 +29,13 @@ struct wm_mapped {
   std::shared_ptr<wm::MappedFile> file;
 };
 
+struct wm_program {
+  std::shared_ptr<wm::Executor> queue;
+  std::unique_ptr<wm::ProgramRecorder> recorder;  // until program_end
+  std::shared_ptr<wm::Program> program;           // from then on
+  std::vector<int32_t> outputs;                   // numbers in Program::outputs()
+};
+
 struct wm_host_result {
   wm::HostCall call;
 };
@@ -42,7 +50,24 @@ wm_status set_last_error(Status status, const char *text);
 const char *last_error_text();
 
 // Checks a view against its storage and the executor that shall read it.
-StorageView to_internal(const wm_executor *executor, const wm_view &view);
+StorageView to_internal(const std::shared_ptr<Executor> &queue, const wm_view &view);
+
+wm_storage *new_handle(const std::shared_ptr<Executor> &queue, std::shared_ptr<Storage> storage);
+// A view of contiguous memory; throws Status::memory where it leaves any machine.
+TensorView contiguous_view(const wm_spec &spec);
+
+// An op that is ready to be queued.
+struct PreparedOp {
+  OpHandle op;
+  std::vector<StorageView> inputs, outputs;
+  std::vector<double> attrs;
+};
+PreparedOp prepare_op(const std::shared_ptr<Executor> &queue, const char *name, const wm_view *inputs, int32_t num_inputs,
+                      const double *attrs, int32_t num_attrs, const wm_spec *outputs, int32_t num_outputs);
+// Queues it and hands its outputs out.
+void push_op(const std::shared_ptr<Executor> &queue, PreparedOp prepared, wm_token *token, wm_storage **out);
+
+Completion to_completion(wm_done done, void *user);
 
 // Runs body and turns whatever it throws into a status.
 template <class F>

@@ -20,6 +20,7 @@ typedef struct wm_stream wm_stream;         /* a queue on the device */
 typedef struct wm_event wm_event;           /* a point in a stream */
 typedef struct wm_verdict wm_verdict;       /* whether an op refuses values that lie on the device */
 typedef struct wm_backend_op wm_backend_op; /* an op that the module has a kernel for */
+typedef struct wm_graph wm_graph;           /* launches that were captured */
 
 /* A strided window on device memory, of the same layout as wm::TensorView. Strides count elements.
  * ndim = -1: an optional input that was not given. */
@@ -111,6 +112,18 @@ typedef struct wm_backend {
   /* Once the stream has passed the op: WM_OK, or the status and text that the op's CPU kernel fails with. Any thread. */
   wm_status (*verdict_read)(wm_verdict *verdict);
   void (*verdict_free)(wm_verdict *verdict);
+
+  /* Most workspace that one op_launch on the stream has taken since the last call. */
+  wm_status (*workspace_peak)(wm_stream *stream, uint64_t *bytes);
+  /* From here on op_launch on the stream notes its launches and runs nothing; workspace is taken from `workspace`, which stays
+   * as long as the graph. Nothing but op_launch may be called on the stream, and by one thread. */
+  wm_status (*capture_begin)(wm_stream *stream, void *workspace, uint64_t bytes);
+  /* Ends it, whatever became of it. `out` NULL: what was noted is dropped. */
+  wm_status (*capture_end)(wm_stream *stream, wm_graph **out);
+  /* Queues everything noted, at the addresses of its capture. */
+  wm_status (*graph_launch)(wm_graph *graph, wm_stream *stream);
+  /* Launches that are queued go on. */
+  void (*graph_free)(wm_graph *graph);
 } wm_backend;
 
 /* The table for the ABI asked for, or NULL. Borrowed, valid for the life of the process. */

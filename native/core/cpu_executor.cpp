@@ -1,8 +1,10 @@
 #include "native/core/cpu_executor.h"
 
 #include <cstring>
+#include <deque>
 
 #include "native/core/arena.h"
+#include "native/core/program.h"
 
 namespace wm {
 
@@ -23,44 +25,78 @@ std::shared_ptr<Storage> CpuExecutor::borrow(void *data, size_t bytes, void *str
 
 namespace {
 
-// Where a kernel wants contiguous inputs, strided ones are gathered into scratch memory first.
-class ContiguousInputs {
+// Memory of the arena for one command.
+class Block {
  public:
-  ~ContiguousInputs() {
-    for (const auto &block : blocks_) Arena::instance().release(block.first, block.second);
-  }
-  void fix(TensorView &view) {
-    if (!view.present() || view.contiguous()) return;
-    const size_t bytes = view.bytes();
-    void *data = Arena::instance().allocate(bytes);
-    blocks_.emplace_back(data, bytes);
-    copy_contiguous(view, data);
-    view.data = data;
-    make_contiguous(view);
-  }
+  explicit Block(size_t bytes) : bytes_(bytes), data_(Arena::instance().allocate(bytes)) {}
+  ~Block() { Arena::instance().release(data_, bytes_); }
+  Block(const Block &) = delete;
+  Block &operator=(const Block &) = delete;
+  void *data() const { return data_; }
 
  private:
-  std::vector<std::pair<void *, size_t>> blocks_;
+  size_t bytes_;
+  void *data_;
 };
+
+// Where a kernel wants contiguous inputs, strided ones are gathered into scratch memory first.
+void compute(const OpHandle &op, std::vector<TensorView> inputs, const std::vector<TensorView> &outputs,
+             const std::vector<double> &attrs, const CancelToken *token) {
+  std::deque<Block> gathered;
+  for (TensorView &view : inputs) {
+    if ((op.flags & kStrided) != 0 || !view.present() || view.contiguous()) continue;
+    gathered.emplace_back(view.bytes());
+    copy_contiguous(view, gathered.back().data());
+    view.data = gathered.back().data();
+    make_contiguous(view);
+  }
+  OpCall call(op.name, inputs.data(), static_cast<int>(inputs.size()), outputs.data(), static_cast<int>(outputs.size()),
+              attrs.data(), static_cast<int>(attrs.size()), token);
+  op.function(call);
+}
 
 }  // namespace
 
 void CpuExecutor::execute_op(Command &command) {
   std::vector<TensorView> inputs, outputs;
-  ContiguousInputs gathered;
-  for (StorageView &input : command.inputs) {
-    TensorView view = resolve(input);
-    if ((command.op.flags & kStrided) == 0) gathered.fix(view);
-    inputs.push_back(view);
-  }
+  for (const StorageView &input : command.inputs) inputs.push_back(resolve(input));
   for (StorageView &output : command.outputs) {
     output.storage->allocate();
     outputs.push_back(resolve(output));
   }
-  OpCall call(command.op.name, inputs.data(), static_cast<int>(inputs.size()), outputs.data(),
-              static_cast<int>(outputs.size()), command.attrs.data(), static_cast<int>(command.attrs.size()),
-              command.token.get());
-  command.op.function(call);
+  compute(command.op, inputs, outputs, command.attrs, command.token.get());
+}
+
+void CpuExecutor::execute_program(Command &command) {
+  const Program &program = *command.program;
+  const Block block(program.block_bytes());
+  std::vector<uint8_t *> places;
+  for (const Program::Value &value : program.values()) {
+    switch (value.kind) {
+      case Program::Kind::input: places.push_back(static_cast<uint8_t *>(resolve(command.inputs[value.place]).data)); break;
+      case Program::Kind::output: {
+        Storage &storage = *command.outputs[value.place].storage;
+        storage.allocate();
+        places.push_back(static_cast<uint8_t *>(storage.data()));
+        break;
+      }
+      case Program::Kind::inner: places.push_back(static_cast<uint8_t *>(block.data()) + value.place); break;
+      case Program::Kind::constant: places.push_back(static_cast<uint8_t *>(value.constant->data())); break;
+    }
+  }
+  const auto views = [&](const std::vector<Program::Operand> &operands) {
+    std::vector<TensorView> result;
+    for (const Program::Operand &operand : operands) {
+      result.push_back(operand.view);
+      if (operand.value >= 0) result.back().data = places[static_cast<size_t>(operand.value)] + operand.offset;
+    }
+    return result;
+  };
+  for (const Program::Step &step : program.steps()) {
+    command.op = step.op;
+    if (command.token->cancelled()) throw Error(Status::aborted, "the call was aborted");
+    compute(step.op, views(step.inputs), views(step.outputs), step.attrs, command.token.get());
+  }
 }
 
 void CpuExecutor::execute_upload(Command &command) {

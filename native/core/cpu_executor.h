@@ -17,6 +17,7 @@ class CpuExecutor final : public Executor {
 
  protected:
   void execute_op(Command &command) override;
+  void execute_program(Command &command) override;
   void execute_upload(Command &command) override;
   void execute_read(Command &command) override;
   void complete(Completion done, std::shared_ptr<const Failure> failure) override { done(failure.get()); }

@@ -4,6 +4,8 @@
 #include <cstddef>
 #include <cstring>
 
+#include "native/core/device_scratch.h"
+
 namespace wm {
 
 namespace {
@@ -22,28 +24,6 @@ const wm_tensor_view *views_of(const std::vector<TensorView> &views) {
 }
 
 }  // namespace
-
-// Memory of one command, released behind its kernels.
-class DeviceExecutor::Scratch {
- public:
-  explicit Scratch(DeviceQueue &queue) : queue_(queue) {}
-  ~Scratch() {
-    for (void *block : blocks_) queue_.release(block, read_aside_);
-  }
-  Scratch(const Scratch &) = delete;
-  Scratch &operator=(const Scratch &) = delete;
-  void *take(size_t bytes) {
-    void *block = queue_.allocate(bytes);
-    blocks_.push_back(block);
-    return block;
-  }
-  void set_read_aside() { read_aside_ = true; }
-
- private:
-  DeviceQueue &queue_;
-  std::vector<void *> blocks_;
-  bool read_aside_ = false;
-};
 
 DeviceExecutor::DeviceExecutor(DeviceContext &device)
     : Executor(device.name()), queue_(std::make_shared<DeviceQueue>(device)), in_(device), out_(device),
@@ -119,18 +99,18 @@ std::shared_ptr<const Failure> DeviceExecutor::standing_failure() const {
 
 std::shared_ptr<const Doubts> DeviceExecutor::launch(const OpHandle &op, const std::vector<TensorView> &inputs,
                                                      const std::vector<TensorView> &outputs,
-                                                     const std::vector<double> &attrs) {
+                                                     const std::vector<double> &attrs, const DeviceScratch &scratch) {
   std::shared_ptr<const Doubts> doubts;
   const auto call = [&] {
     const wm_status status = queue_->table().op_launch(
-        queue_->device().context(), op.device, queue_->compute(), views_of(inputs), static_cast<int32_t>(inputs.size()),
+        queue_->device().context(), op.device, scratch.stream(), views_of(inputs), static_cast<int32_t>(inputs.size()),
         views_of(outputs), static_cast<int32_t>(outputs.size()), attrs.data(), static_cast<int32_t>(attrs.size()));
-    doubts = Doubts::join(doubts, verdicts_.take());
+    if (!scratch.captures()) doubts = Doubts::join(doubts, verdicts_.take());
     return status;
   };
   wm_status status = call();
-  // Half of an update may be done: what works in place is not run twice.
-  if (status == WM_ERR_MEMORY && (op.flags & (kInPlace | kInPlaceAll)) == 0) {
+  // Half of an update may be done: what works in place is not run twice. A capture allocates nothing.
+  if (status == WM_ERR_MEMORY && !scratch.captures() && (op.flags & (kInPlace | kInPlaceAll)) == 0) {
     queue_->trim();
     status = call();
   }
@@ -145,20 +125,29 @@ void DeviceExecutor::settle_at_times() {
   completions_.push(queue_->record(queue_->compute()), [this, mark](const Failure *) { verdicts_.settle(mark); });
 }
 
-TensorView DeviceExecutor::gathered(const TensorView &view, bool aligned, Scratch &scratch) {
+TensorView DeviceExecutor::gathered(const TensorView &view, bool aligned, DeviceScratch &scratch) {
   const bool reachable = !aligned || reinterpret_cast<uintptr_t>(view.data) % kAlignment == 0;
   if (!view.present() || view.numel() == 0 || (view.contiguous() && reachable)) return view;
   TensorView copy = view;
   make_contiguous(copy);
   copy.data = scratch.take(view.bytes());
-  launch(find_op("copy"), {view}, {copy}, {});
+  launch(find_op("copy"), {view}, {copy}, {}, scratch);
   return copy;
+}
+
+std::shared_ptr<const Doubts> DeviceExecutor::run_step(const OpHandle &op, std::vector<TensorView> inputs,
+                                                       const std::vector<TensorView> &outputs,
+                                                       const std::vector<double> &attrs, DeviceScratch &scratch) {
+  for (TensorView &input : inputs) {
+    if ((op.flags & kStrided) == 0) input = gathered(input, true, scratch);
+  }
+  return launch(op, inputs, outputs, attrs, scratch);
 }
 
 void DeviceExecutor::execute_op(Command &command) {
   const OpHandle &op = command.op;
   const size_t in_place = (op.flags & kInPlaceAll) != 0 ? command.outputs.size() : (op.flags & kInPlace) != 0 ? 1 : 0;
-  Scratch scratch(*queue_);
+  DeviceScratch scratch(*queue_);
   std::vector<TensorView> inputs, outputs;
   for (size_t i = 0; i < command.inputs.size(); ++i) {
     const TensorView view = resolve(command.inputs[i]);
@@ -176,7 +165,7 @@ void DeviceExecutor::execute_op(Command &command) {
   }
   // Gathering inputs may have taken its time.
   if (command.token && command.token->cancelled()) throw Error(Status::aborted, "the call was aborted");
-  std::shared_ptr<const Doubts> doubts = launch(op, inputs, outputs, command.attrs);
+  std::shared_ptr<const Doubts> doubts = launch(op, inputs, outputs, command.attrs, scratch);
   for (const StorageView &input : command.inputs) {
     if (input.storage) doubts = Doubts::join(doubts, input.storage->doubts());
   }
@@ -222,7 +211,7 @@ void DeviceExecutor::execute_read(Command &command) {
   reading_ = storage.doubts();
   const uint64_t total = view.bytes();
   if (total == 0 || command.destination == nullptr) return;
-  Scratch scratch(*queue_);
+  DeviceScratch scratch(*queue_);
   const bool copied = !view.contiguous();
   view = gathered(view, false, scratch);
   wm_stream *stream = queue_->compute();

@@ -13,6 +13,9 @@
 
 namespace wm {
 
+class DeviceProgram;
+class DeviceScratch;
+
 class DeviceExecutor final : public Executor {
  public:
   explicit DeviceExecutor(DeviceContext &device);
@@ -26,6 +29,7 @@ class DeviceExecutor final : public Executor {
 
  protected:
   void execute_op(Command &command) override;
+  void execute_program(Command &command) override;  // device_program.cpp, as replay, run_list and capture
   void execute_upload(Command &command) override;
   void execute_read(Command &command) override;
   void complete(Completion done, std::shared_ptr<const Failure> failure) override;
@@ -35,13 +39,26 @@ class DeviceExecutor final : public Executor {
   void note(const Failure &failure) override;
 
  private:
-  class Scratch;
+  // Bytes of an op's scratch memory, of the op of a program that takes most.
+  struct Needs {
+    size_t gathered = 0;  // inputs made contiguous
+    uint64_t workspace = 0;
+    bool looks_at_values = false;  // what a kernel refuses is told by the launch that met it, which a graph is not
+  };
 
   // What the launch may turn out to have refused, or null.
-  std::shared_ptr<const Doubts> launch(const OpHandle &op, const std::vector<TensorView> &inputs, const std::vector<TensorView> &outputs,
-              const std::vector<double> &attrs);
+  std::shared_ptr<const Doubts> launch(const OpHandle &op, const std::vector<TensorView> &inputs,
+                                       const std::vector<TensorView> &outputs, const std::vector<double> &attrs,
+                                       const DeviceScratch &scratch);
   // The view itself, or a contiguous copy at an address that any kernel can load vectors from.
-  TensorView gathered(const TensorView &view, bool aligned, Scratch &scratch);
+  TensorView gathered(const TensorView &view, bool aligned, DeviceScratch &scratch);
+  // One op of a program, on the stream of the scratch memory; returns what launch does.
+  std::shared_ptr<const Doubts> run_step(const OpHandle &op, std::vector<TensorView> inputs,
+                                         const std::vector<TensorView> &outputs, const std::vector<double> &attrs,
+                                         DeviceScratch &scratch);
+  bool replay(Command &command, DeviceProgram &state);
+  Needs run_list(Command &command, bool measure);
+  void capture(Command &command, const Needs &needs);
   void *upload_piece(uint64_t bytes);
   // Keeps the verdicts few where nobody waits for anything.
   void settle_at_times();

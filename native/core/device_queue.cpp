@@ -15,7 +15,13 @@ DeviceQueue::DeviceQueue(DeviceContext &device) : device_(device) {
 
 DeviceQueue::~DeviceQueue() {
   for (wm_event *event : events_) table().event_free(event);
+  if (capture_ != nullptr) table().stream_free(capture_);
   for (wm_stream *stream : {copy_out_, copy_in_, compute_}) table().stream_free(stream);
+}
+
+wm_stream *DeviceQueue::capture() {
+  if (capture_ == nullptr) device_.check(table().stream_create(device_.context(), &capture_), "a stream");
+  return capture_;
 }
 
 void *DeviceQueue::allocate_on(wm_stream *stream, size_t bytes) {

@@ -23,6 +23,9 @@ class DeviceQueue final : public MemorySource {
   wm_stream *compute() const { return compute_; }
   wm_stream *copy_in() const { return copy_in_; }
   wm_stream *copy_out() const { return copy_out_; }
+  // For launches that are captured, made when first asked for: on a stream of its own, since what other threads queue on
+  // `compute` meanwhile (releases) is no part of it. The executor's thread alone.
+  wm_stream *capture();
 
   // On the compute stream.
   void *allocate(size_t bytes) override { return allocate_on(compute_, bytes); }
@@ -42,7 +45,7 @@ class DeviceQueue final : public MemorySource {
   wm_event *take_event();
 
   DeviceContext &device_;
-  wm_stream *compute_ = nullptr, *copy_in_ = nullptr, *copy_out_ = nullptr;
+  wm_stream *compute_ = nullptr, *copy_in_ = nullptr, *copy_out_ = nullptr, *capture_ = nullptr;
   std::mutex mutex_;
   std::vector<wm_event *> events_;  // unused
 };

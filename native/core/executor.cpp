@@ -1,7 +1,10 @@
 #include "native/core/executor.h"
 
+#include <algorithm>
 #include <future>
 #include <new>
+
+#include "native/core/program.h"
 
 namespace wm {
 
@@ -49,6 +52,17 @@ void Executor::push_op(const OpHandle &op, std::vector<StorageView> inputs, std:
   push(std::move(command));
 }
 
+void Executor::push_program(std::shared_ptr<Program> program, std::vector<StorageView> inputs,
+                            std::vector<StorageView> outputs, std::shared_ptr<CancelToken> token) {
+  Command command;
+  command.kind = Command::Kind::program;
+  command.program = std::move(program);
+  command.inputs = std::move(inputs);
+  command.outputs = std::move(outputs);
+  command.token = token ? std::move(token) : own_token_;
+  push(std::move(command));
+}
+
 void Executor::push_upload(std::shared_ptr<Storage> host, std::shared_ptr<Storage> destination,
                            std::shared_ptr<Gate> gate) {
   Command command;
@@ -76,10 +90,10 @@ void Executor::push_fence(Completion done) {
   push(std::move(command));
 }
 
-void Executor::push_release(std::shared_ptr<Storage> storage) {
+void Executor::push_release(std::shared_ptr<void> released) {
   Command command;
   command.kind = Command::Kind::release;
-  command.released = std::move(storage);
+  command.released = std::move(released);
   push(std::move(command));
 }
 
@@ -111,10 +125,17 @@ std::shared_ptr<const Failure> Executor::input_failure(const Command &command) c
   if (command.token && command.token->cancelled()) {
     return std::make_shared<Failure>(Failure{Status::aborted, "the call was aborted"});
   }
+  const auto failure_of = [this](const std::shared_ptr<Storage> &storage) -> std::shared_ptr<const Failure> {
+    if (!storage) return nullptr;
+    return storage->failure() ? storage->failure() : late_failure(*storage);
+  };
   for (const StorageView &input : command.inputs) {
-    if (!input.storage) continue;
-    if (input.storage->failure()) return input.storage->failure();
-    if (std::shared_ptr<const Failure> late = late_failure(*input.storage)) return late;
+    if (auto failure = failure_of(input.storage)) return failure;
+  }
+  if (command.program) {
+    for (const Program::Value &value : command.program->values()) {
+      if (auto failure = failure_of(value.constant)) return failure;
+    }
   }
   return standing_failure();
 }
@@ -127,6 +148,7 @@ static std::string with_op_name(const OpHandle &op, const std::string &text) {
 void Executor::run_command(Command &command) {
   switch (command.kind) {
     case Command::Kind::op: execute_op(command); break;
+    case Command::Kind::program: execute_program(command); break;
     case Command::Kind::upload:
       if (command.gate) command.gate->wait();
       execute_upload(command);
@@ -139,6 +161,41 @@ void Executor::run_command(Command &command) {
   for (const StorageView &input : command.inputs) {
     if (input.storage) input.storage->check_intact();
   }
+  if (!command.program) return;
+  for (const Program::Value &value : command.program->values()) {
+    if (value.constant) value.constant->check_intact();
+  }
+}
+
+void Executor::has_state(const std::shared_ptr<Program> &program) {
+  const auto gone = [](const std::weak_ptr<Program> &other) { return other.expired(); };
+  programs_.erase(std::remove_if(programs_.begin(), programs_.end(), gone), programs_.end());
+  programs_.push_back(program);
+}
+
+bool Executor::drop_states() {
+  bool any = false;
+  for (const std::weak_ptr<Program> &known : programs_) {
+    const std::shared_ptr<Program> program = known.lock();
+    if (!program || !program->state) continue;
+    program->state.reset();
+    any = true;
+  }
+  programs_.clear();
+  return any;
+}
+
+std::shared_ptr<const Failure> Executor::attempt(Command &command) {
+  try {
+    run_command(command);
+    return nullptr;
+  } catch (const Error &error) {
+    return std::make_shared<Failure>(Failure{error.status(), with_op_name(command.op, error.what())});
+  } catch (const std::bad_alloc &) {
+    return std::make_shared<Failure>(Failure{Status::memory, with_op_name(command.op, "out of host memory")});
+  } catch (const std::exception &error) {
+    return std::make_shared<Failure>(Failure{Status::internal, with_op_name(command.op, error.what())});
+  }
 }
 
 void Executor::execute(Command &command) {
@@ -147,17 +204,11 @@ void Executor::execute(Command &command) {
     return;
   }
   std::shared_ptr<const Failure> failure = input_failure(command);
-  if (!failure) {
-    try {
-      run_command(command);
-    } catch (const Error &error) {
-      failure = std::make_shared<Failure>(Failure{error.status(), with_op_name(command.op, error.what())});
-    } catch (const std::bad_alloc &) {
-      failure = std::make_shared<Failure>(Failure{Status::memory, with_op_name(command.op, "out of host memory")});
-    } catch (const std::exception &error) {
-      failure = std::make_shared<Failure>(Failure{Status::internal, with_op_name(command.op, error.what())});
-    }
-  }
+  if (!failure) failure = attempt(command);
+  // Blocks of Programs go first. What works in place is not run twice: half of an update may be done.
+  const bool again = command.kind == Command::Kind::program ||
+                     (command.kind == Command::Kind::op && (command.op.flags & (kInPlace | kInPlaceAll)) == 0);
+  if (failure && failure->status == Status::memory && again && drop_states()) failure = attempt(command);
   if (failure) {
     note(*failure);
     // Of an op that works in place this is its input too: half an update, or one that was left out, is no value.
@@ -167,6 +218,7 @@ void Executor::execute(Command &command) {
   Completion done = std::move(command.done);
   command.inputs.clear();
   command.outputs.clear();
+  command.program.reset();
   if (done) complete(std::move(done), std::move(failure));
 }
 

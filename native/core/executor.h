@@ -38,6 +38,8 @@ struct OpHandle {
 
 using Completion = std::function<void(const Failure *)>;
 
+class Program;
+
 class Executor {
  public:
   virtual ~Executor();
@@ -59,6 +61,9 @@ class Executor {
   // Output storages must have the bytes of `outputs`. The token may be null.
   void push_op(const OpHandle &op, std::vector<StorageView> inputs, std::vector<double> attrs,
                std::vector<StorageView> outputs, std::shared_ptr<CancelToken> token);
+  // Runs a Program (program.h) as one command: an input and an output for each of its own, output storages of its values' bytes.
+  void push_program(std::shared_ptr<Program> program, std::vector<StorageView> inputs, std::vector<StorageView> outputs,
+                    std::shared_ptr<CancelToken> token);
   // Fills `destination` from host memory once the gate opens (null: at once). Without a host storage the gate's opener
   // fills it, and later commands wait for that.
   void push_upload(std::shared_ptr<Storage> host, std::shared_ptr<Storage> destination, std::shared_ptr<Gate> gate);
@@ -67,7 +72,7 @@ class Executor {
   void push_read(StorageView source, void *destination, Completion done);
   void push_fence(Completion done);
   // Drops the reference once everything before it has run. After close() it is dropped at once.
-  void push_release(std::shared_ptr<Storage> storage);
+  void push_release(std::shared_ptr<void> released);
   // Waits on the calling thread until the queue is empty.
   void synchronise();
   // Marks the queue as ending: pending ops are skipped, their leases dropped, completions called with Status::aborted. The
@@ -76,9 +81,10 @@ class Executor {
 
  protected:
   struct Command {
-    enum class Kind { op, upload, read, fence, release };
+    enum class Kind { op, program, upload, read, fence, release };
     Kind kind = Kind::fence;
-    OpHandle op;
+    OpHandle op;  // of a program the one that runs, for its failure
+    std::shared_ptr<Program> program;
     std::vector<StorageView> inputs;
     std::vector<StorageView> outputs;
     std::vector<double> attrs;
@@ -86,7 +92,7 @@ class Executor {
     std::shared_ptr<Gate> gate;
     void *destination = nullptr;
     Completion done;
-    std::shared_ptr<Storage> released;
+    std::shared_ptr<void> released;
   };
 
   explicit Executor(std::string device) : device_(std::move(device)) {}
@@ -95,6 +101,7 @@ class Executor {
 
   // On the executor's thread. What they throw becomes the failure of the command's outputs.
   virtual void execute_op(Command &command) = 0;
+  virtual void execute_program(Command &command) = 0;
   virtual void execute_upload(Command &command) = 0;
   virtual void execute_read(Command &command) = 0;
   // Calls `done` when the work queued so far is over; `failure` may be null.
@@ -105,12 +112,17 @@ class Executor {
   virtual std::shared_ptr<const Failure> late_failure(const Storage &) const { return nullptr; }
   // Why nothing can run any more, or null.
   virtual std::shared_ptr<const Failure> standing_failure() const { return nullptr; }
+  // Remembers a Program that has a state now, which goes first when memory is short.
+  void has_state(const std::shared_ptr<Program> &program);
 
  private:
   void push(Command command);
   void main();
   void execute(Command &command);
+  std::shared_ptr<const Failure> attempt(Command &command);
   void run_command(Command &command);
+  // Whether there was any.
+  bool drop_states();
   std::shared_ptr<const Failure> input_failure(const Command &command) const;
 
   const std::string device_;
@@ -122,6 +134,7 @@ class Executor {
   // Of commands that came without one, and of the command that runs.
   const std::shared_ptr<CancelToken> own_token_ = std::make_shared<CancelToken>();
   std::shared_ptr<CancelToken> running_;
+  std::vector<std::weak_ptr<Program>> programs_;  // the executor thread's own
   std::thread thread_;
 };
 

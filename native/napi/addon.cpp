@@ -8,6 +8,7 @@
 #include "native/napi/environment.h"
 #include "native/napi/host_calls.h"
 #include "native/napi/meta_reader.h"
+#include "native/napi/programs.h"
 #include "native/napi/sharing.h"
 #include "native/napi/storage_object.h"
 
@@ -243,6 +244,12 @@ Napi::Value init(const Napi::CallbackInfo &info) {
   add("dlpackDevice", dlpack_device);
   add("importDlpack", import_dlpack);
   add("handle", handle);
+  add("programBegin", program_begin);
+  add("programOp", program_op);
+  add("programEnd", program_end);
+  add("programRun", program_run);
+  add("programBytes", program_bytes);
+  add("programFree", program_free);
   add("capi", capi);
   return exports;
 }

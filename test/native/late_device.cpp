@@ -33,6 +33,10 @@ struct wm_stream {
   bool busy = false, stopping = false;
   std::thread thread;
   wm_verdict *verdict = nullptr;
+  std::unique_ptr<std::vector<std::function<void()>>> captured;  // while it captures
+};
+struct wm_graph {
+  std::vector<std::function<void()>> work;
 };
 
 // The state of its last record; a wait holds on to the record that it saw.
@@ -284,14 +288,16 @@ wm_status op_launch(wm_context *, const wm_backend_op *handle, wm_stream *stream
   if (vectors && x.stride[x.ndim - 1] != 1) return refuse(WM_ERR_OPTION, "test_double: strided input");
   wm_verdict *verdict = nullptr;
   if (op == Op::refuse) verdict = stream->verdict = new wm_verdict;
-  push(stream, [=] {
+  const auto work = [=] {
     run(op, x, y);
     if (verdict != nullptr) {
       verdict->value = static_cast<const float *>(x.data)[0];
       verdict->reached = true;
     }
     if (op == Op::lose) lost = true;
-  });
+  };
+  if (stream->captured) stream->captured->push_back(work);
+  else push(stream, work);
   return WM_OK;
 }
 
@@ -310,6 +316,27 @@ void verdict_free(wm_verdict *verdict) {
   if (!verdict->reached && !lost) std::abort();
   delete verdict;
 }
+
+wm_status workspace_peak(wm_stream *, uint64_t *bytes) {
+  *bytes = 0;
+  return WM_OK;
+}
+wm_status capture_begin(wm_stream *stream, void *, uint64_t) {
+  stream->captured = std::make_unique<std::vector<std::function<void()>>>();
+  return WM_OK;
+}
+wm_status capture_end(wm_stream *stream, wm_graph **out) {
+  const auto work = std::move(stream->captured);
+  if (std::getenv("WM_LATE_CAPTURE") != nullptr) return refuse(WM_ERR_DEVICE, "the late device captures nothing");
+  if (out != nullptr) *out = new wm_graph{std::move(*work)};
+  return WM_OK;
+}
+wm_status graph_launch(wm_graph *graph, wm_stream *stream) {
+  WM_ALIVE();
+  for (const auto &work : graph->work) push(stream, work);
+  return WM_OK;
+}
+void graph_free(wm_graph *graph) { delete graph; }
 
 }  // namespace
 
@@ -347,5 +374,11 @@ const wm_backend *wm_backend_entry(uint32_t) {
   table.verdict_take = verdict_take;
   table.verdict_read = verdict_read;
   table.verdict_free = verdict_free;
+  table.copy_within = copy;
+  table.workspace_peak = workspace_peak;
+  table.capture_begin = capture_begin;
+  table.capture_end = capture_end;
+  table.graph_launch = graph_launch;
+  table.graph_free = graph_free;
   return &table;
 }

@@ -1,4 +1,5 @@
 // The emulation itself: what it computes, and that each fault a kernel can have is found and named.
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <string>
@@ -213,4 +214,60 @@ WM_TEST(faults_are_found_and_named) {
   std::vector<float> z(32);
   WM_LAUNCH(unwritten_kernel, dim3(1), dim3(32), 128, kStream, z.data());
   WM_CHECK(std::isnan(z[3]) && z[4] == 1.0f);
+}
+
+WM_TEST(captured_launches_run_when_their_graph_does) {
+  cudaStream_t stream = nullptr;
+  WM_CHECK(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking) == cudaSuccess);
+  std::vector<int> y(6, -1), copied(6, -1);
+  WM_CHECK(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal) == cudaSuccess);
+  WM_CHECK(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal) == cudaErrorIllegalState);
+  WM_LAUNCH(index_kernel, dim3(2), dim3(3), 0, stream, y.data());
+  WM_CHECK(cudaMemcpyAsync(copied.data(), y.data(), 6 * sizeof(int), cudaMemcpyDeviceToDevice, stream) == cudaSuccess);
+  WM_CHECK(y[0] == -1 && copied[0] == -1);
+  cudaGraph_t graph = nullptr;
+  cudaGraphExec_t exec = nullptr;
+  WM_CHECK(cudaStreamEndCapture(stream, &graph) == cudaSuccess && graph != nullptr);
+  WM_CHECK(cudaGraphInstantiate(&exec, graph, 0) == cudaSuccess && cudaGraphDestroy(graph) == cudaSuccess);
+  for (int round = 0; round < 2; ++round) {
+    std::fill(y.begin(), y.end(), -1);
+    WM_CHECK(cudaGraphLaunch(exec, stream) == cudaSuccess);
+    WM_CHECK(y == (std::vector<int>{0, 1, 2, 1000, 1001, 1002}) && copied == y);
+  }
+  WM_CHECK(cudaGraphExecDestroy(exec) == cudaSuccess && cudaStreamEndCapture(stream, &graph) == cudaErrorIllegalState);
+  WM_CHECK(cudaStreamDestroy(stream) == cudaSuccess);
+}
+
+WM_TEST(what_a_capture_forbids_ends_it) {
+  cudaStream_t stream = nullptr;
+  cudaEvent_t outside = nullptr, inside = nullptr;
+  cudaMemPool_t pool = nullptr;
+  void *data = nullptr;
+  WM_CHECK(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking) == cudaSuccess);
+  for (cudaEvent_t *event : {&outside, &inside}) WM_CHECK(cudaEventCreateWithFlags(event, cudaEventDisableTiming) == cudaSuccess);
+  const cudaMemPoolProps properties{};
+  WM_CHECK(cudaMemPoolCreate(&pool, &properties) == cudaSuccess && cudaEventRecord(outside, nullptr) == cudaSuccess);
+  const auto spoils = [&](cudaError_t wanted, auto call) {
+    WM_CHECK(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal) == cudaSuccess);
+    WM_CHECK(call() == wanted);
+    std::vector<int> y(6);
+    WM_CHECK(contains(failure_of([&] { WM_LAUNCH(index_kernel, dim3(2), dim3(3), 0, stream, y.data()); }), "index_kernel"));
+    cudaGraph_t graph = nullptr;
+    WM_CHECK(cudaStreamEndCapture(stream, &graph) == cudaErrorStreamCaptureInvalidated && graph == nullptr);
+    WM_LAUNCH(index_kernel, dim3(2), dim3(3), 0, stream, y.data());
+    WM_CHECK(y[5] == 1002);
+  };
+  spoils(cudaErrorStreamCaptureUnsupported, [&] { return cudaStreamSynchronize(stream); });
+  spoils(cudaErrorStreamCaptureUnsupported, [&] { return cudaMallocFromPoolAsync(&data, 64, pool, stream); });
+  spoils(cudaErrorStreamCaptureUnsupported, [&] { return cudaHostAlloc(&data, 64, cudaHostAllocDefault); });
+  spoils(cudaErrorStreamCaptureUnsupported, [&] { return cudaEventSynchronize(outside); });
+  spoils(cudaErrorStreamCaptureIsolation, [&] { return cudaStreamWaitEvent(stream, outside, 0); });
+  WM_CHECK(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal) == cudaSuccess);
+  WM_CHECK(cudaEventRecord(inside, stream) == cudaSuccess && cudaStreamWaitEvent(stream, inside, 0) == cudaSuccess);
+  WM_CHECK(cudaStreamWaitEvent(nullptr, inside, 0) == cudaErrorStreamCaptureIsolation);
+  cudaGraph_t graph = nullptr;
+  WM_CHECK(cudaStreamEndCapture(stream, &graph) == cudaSuccess && cudaEventSynchronize(inside) == cudaErrorCapturedEvent);
+  WM_CHECK(cudaGraphDestroy(graph) == cudaSuccess && cudaMemPoolDestroy(pool) == cudaSuccess);
+  for (cudaEvent_t event : {outside, inside}) WM_CHECK(cudaEventDestroy(event) == cudaSuccess);
+  WM_CHECK(cudaStreamDestroy(stream) == cudaSuccess);
 }

@@ -1,5 +1,5 @@
 /** CLIP's vision tower as the encoder of dense systems. */
-import { adopt, retain, scope, type Tensor } from '../../engine/index.js';
+import { adopt, Programs, retain, scope, type Tensor } from '../../engine/index.js';
 import type { AttentionKind } from '../../nn/transformer.js';
 import type { ClipModel, PositionRule, Taps, VisionVariant } from './model.js';
 
@@ -26,8 +26,12 @@ export function visionVariant(options: DenseVariant): VisionVariant {
   };
 }
 
-/** Patch rows [n, P, 3*p*p] -> features [n, P, E], and MaskCLIP's key tokens [n, P, D] if asked. */
+/**
+ * Patch rows [n, P, 3*p*p] -> features [n, P, E], and MaskCLIP's key tokens [n, P, D] if asked. Windows of one shape and one setting
+ * become a Program; the weights must stay where they are (a model that is trained moves them).
+ */
 export function denseClipEncoder(model: ClipModel) {
+  const programs = new Programs('encode');
   return {
     patch: model.config.vision.patch,
     embed: model.config.embed,
@@ -37,16 +41,29 @@ export function denseClipEncoder(model: ClipModel) {
       grid: readonly [number, number],
       options: DenseVariant,
       wantKeys: boolean,
-    ): { features: Tensor; keys?: Tensor } =>
-      scope(() => {
-        const variant = visionVariant(options);
-        const lastBlock = model.config.vision.layers - 1;
-        let beforeLast: Tensor | undefined;
-        const taps: Taps = wantKeys ? { hidden: (i, x) => void (i === lastBlock && (beforeLast = retain(x))) } : {};
-        const tokens = model.visionBlocks(model.embedPatches(rows, grid, variant), grid, variant, taps); // [n, 1+P, D]
-        if (beforeLast) adopt(beforeLast);
-        const features = model.project(tokens.slice(1, 1), variant); // [n, P, E]
-        return { features, keys: beforeLast && model.keyTokens(beforeLast, variant) };
-      }),
+    ): { features: Tensor; keys?: Tensor } => {
+      const variant = visionVariant(options);
+      const key = JSON.stringify([grid, wantKeys, variant]);
+      return programs.run(key, [rows], () => encodeRows(model, rows, grid, variant, wantKeys));
+    },
+    dispose: () => programs.dispose(),
   };
+}
+
+function encodeRows(
+  model: ClipModel,
+  rows: Tensor,
+  grid: readonly [number, number],
+  variant: VisionVariant,
+  wantKeys: boolean,
+): { features: Tensor; keys?: Tensor } {
+  return scope(() => {
+    const lastBlock = model.config.vision.layers - 1;
+    let beforeLast: Tensor | undefined;
+    const taps: Taps = wantKeys ? { hidden: (i, x) => void (i === lastBlock && (beforeLast = retain(x))) } : {};
+    const tokens = model.visionBlocks(model.embedPatches(rows, grid, variant), grid, variant, taps); // [n, 1+P, D]
+    if (beforeLast) adopt(beforeLast);
+    const features = model.project(tokens.slice(1, 1), variant); // [n, P, E]
+    return { features, ...(beforeLast && { keys: model.keyTokens(beforeLast, variant) }) };
+  });
 }

@@ -77,8 +77,9 @@ export async function openClipFolder(
 }
 
 function denseClip(config: ClipConfig, model: ClipModel, tokenizer: Tokenizer, hash: string, parametersBytes: number) {
+  const encoder = denseClipEncoder(model);
   return {
-    encoder: denseClipEncoder(model),
+    encoder,
     config,
     tokenizer,
     embed: config.embed,
@@ -99,6 +100,9 @@ function denseClip(config: ClipConfig, model: ClipModel, tokenizer: Tokenizer, h
     probeNames: probeNames as readonly string[],
     probe: (pixels: Tensor, variant: DenseVariant, name: string): Tensor =>
       probeClip(model, pixels, variant, name as (typeof probeNames)[number]),
-    dispose: () => model.dispose(),
+    dispose: () => {
+      encoder.dispose();
+      model.dispose();
+    },
   };
 }
