@@ -2,9 +2,18 @@
  * The confusion matrix of label maps (evaluation.md section 6): rows are labels, columns predictions, the last column
  * predictions outside the classes, which count against the label only. Counts are exact below 2^53.
  */
+import { countPairs, countPairsSync, type PairCounts } from '../../engine/ops/host/confusion.js';
 import { show, WordmaskError } from '../../util/errors.js';
 import { inSlices } from '../../util/slices.js';
-import { type ClassOptions, classTest, flatMap, type IntegerArray, type LabelMap, mapPair } from './maps.js';
+import {
+  type ClassOptions,
+  classTest,
+  type FlatMap,
+  flatMap,
+  type IntegerArray,
+  type LabelMap,
+  mapPair,
+} from './maps.js';
 
 export interface ConfusionMatrix {
   /** [C, C + 1] row by row. */
@@ -22,27 +31,32 @@ export class Confusion {
   readonly #options: ClassOptions;
   readonly #classOf: (value: number) => number;
   readonly #counts: Float64Array;
-  /** One pair is counted apart first: an error in the middle must leave the sums as they were. */
-  readonly #pair: Float64Array;
 
   constructor(options: ClassOptions) {
     this.#options = options;
     this.#classOf = classTest(options);
     this.#counts = new Float64Array(options.numClasses * (options.numClasses + 1));
-    this.#pair = new Float64Array(this.#counts.length);
   }
 
   /** Counts one pair at once: 24 megapixels take some 50 ms. */
   add(pred: LabelMap, label: LabelMap): this {
     const maps = mapPair(pred, label);
-    const counts = this.#pair.fill(0);
+    if (isNative(maps))
+      return this.#addPairs(countPairsSync(maps.pred.data, maps.label.data, this.#pairOptions()), maps);
+    // One pair is counted apart first: an error in the middle must leave the sums as they were.
+    const counts = new Float64Array(this.#counts.length);
     this.#count(counts, maps.pred.data, maps.label.data, 0, maps.label.data.length);
     return this.#addCounts(counts);
   }
 
-  /** As `add`, in slices that leave the event loop free. */
+  /** As `add`, beside the event loop. */
   async addAsync(pred: LabelMap, label: LabelMap, signal?: AbortSignal): Promise<this> {
     const maps = mapPair(pred, label);
+    if (isNative(maps)) {
+      const pairs = await countPairs(maps.pred.data, maps.label.data, this.#pairOptions());
+      signal?.throwIfAborted();
+      return this.#addPairs(pairs, maps);
+    }
     const counts = new Float64Array(this.#counts.length);
     await inSlices(
       maps.label.data.length,
@@ -51,6 +65,21 @@ export class Confusion {
       signal,
     );
     return this.#addCounts(counts);
+  }
+
+  #pairOptions(): { numClasses: number; ignore: number[] } {
+    const { numClasses, ignore = 255 } = this.#options;
+    const list = ignore === null ? [] : typeof ignore === 'number' ? [ignore] : ignore;
+    return { numClasses, ignore: list.filter((value) => Number.isInteger(value)).map((value) => value >>> 0) };
+  }
+
+  /** @throws E_USAGE for a label that is neither a class nor ignored; nothing is counted then */
+  #addPairs({ cells, counts, outside, outsideValue }: PairCounts, { label }: { label: FlatMap }): this {
+    if (outside > 0) this.#classOf(label.data instanceof Int32Array ? outsideValue | 0 : outsideValue);
+    cells.forEach((cell, i) => {
+      this.#counts[cell] = (this.#counts[cell] as number) + (counts[i] as number);
+    });
+    return this;
   }
 
   #count(counts: Float64Array, pred: ArrayLike<number>, label: ArrayLike<number>, first: number, last: number): void {
@@ -86,6 +115,18 @@ export class Confusion {
     const { numClasses } = this.#options;
     return { data: this.#counts.slice(), shape: [numClasses, numClasses + 1] };
   }
+}
+
+type NativeArray = Uint8Array | Uint8ClampedArray | Uint16Array | Uint32Array | Int32Array;
+
+/** Unsigned samples are counted natively, and i32, whose negative values lie above all classes. */
+function isNative(maps: {
+  pred: FlatMap;
+  label: FlatMap;
+}): maps is { pred: { data: NativeArray }; label: { data: NativeArray } } {
+  return [maps.pred, maps.label].every(({ data }) =>
+    [Uint8Array, Uint8ClampedArray, Uint16Array, Uint32Array, Int32Array].some((type) => data instanceof type),
+  );
 }
 
 /**
