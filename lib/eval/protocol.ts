@@ -115,7 +115,8 @@ function check(with_: z.ZodType, value: unknown, what: string): unknown {
   refuseUnknown(value, what);
   const parsed = with_.safeParse(value);
   if (parsed.success) return parsed.data;
-  const issue = parsed.error.issues[0];
+  // A misspelt key also leaves the right one missing: the first says more.
+  const issue = parsed.error.issues.find(({ code }) => code === 'unrecognized_keys') ?? parsed.error.issues[0];
   const path = issue?.path.map(String) ?? [];
   if (issue?.code === 'unrecognized_keys') {
     const key = issue.keys[0] as string;
