@@ -3,6 +3,7 @@ import {
   type AttentionOptions,
   attention,
   attentionBwdCard,
+  attentionCam,
   attentionMaps,
   type DType,
   maskBits,
@@ -150,6 +151,26 @@ function map(bench: Bench, wantedHeads: number): GpuCase {
   };
 }
 
+/** GradCAM of a matching model's text over patches: neither P nor its gradient leaves the kernel. */
+function cam(bench: Bench): GpuCase {
+  const [heads, queries, keys, d] = bench.tiny ? [2, 5, 40, 8] : [12, 35, 2305, 64];
+  return {
+    group: 'attention map',
+    name: 'GradCAM 12 x 35 x 2305 x 64',
+    shape: `${heads} x ${queries} over ${keys} x ${d}`,
+    dtype: 'bf16',
+    cost: {
+      flops: 4 * heads * queries * keys * d,
+      bytes: 4 * queries * keys + 2 * heads * d * (2 * queries + 2 * keys),
+    },
+    build: (b) => {
+      const rows = (n: number) => b.normal([1, heads, n, d]);
+      const inputs = b.rotated(() => [rows(queries), rows(keys), rows(keys), rows(queries)] as const);
+      return { call: (turn) => attentionCam(...inputs(turn)) };
+    },
+  };
+}
+
 export function attentionCases(bench: Bench): GpuCase[] {
   const sizes = (batch: number, heads: number, tokens: number, d = 64): Sizes => ({ batch, heads, tokens, d });
   const torch = true;
@@ -182,5 +203,6 @@ export function attentionCases(bench: Bench): GpuCase[] {
     cross(bench, 16, 27),
     map(bench, 12),
     map(bench, 16),
+    cam(bench),
   ];
 }

@@ -1,5 +1,5 @@
 /** What a case of the device bench is: shapes, cost, target (kernels.md), and how its work is queued. */
-import { type DType, dtypeBytes, numel, randomNormal, Tensor } from '#lib/engine/index.js';
+import { cast, type DType, dtypeBytes, numel, randomNormal, randomUniform, Tensor } from '#lib/engine/index.js';
 
 /** What must be done at least; the floor of a case is the longest of these at the measured peaks. */
 export interface Cost {
@@ -71,6 +71,11 @@ export class Bench {
 
   normal(shape: readonly number[], dtype: DType = 'bf16', deviation = 1): Tensor {
     return randomNormal(shape, { seed: this.#seed++, dtype, deviation });
+  }
+
+  /** Noise of 0 to 255. */
+  bytes(shape: readonly number[]): Tensor {
+    return cast(randomUniform(shape, { seed: this.#seed++, low: 0, high: 256 }), 'u8');
   }
 
   ints(values: ArrayLike<number>, shape: readonly number[] = [values.length]): Tensor {

@@ -1,6 +1,5 @@
 /** Whole encoders, from pixels on the device to patch features, and whole calls, from pixels of the host to label maps (kernels.md 7). */
 import { denseClipEncoder } from '#lib/backbones/clip/dense.js';
-import { Tensor } from '#lib/engine/index.js';
 import type { RawImage } from '#lib/image/decode.js';
 import type { Segmentation } from '#lib/pipelines/segmentation.js';
 import { Vocabulary } from '#lib/pipelines/vocabulary.js';
@@ -50,8 +49,7 @@ function encoder(bench: Bench, wanted: VisionSize, count: number, target: Target
       const dense = denseClipEncoder(model) as DenseEncoder;
       const plan = sideBySide(size, windows);
       const { width: w, height: h } = plan.canvas;
-      let seed = 0;
-      const canvases = b.rotated(() => [Tensor.from(photo(w, h, ++seed), [h, w, 3], 'u8')] as const);
+      const canvases = b.rotated(() => [b.bytes([h, w, 3])] as const);
       const options = { ...familyDefaults, positions: 'exact' as const };
       return {
         call: (turn) => encodeGroup(dense, [{ canvas: canvases(turn)[0], plan, begin: 0, end: windows }], options),

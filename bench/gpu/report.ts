@@ -71,7 +71,7 @@ export class Results {
 
   constructor(
     readonly file: string | undefined,
-    readonly facts: DeviceFacts,
+    public facts: DeviceFacts,
   ) {
     if (file) mkdirSync(dirname(file), { recursive: true });
   }
