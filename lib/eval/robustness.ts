@@ -190,7 +190,11 @@ class Bench {
     if (!lists) return `no list of synonyms for ${dataset.name}: give one (synonyms)`;
     const other = (words: readonly string[], own: WordedClass): string[] =>
       words.filter((word) => squeezed(word) !== squeezed(own.prompts[0] ?? own.name));
-    const asked = (c: number): boolean => (this.words[c] as WordedClass).prompts.length > 0;
+    // Words that stand for background are none of its synonyms.
+    const asked = (c: number): boolean => {
+      const { prompts, background } = this.words[c] as WordedClass;
+      return prompts.length > 0 && !background;
+    };
     const conditions = [
       await this.#worded(
         'synonyms',

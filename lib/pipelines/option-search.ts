@@ -201,6 +201,7 @@ export interface ModelSearch {
   readonly vocab: Vocabulary;
   readonly seed: number;
   readonly evaluations?: number;
+  readonly parallel?: number;
   readonly journal?: string;
   readonly segment?: SegmentOptions;
   readonly signal?: AbortSignal;

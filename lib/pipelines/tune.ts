@@ -41,6 +41,8 @@ export interface TuneOptions {
   readonly journal?: string;
   /** Evaluations of each group of a search, instead of the system's number. */
   readonly evaluations?: number;
+  /** Groups of a search at work at once (1); changes no result. */
+  readonly parallel?: number;
   readonly signal?: AbortSignal;
   readonly onProgress?: (done: number, total: number) => void;
 }
@@ -77,7 +79,20 @@ export interface TuneResult {
 export const defaultGrid: readonly number[] = Array.from({ length: 19 }, (_, i) => (i + 1) / 20);
 const defaultLimit = 200;
 const knownKeys = [
-  ...['what', 'truth', 'ignore', 'grid', 'limit', 'seed', 'segment', 'onError', 'names', 'journal', 'evaluations'],
+  ...[
+    'what',
+    'truth',
+    'ignore',
+    'grid',
+    'limit',
+    'seed',
+    'segment',
+    'onError',
+    'names',
+    'journal',
+    'evaluations',
+    'parallel',
+  ],
   ...['signal', 'onProgress'],
 ];
 
@@ -140,10 +155,12 @@ function checkOptions(images: readonly ImageInput[], options: TuneOptions): void
     throw new WordmaskError('E_OPTION', `tune: unknown option ${show(unknown)} (known: ${knownKeys.join(', ')})`, {
       details: { option: unknown },
     });
-  const { what, grid, limit, onError, truth } = options;
+  const { what, grid, limit, onError, truth, parallel } = options;
   if (what !== undefined && what !== 'background' && what !== 'search') bad('what', what, "'background' or 'search'");
   if (limit !== undefined && !(Number.isInteger(limit) && limit >= 1))
     bad('limit', limit, 'a whole number of at least 1');
+  if (parallel !== undefined && !(Number.isInteger(parallel) && parallel >= 1))
+    bad('parallel', parallel, 'a whole number of at least 1');
   if (onError !== undefined && onError !== 'stop' && onError !== 'skip') bad('onError', onError, "'stop' or 'skip'");
   if (truth !== undefined && typeof truth !== 'function') bad('truth', truth, 'a function of the index of a picture');
   if (grid === undefined) return;
@@ -240,6 +257,7 @@ async function search(run: TuneRun): Promise<Found> {
     vocab,
     seed: options.seed ?? 0,
     evaluations: options.evaluations,
+    parallel: options.parallel,
     journal: options.journal,
     segment: options.segment,
     signal: options.signal,
@@ -307,8 +325,11 @@ async function everyThreshold(run: TuneRun, index: number, curve: ThresholdCurve
   }
 }
 
+/** What no other picture would fare better with. */
+const fatal = new Set(['E_DEVICE_LOST', 'E_DISPOSED', 'E_INTERNAL', 'E_ABORTED', 'E_OPTION', 'E_VOCAB', 'E_LABEL']);
+
 function note({ options, failed }: TuneRun, index: number, error: WordmaskError): void {
-  if (options.onError !== 'skip') throw error;
+  if (options.onError !== 'skip' || fatal.has(error.code)) throw error;
   failed.push({ index, code: error.code, message: error.message });
 }
 

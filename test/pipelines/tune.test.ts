@@ -166,7 +166,14 @@ t.test('pictures that fail, calls that are wrong', async (t) => {
   await t.rejects(model.tune(images, words), { code: 'E_OPTION', message: /naclip defines no rule.*--truth/ });
   await t.rejects(model.tune(images, words, { what: 'search' }), { code: 'E_OPTION', message: /no search/ });
   await t.rejects(model.tune([], words), { code: 'E_USAGE' });
-  for (const wrong of [{ grid: [0.5, 0.2] }, { limit: 0 }, { what: 'all' }, { thruth: 1 }, { grid: [] }])
+  for (const wrong of [
+    { grid: [0.5, 0.2] },
+    { limit: 0 },
+    { what: 'all' },
+    { thruth: 1 },
+    { grid: [] },
+    { parallel: 0 },
+  ])
     await t.rejects(
       model.tune(images, words, { truth, ...wrong } as never),
       { code: 'E_OPTION' },
@@ -212,6 +219,7 @@ t.test('rules that a system defines', async (t) => {
     Array.from({ length: 3 }, () => [48, 40, 48 * 40, 48 * 40]),
   );
   const searched = await model.tune(images, words, { what: 'search' });
+  t.same(await model.tune(images, words, { what: 'search', parallel: 2 }), searched);
   t.match(searched, { rule: 'reward', tuning: { sigma: 8 }, search: { best: { group: 'high', total: 3 * 48 * 8 } } });
 });
 

@@ -54,6 +54,7 @@ export async function tuneCommand(context: Context): Promise<number> {
         names: images.map(({ path }) => path),
         journal: textOption(options, 'journal'),
         evaluations: options.evaluations as number | undefined,
+        parallel: options.parallel as number | undefined,
         signal: interrupt.signal,
         onProgress: (done) => progress.update(done),
       },

@@ -61,20 +61,26 @@ export interface ConfusedPair {
   readonly ofWrong: number;
 }
 
-/** Pairs of classes that most wrong pixels fall on. */
+/** Pairs of classes that most wrong pixels fall on; of equal ones the first. */
 export function worstPairs({ confusion, perClass }: EvalReport, count: number): ConfusedPair[] {
-  const wrong = [...cellsOf(confusion)].filter(({ row, column }) => row !== column);
-  const total = wrong.reduce((sum, { pixels }) => sum + pixels, 0);
-  return wrong
-    .sort((a, b) => b.pixels - a.pixels || a.row - b.row || a.column - b.column)
-    .slice(0, count)
-    .map(({ row, column, pixels }) => ({
-      truth: row,
-      found: column,
-      pixels,
-      share: pixels / (perClass[row]?.labelArea || pixels),
-      ofWrong: pixels / total,
-    }));
+  // Hundreds of thousands of cells: only the worst are kept on the way.
+  const worst: { row: number; column: number; pixels: number }[] = [];
+  let total = 0;
+  for (const cell of cellsOf(confusion)) {
+    if (cell.row === cell.column) continue;
+    total += cell.pixels;
+    if (worst.length === count && cell.pixels <= (worst.at(-1)?.pixels ?? 0)) continue;
+    const at = worst.findIndex(({ pixels }) => pixels < cell.pixels);
+    worst.splice(at < 0 ? worst.length : at, 0, cell);
+    if (worst.length > count) worst.pop();
+  }
+  return worst.map(({ row, column, pixels }) => ({
+    truth: row,
+    found: column,
+    pixels,
+    share: pixels / (perClass[row]?.labelArea || pixels),
+    ofWrong: pixels / total,
+  }));
 }
 
 export function* cellsOf({
