@@ -22,6 +22,8 @@ export interface LoadBackboneOptions {
   readonly dtype?: string;
   /** Look for NaN and infinity in the weights. Default true. */
   readonly checkWeights?: boolean;
+  /** BLIP: eps of the picture side's norms in place of config.json's, above 0 and below 0.1 (docs/backbones.md). */
+  readonly visionEps?: number;
 }
 
 /**
@@ -31,7 +33,7 @@ export interface LoadBackboneOptions {
 export async function loadBackbone(folder: string, options: LoadBackboneOptions = {}): Promise<Backbone> {
   const { device, dtype } = placeOf(options);
   const files = await readModelFolder(folder);
-  const opened = { compute: dtype, trainable: dtype === 'f32', checkWeights: options.checkWeights };
+  const opened = { compute: dtype, trainable: dtype === 'f32', ...loadOptions(options) };
   const backbone = await onDevice(device, () => openBackbone(files, opened));
   return {
     ...backbone,
@@ -40,6 +42,15 @@ export async function loadBackbone(folder: string, options: LoadBackboneOptions 
     encodeImage: (...inputs) => onDevice(device, () => backbone.encodeImage(...inputs)),
     encodeText: (...inputs) => onDevice(device, () => backbone.encodeText(...inputs)),
   };
+}
+
+function loadOptions({ checkWeights, visionEps }: LoadBackboneOptions): { checkWeights?: boolean; visionEps?: number } {
+  if (visionEps !== undefined && !(visionEps > 0 && visionEps < 0.1)) {
+    throw new WordmaskError('E_OPTION', `visionEps must be above 0 and below 0.1, got ${show(visionEps)}`, {
+      details: { option: 'visionEps' },
+    });
+  }
+  return { checkWeights, visionEps };
 }
 
 function placeOf(options: LoadBackboneOptions): { device: string; dtype: 'f32' | 'bf16' } {
@@ -60,12 +71,12 @@ function placeOf(options: LoadBackboneOptions): { device: string; dtype: 'f32' |
 export async function loadMatching(folder: string, options: LoadBackboneOptions = {}): Promise<MatchingModel> {
   const { device, dtype } = placeOf(options);
   const files = await readModelFolder(folder);
-  return onDevice(device, () => openMatching(files, { compute: dtype, checkWeights: options.checkWeights }));
+  return onDevice(device, () => openMatching(files, { compute: dtype, ...loadOptions(options) }));
 }
 
 function openBackbone(
   files: ModelFolder,
-  options: { compute: 'f32' | 'bf16'; trainable: boolean; checkWeights: boolean | undefined },
+  options: { compute: 'f32' | 'bf16'; trainable: boolean } & ReturnType<typeof loadOptions>,
 ): Promise<Backbone> {
   const { modelType } = files;
   if (clipTypes.includes(modelType)) {

@@ -46,7 +46,7 @@ export function openMatch(folder: ModelFolder, options: MatchOptions): Promise<O
  */
 export async function openMatching(
   folder: ModelFolder,
-  options: { compute: 'f32' | 'bf16'; checkWeights?: boolean; signal?: AbortSignal },
+  options: { compute: 'f32' | 'bf16'; checkWeights?: boolean; visionEps?: number; signal?: AbortSignal },
 ): Promise<MatchingModel> {
   return (await openMatch(folder, options)).asMatching();
 }

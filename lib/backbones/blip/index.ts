@@ -27,7 +27,9 @@ export async function openBlip(files: MatchFiles, options: MatchOptions): Promis
     check: options.checkWeights,
     signal: options.signal,
     configure: (shapes) => {
-      const config = parseBlipConfig(files.configFile, files.config, new ShapeReader(shapes));
+      const given = parseBlipConfig(files.configFile, files.config, new ShapeReader(shapes));
+      const eps = options.visionEps ?? given.vision.eps;
+      const config = { ...given, vision: { ...given.vision, eps } };
       return { config, wanted: fusionTensors(config) };
     },
   });

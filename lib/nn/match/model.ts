@@ -208,5 +208,10 @@ export interface MatchOptions {
   readonly trainable?: boolean;
   /** Look for NaN and infinity (E_WEIGHTS_VALUE). Default true. */
   readonly checkWeights?: boolean;
+  /**
+   * Eps of the picture side's norms in place of the config's. Published Hugging Face configs of BLIP leave it out, which means 1e-5
+   * there, while the weights were trained with 1e-6.
+   */
+  readonly visionEps?: number;
   readonly signal?: AbortSignal;
 }
