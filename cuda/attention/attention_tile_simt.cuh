@@ -28,23 +28,29 @@ struct SimtShared {
 // columns of 4 rows: whole sectors of memory and all banks.
 template <class T>
 __device__ void load_transposed(float *shared, const T *x, const Rows &steps, int first, int rows, int c0, int columns) {
+  constexpr int kStep = kSimtThreads / kSimtDepth;  // rows between two of a thread, all of one column
   const int thread = static_cast<int>(threadIdx.x);
+  const int c = thread % 8 + thread / 32 % 4 * 8, r0 = thread / 8 % 4 + thread / 128 * 4;
+  const int end = c0 + c < columns ? rows - first : 0;
+  const T *from = x + (first + r0) * steps.row + (c0 + c) * steps.column;
+  float *to = shared + c * kSimtPitch + r0;
 #pragma unroll 4
-  for (int e = thread; e < kSimtTile * kSimtDepth; e += kSimtThreads) {
-    const int c = e % 8 + e / 32 % 4 * 8, r = e / 8 % 4 + e / 128 * 4;
-    const bool valid = first + r < rows && c0 + c < columns;
-    shared[c * kSimtPitch + r] = valid ? to_float(x[(first + r) * steps.row + (c0 + c) * steps.column]) : 0.0f;
+  for (int k = 0; k < kSimtTile / kStep; ++k) {
+    to[k * kStep] = r0 + k * kStep < end ? to_float(from[k * kStep * steps.row]) : 0.0f;
   }
 }
 
 // shared[r][c] = x(first + r, c0 + c) for 32 rows and kWidth columns, zeros as above.
 template <int kWidth, class T>
 __device__ void load_rows(float *shared, const T *x, const Rows &steps, int first, int rows, int c0, int columns) {
+  constexpr int kStep = kSimtThreads / kWidth;  // rows between two of a thread, all of one column
+  const int c = static_cast<int>(threadIdx.x) % kWidth, r0 = static_cast<int>(threadIdx.x) / kWidth;
+  const int end = c0 + c < columns ? rows - first : 0;
+  const T *from = x + (first + r0) * steps.row + (c0 + c) * steps.column;
+  float *to = shared + r0 * (kWidth + 4) + c;
 #pragma unroll 4
-  for (int e = static_cast<int>(threadIdx.x); e < kSimtDepth * kWidth; e += kSimtThreads) {
-    const int c = e % kWidth, r = e / kWidth;
-    const bool valid = first + r < rows && c0 + c < columns;
-    shared[r * (kWidth + 4) + c] = valid ? to_float(x[(first + r) * steps.row + (c0 + c) * steps.column]) : 0.0f;
+  for (int k = 0; k < kSimtDepth / kStep; ++k) {
+    to[k * kStep * (kWidth + 4)] = r0 + k * kStep < end ? to_float(from[k * kStep * steps.row]) : 0.0f;
   }
 }
 
