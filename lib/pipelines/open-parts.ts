@@ -141,6 +141,7 @@ export async function openPredictor(module: PredictorSystemModule, request: Open
   const opened = await module.open({
     folders: { ...Object.fromEntries(folders), main: folder },
     openers: systemOpeners(folders, { compute, checkWeights, signal }),
+    device: request.device,
     compute,
     checkWeights,
     signal,
@@ -148,6 +149,7 @@ export async function openPredictor(module: PredictorSystemModule, request: Open
   return new PredictorModel({
     module,
     predictor: opened.predictor,
+    atOnce: opened.atOnce ?? 1,
     // Preprocessing and templates are those of an encoder read by windows.
     fileOptions: fileOptions({ ...folder.manifest, preprocessing: undefined, templates: undefined }, name),
     budget,

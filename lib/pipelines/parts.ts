@@ -59,6 +59,8 @@ export interface DenseParts extends Parts {
 export interface PredictorParts extends Parts {
   readonly module: PredictorSystemModule;
   readonly predictor: Predictor;
+  /** Pictures that it is given at once where memory allows. */
+  readonly atOnce: number;
 }
 
 export interface HostValue {

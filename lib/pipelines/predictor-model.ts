@@ -35,11 +35,12 @@ export class PredictorModel implements SystemCalls {
   readonly info: ModelInfo;
   readonly parts: PredictorParts;
   readonly optionRules: OptionRules;
-  /** A picture at a time: what a method holds while it looks at one is much, and its kernels use the whole device. */
-  readonly #turns = new Turns();
+  /** Few pictures at a time: what a method holds while it looks at one is much. */
+  readonly #turns: Turns;
 
   constructor(parts: PredictorParts) {
     this.parts = parts;
+    this.#turns = new Turns(parts.atOnce, parts.budget);
     this.info = { ...parts.info, traces: [...new Set([...parts.predictor.traces, ...predictorTraces])] };
     this.optionRules = optionRules(parts.module.optionNames, parts.info.system);
   }
@@ -81,7 +82,7 @@ export class PredictorModel implements SystemCalls {
     this.#refuse(decoded, call);
     await admit(decoded.width * decoded.height, common.signal);
     const warnings: string[] = [];
-    return this.inTurn(common, async () => {
+    return this.inTurn(decoded, call, async () => {
       const clock = stopwatch(timings);
       const run = () => this.#planes(decoded, call, clock, warnings);
       const planes = await withRetreat(warnings, 'out of memory: caches freed', run, run);
@@ -117,9 +118,9 @@ export class PredictorModel implements SystemCalls {
     };
   }
 
-  /** One is computed while the next one decodes. */
+  /** Those that are computed, and one that decodes. */
   ahead(): number {
-    return 2;
+    return this.parts.atOnce + 1;
   }
 
   async trace(
@@ -145,8 +146,10 @@ export class PredictorModel implements SystemCalls {
   }
 
   /** When it is this call's turn. */
-  inTurn<T>({ priority = 0, signal }: CheckedOptions['common'], work: () => Promise<T>): Promise<T> {
-    return this.#turns.run(priority, signal, () => scope(work));
+  inTurn<T>({ width, height }: DecodedImage, call: PredictorCall, work: () => Promise<T>): Promise<T> {
+    const { priority, signal } = call.common;
+    const bytes = this.#plan(width, height, call).deviceBytes;
+    return this.#turns.run({ priority, bytes, signal }, () => scope(work));
   }
 
   context(

@@ -21,7 +21,7 @@ export async function tracePrediction(
   const { common, options } = call;
   const wanted = new Map(names.map((name) => [name, resolveName(model, name, options)]));
   const decoded = await decodeFor(image, common);
-  const found = await model.inTurn(common, () => collect(model, call, decoded, new Set(wanted.values())));
+  const found = await model.inTurn(decoded, call, () => collect(model, call, decoded, new Set(wanted.values())));
   const values: Record<string, HostValue> = {};
   for (const [name, canonical] of wanted) {
     const value = found.get(canonical);

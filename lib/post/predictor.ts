@@ -101,6 +101,8 @@ export interface OpenRequest<Openers> {
   readonly folders: { readonly main: PredictorFolder } & Readonly<Record<string, PredictorFolder | undefined>>;
   /** What opens an encoder of a family. */
   readonly openers: Openers;
+  /** 'cpu', 'cuda:0' */
+  readonly device: string;
   readonly compute: 'f32' | 'bf16';
   readonly checkWeights: boolean;
   readonly signal?: AbortSignal;
@@ -115,6 +117,8 @@ export interface OpenedPredictor<Options extends object = object> {
     readonly width: number;
     readonly parametersBytes: number;
   };
+  /** Pictures that `predict` may be given at once where memory allows (default 1). */
+  readonly atOnce?: number;
   /** SHA-256 over the weights of all roles. */
   readonly hash: string;
   dispose(): void;

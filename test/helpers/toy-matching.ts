@@ -21,6 +21,8 @@ export class ToyMatching implements MatchingModel {
   readonly parametersBytes = 4000;
   /** Captions of every call. */
   readonly asked: string[] = [];
+  /** Captions at once, call by call. */
+  readonly groups: number[] = [];
   disposed = false;
 
   constructor(readonly maxTokens = 64) {}
@@ -50,11 +52,13 @@ export class ToyMatching implements MatchingModel {
     const size = pixels.shape[3] as number;
     const side = size / this.patch;
     const patches = side * side;
-    const data = pixels.dataSync() as Float32Array;
+    const all = pixels.dataSync() as Float32Array;
+    const each = 3 * size * size;
     const longest = Math.max(...ids.map(({ length }) => length));
     const shape = [ids.length, heads.length, longest, patches + 1];
     const a = new Float32Array(shape.reduce((x, y) => x * y));
-    for (const [b, caption] of ids.entries())
+    for (const [b, caption] of ids.entries()) {
+      const data = pixels.shape[0] === 1 ? all : all.subarray(b * each, (b + 1) * each);
       for (const [h, head] of heads.entries())
         for (const [t, id] of caption.entries()) {
           const colour = colours.findIndex((name) => this.tokenize(name).ids[1] === id);
@@ -62,6 +66,8 @@ export class ToyMatching implements MatchingModel {
             a[((b * heads.length + h) * longest + t) * (patches + 1) + 1 + p] =
               this.#share(data, size, p, colour) / (1 + head);
         }
+    }
+    this.groups.push(ids.length);
     this.asked.push(...ids.map((caption) => caption.join(' ')));
     return {
       probabilities: Tensor.from(a, shape),
@@ -100,14 +106,15 @@ export class ToyMatching implements MatchingModel {
 }
 
 /** PnP-OVSS over the toy, as a system of its own on a CLIP folder. */
-export function toySystem(name: string, model: ToyMatching): PredictorSystemModule {
+export function toySystem(name: string, model: MatchingModel, together = 1): PredictorSystemModule {
   return {
     ...pnpOvss,
     info: { ...pnpOvss.info, name, backbones: ['clip'] },
     async open({ folders, openers }) {
       const clip = folders.clip && (await openers.clip('clip'));
       return {
-        predictor: new PnpPredictor(model, clip && new ClipClasses(clip)),
+        predictor: new PnpPredictor(model, clip && new ClipClasses(clip), together),
+        atOnce: together,
         sizes: { patch: 4, image: 32, embed: 8, width: 8, parametersBytes: 4000 },
         hash: 'toy',
         dispose() {

@@ -3,13 +3,13 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
-import { Tensor } from '#lib/engine/index.js';
+import { gaussianBlur, Tensor } from '#lib/engine/index.js';
 import { registerSystem } from '#lib/entry/index.js';
 import type { Model } from '#lib/pipelines/model.js';
 import { open } from '#lib/pipelines/open.js';
 import { buildCaptions, mergedWord } from '#lib/systems/pnp-ovss/caption.js';
 import { dropCount, highestCells } from '#lib/systems/pnp-ovss/drop.js';
-import { applyThreshold, classMaps, scaleChannels } from '#lib/systems/pnp-ovss/maps.js';
+import { applyThreshold, channelShares, classMaps, crfMarginals, scaleChannels } from '#lib/systems/pnp-ovss/maps.js';
 import { defaults } from '#lib/systems/pnp-ovss/options.js';
 import { classList, loadTokenizer } from '#lib/text/index.js';
 import { data, needsData } from '../helpers/data.js';
@@ -21,9 +21,9 @@ const mini = join(import.meta.dirname, '..', '..', '..', '..', 'test', 'fixtures
 let systems = 0;
 
 /** PnP-OVSS over a matching model of colours, with small settings. */
-async function openToy(model = new ToyMatching(), encoders: Record<string, string> = {}): Promise<Model> {
+async function openToy(model = new ToyMatching(), encoders: Record<string, string> = {}, together = 1): Promise<Model> {
   const name = `pnp-toy-${systems++}`;
-  registerSystem(toySystem(name, model));
+  registerSystem(toySystem(name, model, together));
   return open(`${name}:${mini}`, { device: 'cpu', encoders });
 }
 const small = { imageSize: 32, layer: 1, head: 0, passes: 1, drop: { kind: 'topk', n: 4 }, sigma: 0 } as const;
@@ -348,6 +348,87 @@ t.test('class providers', async (t) => {
     code: 'E_OPTION',
     message: /encoders/,
   });
+});
+
+t.test('pictures together', async (t) => {
+  const toy = new ToyMatching();
+  await using model = await openToy(toy, {}, 4);
+  await using alone = await openToy();
+  const options = { ...small, passes: 2, crf: false } as const;
+  const words = ['red', 'green', 'blue'];
+  const pictures = [48, 60, 36, 48, 90, 51].map((width) => flag(width));
+  const results = await Promise.all(pictures.map((picture) => model.segment(picture, words, options)));
+  for (const [i, picture] of pictures.entries())
+    t.same(results[i]?.labels, (await alone.segment(picture, words, options)).labels, `picture ${i}`);
+  t.equal(toy.groups[0], 4, 'at most four');
+  t.equal(
+    toy.groups.reduce((a, b) => a + b, 0),
+    12,
+  );
+  t.ok(toy.groups.length < 8, `groups of ${toy.groups.join(', ')}`);
+  const mixed = [words, ['red'], words, ['green', 'blue'], ['blue']];
+  const various = await Promise.all(mixed.map((labels) => model.segment(flag(), words, { ...options, labels })));
+  for (const [i, labels] of mixed.entries())
+    t.same(
+      various[i]?.labels,
+      (await alone.segment(flag(), words, { ...options, labels })).labels,
+      'captions of other lengths',
+    );
+  const stop = new AbortController();
+  const calls = pictures
+    .slice(0, 4)
+    .map((picture, i) => model.segment(picture, words, i === 1 ? { ...options, signal: stop.signal } : options));
+  stop.abort(new Error('not needed'));
+  const ends = await Promise.allSettled(calls);
+  t.same(
+    ends.map(({ status }) => status),
+    ['fulfilled', 'rejected', 'fulfilled', 'fulfilled'],
+    'one leaves, the others go on',
+  );
+  const streamed: number[] = [];
+  for await (const result of model.stream(pictures, words, options)) streamed.push(result.ok ? result.value.width : -1);
+  t.same(streamed, [48, 60, 36, 48, 90, 51]);
+  const failing = new ToyMatching();
+  failing.crossAttentions = () => {
+    throw new Error('broken');
+  };
+  await using broken = await openToy(failing, {}, 4);
+  const failed = await Promise.allSettled(pictures.map((picture) => broken.segment(picture, words, options)));
+  t.ok(failed.every(({ status }) => status === 'rejected'));
+});
+
+t.test('the CRF and the blur as the method uses them', async (t) => {
+  const values = Float32Array.from({ length: 3 * 12 * 10 }, (_, i) => Math.abs(Math.sin(i * 1.7)));
+  const channels = scaleChannels(Tensor.from(values, [3, 10, 12]));
+  const shares = channelShares(channels, true, defaults);
+  const picture = Tensor.from(
+    Uint8Array.from({ length: 360 }, (_, i) => (i * 37) % 256),
+    [10, 12, 3],
+    'u8',
+  );
+  const crf = { iterations: 10, gaussian: { sxy: 3, compat: 0 }, bilateral: { sxy: 50, srgb: 5, compat: 0 } };
+  const marginals = crfMarginals(picture, shares, crf);
+  const best = async (x: Tensor): Promise<number[]> => {
+    const data = (await x.data()) as Float32Array;
+    return Array.from({ length: 120 }, (_, i) =>
+      [0, 1, 2].reduce((a, b) => ((data[120 * b + i] as number) > (data[120 * a + i] as number) ? b : a), 0),
+    );
+  };
+  t.same(await best(marginals), await best(shares), 'without weights the unary decides');
+  const even = Tensor.from(new Float32Array(360).fill(1 / 3), [3, 10, 12]);
+  const same = (await crfMarginals(picture, even, { ...crf, gaussian: { sxy: 3, compat: 7 } }).data()) as Float32Array;
+  t.ok(
+    same.every((x) => Math.abs(x - 1 / 3) < 1e-6),
+    'equal channels stay equal',
+  );
+  // One cell in the middle of a map whose cells are pixels: the blur's own shape, before it is scaled.
+  const delta = new Float32Array(61 * 61);
+  delta[30 * 61 + 30] = 1;
+  const blurred = gaussianBlur(Tensor.from(delta, [61, 61]), { sigma: 0.05 * 61, truncate: 4 });
+  const mass = (await blurred.data()) as Float32Array;
+  const second = mass.reduce((sum, x, i) => sum + x * ((i % 61) - 30) ** 2, 0);
+  t.ok(Math.abs(mass.reduce((a, b) => a + b, 0) - 1) < 1e-5, 'mass 1');
+  t.ok(Math.abs(Math.sqrt(second) - 0.05 * 61) < 0.01, 'sigma as asked');
 });
 
 t.test('wrong options', async (t) => {

@@ -3,11 +3,17 @@ import { copyFile, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
+import { registerSystem } from '#lib/entry/index.js';
 import { denseCrf, Tensor } from '#lib/entry/native.js';
 import { readPng } from '#lib/image/png.js';
+import type { MatchingModel } from '#lib/nn/matching.js';
 import type { Model } from '#lib/pipelines/model.js';
 import { open } from '#lib/pipelines/open.js';
+import type { PredictorModel } from '#lib/pipelines/predictor-model.js';
+import type { PnpPredictor } from '#lib/systems/pnp-ovss/predictor.js';
 import { data, type Loaded, loadAll, maxError, needsData } from '../helpers/data.js';
+import { waves } from '../helpers/pictures.js';
+import { toySystem } from '../helpers/toy-matching.js';
 
 t.setTimeout(300_000);
 
@@ -50,6 +56,13 @@ const cases: readonly Case[] = [
   {
     folder: 'pnp-ovss/blip-12x12-published-code',
     files: own('pnp-ovss/blip-12x12-published-code', 'config.json', 'model.safetensors', 'vocab.txt'),
+  },
+  {
+    folder: 'pnp-ovss/bridgetower-tiny',
+    files: {
+      ...reference('bridgetower-tiny'),
+      'tokenizer.json': data('systems/pnp-ovss/bridgetower-tiny', 'tokenizer.json'),
+    },
   },
   { folder: 'albef/tiny', files: own('albef/tiny', 'model.safetensors', 'vocab.txt') },
   { folder: 'mplug/tiny', files: own('mplug/tiny', 'model.safetensors', 'vocab.txt') },
@@ -204,6 +217,38 @@ for (const each of cases) {
     }
   });
 }
+
+t.test('pictures together get the bits of pictures alone', needsData, async (t) => {
+  const [blip] = cases as [Case];
+  const note = JSON.parse(await readFile(data('systems', blip.folder, 'note.json'), 'utf8')) as Note;
+  const model = await openCase(t, blip, note);
+  const { model: matching } = (model.calls as PredictorModel).parts.predictor as PnpPredictor;
+  let calls = 0;
+  const counted = Object.assign(Object.create(matching), {
+    crossAttentions: (...args: Parameters<MatchingModel['crossAttentions']>) => {
+      calls++;
+      return matching.crossAttentions(...args);
+    },
+    dispose: () => undefined,
+  }) as MatchingModel;
+  registerSystem(toySystem('pnp-together', counted, 4));
+  const mini = join(import.meta.dirname, '..', '..', '..', '..', 'test', 'fixtures', 'clip-mini');
+  await using together = await open(`pnp-together:${mini}`, { device: 'cpu' });
+  const options = {
+    ...optionsOf(note, { rule: 'topk', weight: 2, background: 'always' }),
+    outputs: ['score'] as const,
+  };
+  const pictures = [waves(90, 70), waves(64, 80, 1), waves(50, 50, 2), waves(90, 70, 3)];
+  const words = note.parameters.class_names;
+  const given = { ...options, outputs: [...options.outputs], crf: false };
+  const found = await Promise.all(pictures.map((picture) => together.segment(picture, words, given)));
+  t.ok(calls > 0, `${calls} groups`);
+  for (const [i, picture] of pictures.entries()) {
+    const alone = await model.segment(picture, words, given);
+    t.same(found[i]?.labels, alone.labels);
+    t.same(found[i]?.score?.data, alone.score?.data);
+  }
+});
 
 t.test('the CRF over the stored unary', needsData, async (t) => {
   const image = await readPng(await readFile(data('systems/pnp-ovss/blip-tiny/image.png')));

@@ -7,6 +7,7 @@ import type { MatchingModel } from '../../nn/matching.js';
 import type { PredictContext } from '../../post/predictor.js';
 import type { Caption } from './caption.js';
 import { addRows, blankPatches, clearCells, dropCount, highestCells, salience } from './drop.js';
+import type { MatchQueue } from './match-queue.js';
 import type { PnpOptions } from './options.js';
 
 export interface Passes {
@@ -51,6 +52,7 @@ export function towerTraces({ kind }: MatchingModel): string[] {
 
 export async function runPasses(
   model: MatchingModel,
+  queue: MatchQueue,
   input: PassInput,
   options: PnpOptions,
   context: PredictContext,
@@ -63,7 +65,7 @@ export async function runPasses(
   for (let pass = 0; pass < options.passes; pass++) {
     context.signal?.throwIfAborted();
     const gone = new Set(dropped);
-    const found = await lookAt(model, input, gone, options, stack);
+    const found = await lookAt(model, queue, input, gone, options, stack);
     const scores = new Float32Array(patches);
     for (const [c, rows] of found.entries()) {
       const { spans } = captions[c] as Caption;
@@ -90,6 +92,7 @@ function accumulate(sum: Float32Array, rows: Float32Array, factor: number): void
 /** Salience rows of every caption over the picture with the dropped patches blanked, [T-1, P] each. */
 async function lookAt(
   model: MatchingModel,
+  queue: MatchQueue,
   { pixels, size, blank, captions }: PassInput,
   gone: ReadonlySet<number>,
   options: PnpOptions,
@@ -98,28 +101,22 @@ async function lookAt(
   const seen = gone.size > 0 ? pixels.slice() : pixels;
   blankPatches(seen, size, model.patch, gone, blank);
   stack.put('normalised_input', seen, [3, size, size]);
-  return scope(async () => {
-    const image = Tensor.from(seen, [1, 3, size, size]);
-    const place = { layer: options.layer, heads: [options.head] };
-    const ids = captions.map((caption) => caption.ids);
-    const found =
-      ids.length === 1
-        ? model.crossAttention(image, ids[0] as readonly number[], place)
-        : model.crossAttentions(image, ids, place);
-    const [probabilities, gradient, logits] = (await Promise.all([
-      found.probabilities.data(),
-      found.gradient.data(),
-      found.logits.data(),
-    ])) as [Float32Array, Float32Array, Float32Array];
-    stack.put('itm_logits', logits, [captions.length, 2]);
-    await stack.heads(model, image, ids, options.layer);
-    await stack.towers(model, image, ids);
-    const [longest = 0, keys = 0] = found.probabilities.shape.slice(-2);
-    return ids.map(({ length }, c) => {
-      const part = (values: Float32Array): Float32Array =>
-        values.subarray(c * longest * keys, (c * longest + length) * keys);
-      return salience(part(probabilities), part(gradient), length, keys - 1);
-    });
+  const ids = captions.map((caption) => caption.ids);
+  const place = { layer: options.layer, heads: [options.head] };
+  const { probabilities, gradient, logits, shape } = await queue.ask({
+    pixels: seen,
+    size,
+    captions: ids,
+    place,
+    signal: stack.signal,
+  });
+  stack.put('itm_logits', logits, [captions.length, 2]);
+  await stack.inspect(model, seen, size, ids, options.layer);
+  const [longest, keys] = shape;
+  return ids.map(({ length }, c) => {
+    const part = (values: Float32Array): Float32Array =>
+      values.subarray(c * longest * keys, (c * longest + length) * keys);
+    return salience(part(probabilities), part(gradient), length, keys - 1);
   });
 }
 
@@ -148,6 +145,26 @@ class TraceStack {
 
   next(): void {
     this.#pass++;
+  }
+
+  get signal(): AbortSignal | undefined {
+    return this.context.signal;
+  }
+
+  /** Values of the model itself, where somebody asked for them. */
+  async inspect(
+    model: MatchingModel,
+    pixels: Float32Array,
+    size: number,
+    ids: readonly (readonly number[])[],
+    chosen: number,
+  ): Promise<void> {
+    if (!this.context.trace) return;
+    await scope(async () => {
+      const image = Tensor.from(pixels, [1, 3, size, size]);
+      await this.heads(model, image, ids, chosen);
+      await this.towers(model, image, ids);
+    });
   }
 
   /** Attention and gradient of whole layers, of all heads: what the method itself never makes. */

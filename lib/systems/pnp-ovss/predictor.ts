@@ -26,6 +26,7 @@ import {
   hasEmptyChannel,
   logShares,
 } from './maps.js';
+import { MatchQueue } from './match-queue.js';
 import { defaults, type PnpOptions } from './options.js';
 import { passTraces, runPasses, towerTraces } from './passes.js';
 
@@ -63,11 +64,15 @@ export interface Target {
 export class PnpPredictor implements Predictor<PnpOptions> {
   readonly traces: readonly string[];
   readonly #files = new ClassFiles();
+  readonly #queue: MatchQueue;
 
   constructor(
     readonly model: MatchingModel,
     readonly clip: ClipClasses | undefined,
+    /** Pictures whose passes run together. */
+    together = 1,
   ) {
+    this.#queue = new MatchQueue(model, together);
     const layers = model.layers.flatMap((n) => [`cross_attention.${n}`, `cross_attention_gradient.${n}`]);
     this.traces = [...stages, ...layers, ...towerTraces(model)];
   }
@@ -227,7 +232,7 @@ export class PnpPredictor implements Predictor<PnpOptions> {
       blank: blank === 'black' && !adeNoNormalise ? black : ([0, 0, 0] as const),
       captions,
     };
-    const { sums } = await runPasses(this.model, input, options, context);
+    const { sums } = await runPasses(this.model, this.#queue, input, options, context);
     context.stage('encode');
     return { side: imageSize / this.model.patch, sums };
   }
