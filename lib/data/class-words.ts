@@ -37,6 +37,8 @@ const made: Readonly<Record<string, () => readonly (readonly string[])[]>> = {
       .filter((name) => !spoken.has(squeezed(name)));
     return [...voc.map((name) => [name]), others];
   },
+  // pnp-ovss.md section 12.
+  'voc20-pnp-ovss': () => classList('voc20').map(({ name }) => [name === 'diningtable' ? 'table' : name]),
 };
 
 function squeezed(name: string): string {
@@ -54,16 +56,19 @@ export async function wordLabels(
 ): Promise<WordedClass[]> {
   const words = await readWords(classes, choice.file, signal);
   const background = classes.findIndex((entry) => entry.background);
-  const first = background === 0 && words.length === classes.length - 1 ? 1 : 0;
-  if (words.length + first !== classes.length)
+  // A list without entries for classes that are never asked for (background, unused ids) serves as well.
+  const asked = classes.flatMap(({ prompts }, c) => (prompts.length > 0 ? [c] : []));
+  const places = words.length === classes.length ? [...classes.keys()] : asked;
+  if (words.length !== places.length)
     throw new WordmaskError(
       'E_VOCAB',
       `the list ${show(choice.file)} has ${words.length} entries, the data set has ${classes.length} classes: one entry a class is needed, in the order of the labels`,
       { details: { file: choice.file, value: words.length, expected: classes.length } },
     );
+  const entries = new Map(places.map((place, i) => [place, words[i] as readonly string[]]));
   return classes.map(({ name, color, thing }, c) => {
     const marked = c === background;
-    const listed = c < first ? [] : (words[c - first] as readonly string[]);
+    const listed = entries.get(c) ?? [];
     const prompts = !marked ? listed : wordsOfBackground(choice.background, name, listed);
     return {
       name,

@@ -18,6 +18,53 @@ export function takesPictureRules(options: SystemOptions): boolean {
   return covered.every((key) => Object.hasOwn(options, key));
 }
 
+/** Choices that a system of its own kind has options for. */
+interface OwnChoices {
+  /** Option -> key of the record. */
+  readonly covered: Readonly<Record<string, keyof Protocol>>;
+  readonly told: (options: SystemOptions) => Partial<Told>;
+  readonly asked: (resize: Protocol['resize']) => Record<string, unknown> | undefined;
+}
+
+const ownChoices: Readonly<Record<string, OwnChoices>> = {
+  'pnp-ovss': {
+    covered: { imageSize: 'resize', crf: 'refine' },
+    told: ({ imageSize: side, crf }) => ({
+      resize: { mode: 'squash', shortSide: side as number, longSide: side as number, multiple: 1 },
+      window: { crop: 0, stride: 0 },
+      refine: crf === false ? 'none' : ({ name: 'crf', ...(crf as object) } as Protocol['refine']),
+    }),
+    asked: (resize) => {
+      if (resize === null) return {};
+      return resize.mode === 'squash' && resize.shortSide === resize.longSide
+        ? { imageSize: resize.shortSide }
+        : undefined;
+    },
+  },
+};
+
+/** What to ask of a system that reads its pictures in its own way. @throws E_OPTION for what it cannot do */
+export function askedOfOwn(system: string, rules: PictureRules, changes: ProtocolChanges): Record<string, unknown> {
+  const own = ownChoices[system];
+  refuseTwice(changes, own?.covered ?? {});
+  const { resize = null } = { ...rules, ...changes };
+  const options = own?.asked(resize);
+  if (options === undefined && changes.resize)
+    throw cannot(system, 'resize', changes.resize, 'it has sizes of its own');
+  return { ...options, ...changes.systemOptions };
+}
+
+/** @throws E_OPTION for an option that the record has a key of its own for */
+function refuseTwice({ systemOptions = {} }: ProtocolChanges, keys: Readonly<Record<string, string>>): void {
+  const twice = Object.keys(systemOptions).find((key) => Object.hasOwn(keys, key));
+  if (twice !== undefined)
+    throw new WordmaskError(
+      'E_OPTION',
+      `protocol: systemOptions.${twice} has a key of its own: say it as ${keys[twice]}`,
+      { details: { option: `systemOptions.${twice}` } },
+    );
+}
+
 /** What to ask of a system: the protocol's picture rules, then the changes. @throws E_OPTION for what it cannot do */
 export function askedOptions(
   system: string,
@@ -27,13 +74,7 @@ export function askedOptions(
   changes: ProtocolChanges,
 ): Record<string, unknown> {
   const { resize, window, templates, average, background, systemOptions = {} } = { ...rules, ...changes };
-  const twice = Object.keys(changes.systemOptions ?? {}).find((key) => (covered as readonly string[]).includes(key));
-  if (twice !== undefined)
-    throw new WordmaskError(
-      'E_OPTION',
-      `protocol: systemOptions.${twice} has a key of its own: say it as ${recordKey[twice as keyof typeof recordKey]}`,
-      { details: { option: `systemOptions.${twice}` } },
-    );
+  refuseTwice(changes, recordKey);
   if (resize && (resize.mode !== 'keep-ratio' || resize.multiple !== 1 || resize.shortSide === null))
     throw cannot(
       system,
@@ -68,14 +109,20 @@ type Told = Pick<
 >;
 
 /** Options in force as choices of the record. */
-export function toldOptions(options: SystemOptions, changes: ProtocolChanges): Told {
-  if (!takesPictureRules(options))
+export function toldOptions(system: string, options: SystemOptions, changes: ProtocolChanges): Told {
+  if (!takesPictureRules(options)) {
+    const own = ownChoices[system];
+    const told = own?.told(options);
     return {
       ...{ templates: null, average: null, resize: null, window: null, merge: 'none' },
       background: changes.background ?? { mode: 'system', value: null },
-      refine: changes.refine ?? 'system',
-      systemOptions: options,
+      ...told,
+      refine: mergedRefine(told?.refine ?? 'system', changes.refine),
+      systemOptions: Object.fromEntries(
+        Object.entries(options).filter(([key]) => !Object.hasOwn(own?.covered ?? {}, key)),
+      ),
     };
+  }
   const { shortSide, longSide, crop, stride, templates, averaging, probThreshold } = options as never as {
     [K in (typeof covered)[number]]: never;
   };
@@ -104,6 +151,15 @@ function refineInForce(options: SystemOptions, { refine }: ProtocolChanges): Pro
   if (kind === 'none') return 'none';
   const terms = kind === 'crf' ? { gaussian: null, bilateral: null } : {};
   return { name: kind, ...terms, ...rest } as Protocol['refine'];
+}
+
+/** A refiner by name, with what it leaves out taken from the system's own of that name. */
+function mergedRefine(own: Protocol['refine'], asked: ProtocolChanges['refine']): Protocol['refine'] {
+  if (asked === undefined || asked === 'system') return own;
+  if (asked === 'none') return 'none';
+  const choice = typeof asked === 'string' ? { name: asked } : asked;
+  const base = typeof own === 'object' && own.name === choice.name ? own : {};
+  return { ...base, ...choice } as Protocol['refine'];
 }
 
 /** Choices that the record ended up without: the run could not have followed them. @throws E_OPTION naming the first */

@@ -104,7 +104,7 @@ export const protocols: Readonly<Record<ProtocolName, ProtocolRules>> = {
     labels: 'pnp-ovss',
     merge: 'none',
     background: 'none',
-    queries: { ade150: 'ade150-pnp-ovss' },
+    queries: { voc21: 'voc20-pnp-ovss', voc20: 'voc20-pnp-ovss', ade150: 'ade150-pnp-ovss' },
     thresholds: {},
     picture: {
       resize: { mode: 'squash', shortSide: 336, longSide: 336, multiple: 1 },
@@ -157,3 +157,11 @@ export function usualProtocol(system: string, dataset: string): ProtocolName {
 
 /** Data sets with the classes and pictures of another, whose published settings serve them too. */
 export const presetAlias: Readonly<Record<string, string>> = { pas20: 'voc20', pas21: 'voc21' };
+
+/** Names that a system's preset for a data set may have; the first that is there counts. */
+export function presetNames(dataset: string): string[] {
+  const alias = presetAlias[dataset];
+  // PnP-OVSS names its settings by version of the paper; those of Context serve it with and without background.
+  const context = dataset === 'pc60' ? ['v4-pc59'] : [];
+  return [dataset, ...(alias === undefined ? [] : [alias]), `v4-${dataset}`, ...context];
+}

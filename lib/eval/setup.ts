@@ -10,7 +10,14 @@ import type { SegmentOptions } from '../pipelines/segment-options.js';
 import { Vocabulary } from '../pipelines/vocabulary.js';
 import { show, WordmaskError } from '../util/errors.js';
 import { nearest } from '../util/nearest.js';
-import { askedOptions, refuseUndone, type SystemOptions, takesPictureRules, toldOptions } from './choices.js';
+import {
+  askedOfOwn,
+  askedOptions,
+  refuseUndone,
+  type SystemOptions,
+  takesPictureRules,
+  toldOptions,
+} from './choices.js';
 import {
   checkProtocol,
   checkProtocolChanges,
@@ -19,7 +26,7 @@ import {
   type ProtocolName,
   protocolNames,
 } from './protocol.js';
-import { presetAlias, protocols, usualProtocol } from './protocols.js';
+import { presetNames, protocols, usualProtocol } from './protocols.js';
 import { checkSplit } from './splits.js';
 
 /** `published` (default): the system's own row for the data set; a protocol's name; or a record, whole or in part. */
@@ -99,17 +106,14 @@ export async function setUp(
     dataset: dataset.name,
     classes: { file: dataset.name, hash: wordsHash(dataset.classes.map((entry) => entry.name)) },
     queries: { ...words, hash: wordsHash(labels.map(({ prompts }) => prompts)) },
-    ...toldOptions(options, changes),
+    ...toldOptions(system, options, changes),
     ...{ ignore: dataset.ignore, reduceZeroLabel: source.reduceZeroLabel, labelMap: source.labelMap },
     split: changes.split ? checkSplit(changes.split, dataset.name) : null,
   });
   refuseUndone(changes, protocol, system);
   return {
     protocol,
-    vocabulary: Vocabulary.from(
-      [...classOf].map((c) => labels[c] as WordedClass),
-      { ensemble: 'max' },
-    ),
+    vocabulary: Vocabulary.from(uniquelyNamed([...classOf].map((c) => labels[c] as WordedClass)), { ensemble: 'max' }),
     classOf,
     options: { ...call, ...callOptions(protocol), ...(preset && { preset: preset.name }) } as SegmentOptions,
     ...(preset && { preset: { name: preset.name, source: preset.source } }),
@@ -118,16 +122,16 @@ export async function setUp(
   };
 }
 
-/** The published setting for a data set, and the words it uses. */
+/** The published setting for a data set, and the words it uses where it says which. */
 function presetOf(
   model: Model,
   dataset: string,
 ): { name: string; source: string; queries: string | undefined } | undefined {
   const { presets } = model.calls.parts.module;
-  const name = presetAlias[dataset] ?? dataset;
-  if (!Object.hasOwn(presets, name)) return undefined;
+  const name = presetNames(dataset).find((candidate) => Object.hasOwn(presets, candidate));
+  if (name === undefined) return undefined;
   const { source, queries } = presets[name] as { source: string; queries?: string };
-  // A row that names no query list uses the class names; under an alias the words stay those of the protocol.
+  // A row of the data set's own name that has no query list is worded by the class names.
   return { name, source, queries: name === dataset ? (queries ?? 'dataset') : undefined };
 }
 
@@ -148,9 +152,10 @@ function optionsInForce(
     const call = askedOptions(system, name, rules, named ? (thresholds[dataset.name] ?? 0) : undefined, changes);
     return { call, options: inForce(call), warnings: [] };
   }
-  const call = { ...(changes.systemOptions as Record<string, unknown> | undefined) };
+  const usual = name === usualProtocol(system, dataset.name);
+  const call = askedOfOwn(system, named && usual ? { ...picture, ...pictureOf?.[dataset.name] } : {}, changes);
   const warnings =
-    named && name !== usualProtocol(system, dataset.name)
+    named && !usual
       ? [`${system} sizes and words its pictures itself: protocol ${name} gives labels and counting alone`]
       : [];
   return { call, options: inForce(call), warnings };
@@ -163,6 +168,16 @@ function callOptions({ refine, background: { mode, value } }: Protocol): Record<
     background: mode === 'system' ? { mode: 'auto' } : mode === 'none' ? { mode } : { mode, value },
     keepImage: false,
   };
+}
+
+/** Published lists name a few classes alike; a vocabulary needs names of their own, the words stay as they are. */
+function uniquelyNamed(classes: readonly WordedClass[]): WordedClass[] {
+  const seen = new Set<string>();
+  return classes.map((entry, i) => {
+    const taken = seen.has(entry.name.toLowerCase());
+    seen.add(entry.name.toLowerCase());
+    return taken ? { ...entry, name: `${entry.name} (${i})` } : entry;
+  });
 }
 
 /** A class without words is asked for only as background, which other rules may give. */

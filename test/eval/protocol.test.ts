@@ -1,5 +1,5 @@
 /** Protocols: the record, what each choice does, what is refused, words, splits, published rows. */
-import { writeFile } from 'node:fs/promises';
+import { copyFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t from 'tap';
 import {
@@ -20,7 +20,7 @@ import { splitSides } from '#lib/eval/splits.js';
 import { Totals } from '#lib/eval/totals.js';
 import { open } from '#lib/pipelines/open.js';
 import { classList } from '#lib/text/index.js';
-import { clipTinyFolder, needsData } from '../helpers/data.js';
+import { clipTinyFolder, data, needsData } from '../helpers/data.js';
 import { sceneSet } from '../helpers/eval.js';
 
 const systems = ['clip', 'maskclip', 'sclip', 'clearclip', 'naclip'];
@@ -171,6 +171,39 @@ t.test('choices reach the model', async (t) => {
   });
   const absent = await run({ absent: 'skip' });
   t.equal(absent.metrics.mIoU, base.metrics.mIoUSkip);
+});
+
+t.test('a system that reads pictures in its own way', needsData, async (t) => {
+  const blip = t.testdir();
+  for (const file of ['config.json', 'model.safetensors', 'vocab.txt'])
+    await copyFile(data('systems/pnp-ovss/blip-12x12-published-code', file), join(blip, file));
+  await using pnp = await open(`pnp-ovss:${blip}`, { device: 'cpu' });
+  const told = (name: string, request?: ProtocolRequest) => setUp(pnp, bench(name), request);
+  const { protocol, preset, classOf } = await told('voc21');
+  t.match(protocol, { name: 'pnp-ovss', evaluator: 'd2', absent: 'skip', resize: { mode: 'squash', shortSide: 336 } });
+  t.match(protocol, {
+    queries: { file: 'voc20-pnp-ovss' },
+    background: { mode: 'system' },
+    refine: { name: 'crf', iterations: 10 },
+  });
+  t.equal(preset?.name, 'v4-voc21');
+  t.equal(classOf.length, 21);
+  t.equal((await told('pc60')).preset?.name, 'v4-pc59');
+  t.equal(protocolHash((await told('voc21', protocol)).protocol), protocolHash(protocol), 'repeats itself');
+  t.equal((await told('voc21', { refine: 'none' })).protocol.refine, 'none');
+  t.match((await told('voc21', { refine: { name: 'crf', iterations: 3 } })).protocol.refine, {
+    iterations: 3,
+    bilateral: { srgb: 5 },
+  });
+  const other = await told('voc21', 'sclip');
+  t.match(other.protocol, { name: 'sclip', evaluator: 'mmseg', resize: { mode: 'squash' }, templates: null });
+  t.match(other.warnings, [/labels and counting alone/]);
+  const wrong = (changes: object, message: RegExp) =>
+    t.rejects(told('voc21', changes as never), { code: 'E_OPTION', message });
+  await wrong({ systemOptions: { imageSize: 64 } }, /say it as resize/);
+  await wrong({ resize: { mode: 'keep-ratio', shortSide: 64, longSide: null, multiple: 1 } }, /cannot follow resize/);
+  await wrong({ window: { crop: 64, stride: 32 } }, /cannot follow window/);
+  await wrong({ templates: 'clip80' }, /cannot follow templates/);
 });
 
 t.test('words', async (t) => {
