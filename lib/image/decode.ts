@@ -5,6 +5,7 @@
  * Label maps never come here: image/png.ts reads them exactly.
  */
 import type { Metadata, Sharp, SharpOptions } from 'sharp';
+import { Tensor } from '../engine/index.js';
 import { show, WordmaskError } from '../util/errors.js';
 import { abortable } from '../util/slices.js';
 import { checkImageSize, type ImageLimits, imageLimits } from './limits.js';
@@ -57,6 +58,11 @@ export async function decodeImage(input: ImageInput, options: DecodeOptions = {}
   signal?.throwIfAborted();
   const limits = imageLimits(options.limits);
   const background = matteColour(options.matte);
+  if (input instanceof Tensor)
+    throw new WordmaskError(
+      'E_USAGE',
+      'image is a tensor, and pixels are needed on the host here: pass { data: await tensor.data(), width, height, channels: 3 }',
+    );
   if (isRawImage(input)) return decodeRaw(input, limits, background, signal);
   const formats = allowedFormats(options.formats);
   const bytes = await readSource(input, limits, signal);
@@ -73,7 +79,7 @@ export async function decodeImage(input: ImageInput, options: DecodeOptions = {}
  * @throws as `decodeImage`, except for damage behind the header
  */
 export async function probeImage(
-  input: Exclude<ImageInput, RawImage>,
+  input: Exclude<ImageInput, RawImage | Tensor>,
   options: Omit<DecodeOptions, 'matte'> = {},
 ): Promise<{ width: number; height: number; format: ImageFormat }> {
   const { signal } = options;

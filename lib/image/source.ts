@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto';
 import { open } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
+import type { Tensor } from '../engine/index.js';
 import { show, WordmaskError } from '../util/errors.js';
 import { abortable, inSlices, Slices } from '../util/slices.js';
 import { checkFileSize, type ImageLimits } from './limits.js';
@@ -14,7 +15,10 @@ export interface RawImage {
   channels: number;
 }
 
-/** Path, `file:` URL, bytes, Blob, Node or web stream, or raw pixels. */
+/**
+ * Path, `file:` URL, bytes, Blob, Node or web stream, raw pixels; or a tensor u8 [H, W, 3] (RGB) on the device of the model that looks
+ * at it, of any strides, which is read where it lies.
+ */
 export type ImageInput =
   | string
   | URL
@@ -24,7 +28,8 @@ export type ImageInput =
   | NodeJS.ReadableStream
   | ReadableStream<Uint8Array>
   | AsyncIterable<Uint8Array>
-  | RawImage;
+  | RawImage
+  | Tensor;
 
 const SLICE = 4 * 2 ** 20;
 
@@ -34,7 +39,7 @@ export function isRawImage(input: unknown): input is RawImage {
 
 /** Reads the encoded bytes of any input but raw pixels; the result is the package's own copy. */
 export async function readSource(
-  input: Exclude<ImageInput, RawImage>,
+  input: Exclude<ImageInput, RawImage | Tensor>,
   limits: ImageLimits,
   signal?: AbortSignal,
 ): Promise<Buffer> {

@@ -6,9 +6,10 @@ import { WindowQueue } from '../post/window-queue.js';
 import { templateSet } from '../text/index.js';
 import { WordmaskError } from '../util/errors.js';
 import { sha256 } from '../util/files.js';
-import { decodeFor, systemOptions } from './call-options.js';
+import { systemOptions } from './call-options.js';
 import { Features } from './features.js';
 import type { Admit, DenseParts, GivenText, HostValue, ModelInfo, SystemCalls } from './parts.js';
+import { pictureFor } from './picture.js';
 import { type CallPlan, planDense } from './plan.js';
 import { encodeImage, segmentFeatures, windowGroup } from './segment.js';
 import { type CheckedOptions, type OptionRules, refineOf } from './segment-options.js';
@@ -61,7 +62,7 @@ export class DenseModel implements SystemCalls {
 
   async encode(image: ImageInput, { common, system }: CheckedOptions): Promise<Features> {
     const dense = this.options(system, common.preset);
-    const features = await encodeImage(this, await decodeFor(image, common), dense, common);
+    const features = await encodeImage(this, await pictureFor(image, this.info.device, common), dense, common);
     if (!common.signal?.aborted) return features;
     // Nobody will see these.
     features.dispose();
@@ -85,16 +86,17 @@ export class DenseModel implements SystemCalls {
       return segmentFeatures(this, image, vocab, dense, common, {});
     }
     const started = performance.now();
-    const decoded = await decodeFor(image, common);
+    const picture = await pictureFor(image, this.info.device, common);
+    const { width, height } = picture;
     const decodeMs = performance.now() - started;
-    refuseVolume(
-      readOutSettings(vocab.spec, dense, common, this.parts.budget),
-      vocab.spec,
-      decoded.width,
-      decoded.height,
-    );
-    await admit(decoded.width * decoded.height, common.signal);
-    using features = await encodeImage(this, decoded, dense, common);
+    try {
+      refuseVolume(readOutSettings(vocab.spec, dense, common, this.parts.budget), vocab.spec, width, height);
+      await admit(width * height, common.signal);
+    } catch (error) {
+      picture.pixels.dispose();
+      throw error;
+    }
+    using features = await encodeImage(this, picture, dense, common);
     return await segmentFeatures(this, features, vocab, dense, common, { decode: decodeMs, ...features.timings });
   }
 

@@ -32,7 +32,8 @@ export class Features {
     dense: DenseFeatures,
     /** u8 [H, W, 3] of the picture itself, for refiners. */
     image: Tensor,
-    readonly pixels: { readonly data: Uint8Array; readonly width: number; readonly height: number },
+    /** Without data where the picture was a tensor. */
+    readonly pixels: { readonly data?: Uint8Array; readonly width: number; readonly height: number },
     readonly imageHash: string,
     readonly options: DenseOptions,
     readonly owner: object,
@@ -47,12 +48,18 @@ export class Features {
   get height(): number {
     return this.pixels.height;
   }
+  /** The picture as a result keeps it. */
+  get hostPixels(): { data: Uint8Array; width: number; height: number } | undefined {
+    const { data, width, height } = this.pixels;
+    return data && { data, width, height };
+  }
   get disposed(): boolean {
     return this.#dense === undefined;
   }
   /** Device bytes held. */
   get bytes(): number {
-    return this.#dense ? (this.#dense.features.size + (this.#dense.keys?.size ?? 0)) * 4 + this.pixels.data.length : 0;
+    if (!this.#dense) return 0;
+    return (this.#dense.features.size + (this.#dense.keys?.size ?? 0)) * 4 + this.width * this.height * 3;
   }
 
   /** @throws E_DISPOSED */

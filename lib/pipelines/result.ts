@@ -22,7 +22,8 @@ export interface Finding {
   /** Writes the time since its last call into `timings`. */
   readonly clock: (stage: string) => void;
   readonly provenance: Readonly<Record<string, unknown>>;
-  readonly image: { readonly data: Uint8Array; readonly width: number; readonly height: number };
+  /** Absent where the picture was a tensor. */
+  readonly image?: { readonly data: Uint8Array; readonly width: number; readonly height: number };
 }
 
 export async function finishCall(found: Finding): Promise<Segmentation> {
@@ -41,7 +42,7 @@ export async function finishCall(found: Finding): Promise<Segmentation> {
     timings,
     planes: planesOf(planes, common, width, height, vocab.labels.length),
     provenance,
-    ...(common.keepImage !== false && { image }),
+    ...(common.keepImage !== false && image && { image }),
   });
 }
 

@@ -1,6 +1,5 @@
 /** One `segment` call (architecture.md section 3), from pixels to a Segmentation. */
-import { firstNonFinite, scope, Tensor } from '../engine/index.js';
-import type { DecodedImage } from '../image/decode.js';
+import { firstNonFinite, scope, type Tensor } from '../engine/index.js';
 import { bandBytes } from '../post/bands.js';
 import { type DenseFeatures, resizeToCanvas } from '../post/dense-encode.js';
 import type { DenseOptions } from '../post/dense-options.js';
@@ -9,6 +8,7 @@ import { show, WordmaskError } from '../util/errors.js';
 import { applyAreaRule, dropSmall } from './areas.js';
 import type { DenseModel } from './dense-model.js';
 import { Features } from './features.js';
+import type { Picture } from './picture.js';
 import { finishCall, provenanceOf, stopwatch } from './result.js';
 import { withRetreat } from './retreat.js';
 import type { CheckedOptions } from './segment-options.js';
@@ -22,18 +22,19 @@ type Common = CheckedOptions['common'];
 /** Windows encoded together, of one picture or of several: enough rows to fill the kernels, few enough that an abort is seen soon. */
 export const windowGroup = 8;
 
+/** Takes the picture's pixels over. */
 export async function encodeImage(
   model: DenseModel,
-  image: DecodedImage,
+  picture: Picture,
   options: DenseOptions,
   { maxSide, priority, signal }: Common,
 ): Promise<TimedFeatures> {
-  const plan = model.parts.system.plan(image.width, image.height, options, maxSide);
   const started = performance.now();
   const warnings: string[] = [];
-  const pixels = Tensor.lend(image.data, [image.height, image.width, 3], 'u8');
+  const { width, height, pixels, host, hash } = picture;
   let canvas: Tensor | undefined;
   try {
+    const plan = model.parts.system.plan(width, height, options, maxSide);
     canvas = resizeToCanvas(pixels, plan);
     await made(canvas);
     const prepared = performance.now();
@@ -45,7 +46,7 @@ export async function encodeImage(
       () => settled(encode(windowGroup)),
       () => settled(encode(windowGroup / 2)),
     );
-    const features = new TimedFeatures(dense, pixels, image, image.hash, options, model.parts);
+    const features = new TimedFeatures(dense, pixels, { data: host?.data, width, height }, hash, options, model.parts);
     features.warnings = warnings;
     features.timings = { preprocess: prepared - started, encode: performance.now() - prepared };
     return features;
@@ -128,7 +129,7 @@ export async function segmentFeatures(
     timings,
     clock,
     provenance: provenance(model, features, vocab, options, common, settings),
-    image: features.pixels,
+    image: features.hostPixels,
   });
 }
 

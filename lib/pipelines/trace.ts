@@ -7,10 +7,10 @@ import { ReadOut, type ReadOutSettings, type Trace } from '../post/read-out.js';
 import { show, WordmaskError } from '../util/errors.js';
 import { nearest } from '../util/nearest.js';
 import { applyAreaRule } from './areas.js';
-import { decodeFor } from './call-options.js';
 import type { DenseModel } from './dense-model.js';
 import type { Features } from './features.js';
 import type { GivenText, HostValue } from './parts.js';
+import { pictureFor } from './picture.js';
 import { encodeImage } from './segment.js';
 import { backgroundRule, type CheckedOptions, refineOf } from './segment-options.js';
 import { backgroundClasses, classCount, underPolicy } from './settings.js';
@@ -75,8 +75,7 @@ export async function traceDense(
     return values;
   }
   const vocab = underPolicy(vocabulary, common);
-  const decoded = await decodeFor(image, common);
-  using features = await encodeImage(model, decoded, dense, common);
+  using features = await encodeImage(model, await pictureFor(image, model.info.device, common), dense, common);
   const rows = textFeatures ? rowsOf(textFeatures, vocab, model.parts.embed) : (await model.compile(vocab, dense)).rows;
   const collected = await collect(model, features, vocab, rows, dense, { common, system }, new Set(wanted.values()));
   for (const [name, canonical] of wanted) {
