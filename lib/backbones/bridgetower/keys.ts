@@ -35,14 +35,22 @@ export const bridgeTowerRules: readonly KeyRule[] = [
   { from: 'text_transformer.**', to: 'text_model.**' },
 ];
 
-/** Heads of other tasks, the tower's own pooler, buffers. */
+/** Heads of other tasks, the text tower's pooler, what Lightning files keep of CLIP's text side, buffers. */
 export const bridgeTowerIgnored: readonly string[] = [
   'mlm_score.**',
-  'itc_*_head.**',
+  'itc_*.**',
+  'vqa_classifier.**',
+  'nlvr2_classifier.**',
+  'snli_classifier.**',
   'logit_scale',
   'text_model.pooler.**',
   'vision_model.visual.proj',
-  'vision_model.visual.token_embedding.**',
+  'vision_model.token_embedding.**',
+  'vision_model.positional_embedding',
+  'vision_model.transformer.**',
+  'vision_model.ln_final.**',
+  'vision_model.text_projection',
+  'vision_model.logit_scale',
   '**.position_ids',
 ];
 
