@@ -49,7 +49,13 @@ const rows: readonly Row[] = [
   ['ensemble', '--ensemble <rule>', 'text', 'words', 'how prompts of a label join', ['max', 'mean']],
   ['background', '--background <mode>', 'any', 'words', 'none, auto, threshold:0.4, margin:0.1, prompts[:sky,wall]'],
   ['model', '-m, --model <name>', 'text', 'model', 'folder, ORG/NAME or SYSTEM:WEIGHTS'],
-  ['system', '--system <name>', 'text', 'model', 'method: clip, maskclip, sclip, clearclip, naclip, mgca, pnp-ovss'],
+  [
+    'system',
+    '--system <name>',
+    'text',
+    'model',
+    'method: clip, maskclip, sclip, clearclip, naclip, mgca, pnp-ovss, clip-as-rnn',
+  ],
   ['base', '--base <name>', 'text', 'model', 'frozen model of a trained one (mgca), if it has moved'],
   [
     'encoders',

@@ -49,7 +49,14 @@ export function drawRim(canvas: Canvas, mask: Uint8Array, colour: Colour): void 
       const at = y * width + x;
       if (mask[at] === 0) continue;
       const inside =
-        x > 0 && x < width - 1 && y > 0 && y < height - 1 && mask[at - 1] && mask[at + 1] && mask[at - width] && mask[at + width];
+        x > 0 &&
+        x < width - 1 &&
+        y > 0 &&
+        y < height - 1 &&
+        mask[at - 1] &&
+        mask[at + 1] &&
+        mask[at - width] &&
+        mask[at + width];
       if (!inside) put(canvas, x, y, colour);
     }
 }

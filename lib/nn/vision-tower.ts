@@ -2,7 +2,17 @@
  * The vision transformer that vision-language models share (arXiv 2010.11929): patches, class token, position table of any grid,
  * pre-norm blocks, final norm. What differs between families (patch bias, norm in front, activation, eps) is a parameter.
  */
-import { classTokenEmbed, concat, layerNorm, patchify, resize, retain, scope, type Tensor } from '../engine/index.js';
+import {
+  cast,
+  classTokenEmbed,
+  concat,
+  layerNorm,
+  patchify,
+  resize,
+  retain,
+  scope,
+  type Tensor,
+} from '../engine/index.js';
 import type { Activation, Compute, Linear } from './linear.js';
 import type { TensorMaps } from './tensor-maps.js';
 import { type BlockOptions, type BlockWeights, type Norm, transformerBlock } from './transformer.js';
@@ -28,9 +38,10 @@ export interface Taps {
 
 /**
  * How a position table [1 + g*g, D] meets another grid: `exact` resizes bicubically by the size ratio, `bilinear` bilinearly,
- * `plus0.1` bicubically with coordinates by the factor (n + 0.1) / g (naclip.md section 7).
+ * `plus0.1` bicubically with coordinates by the factor (n + 0.1) / g (naclip.md section 7), `bilinear-f16` bilinearly and rounded
+ * to half precision whatever the grid (clip-as-rnn.md section 3).
  */
-export type PositionRule = 'exact' | 'plus0.1' | 'bilinear';
+export type PositionRule = 'exact' | 'plus0.1' | 'bilinear' | 'bilinear-f16';
 
 /** The table for h x w patches: its first row as it is, the others resized -> [1 + h*w, D]. */
 export function resizePositions(table: Tensor, h: number, w: number, rule: PositionRule): Tensor {
@@ -39,9 +50,10 @@ export function resizePositions(table: Tensor, h: number, w: number, rule: Posit
   return scope(() => {
     const image = table.slice(0, 1).reshape(side, side, width).permute(2, 0, 1).contiguous(); // [D, g, g]
     const scale = rule === 'plus0.1' ? { y: (h + 0.1) / side, x: (w + 0.1) / side } : undefined;
-    const mode = rule === 'bilinear' ? 'torch_bilinear' : 'torch_bicubic';
+    const mode = rule.startsWith('bilinear') ? 'torch_bilinear' : 'torch_bicubic';
     const resized = resize(image, { width: w, height: h, mode, scale }); // [D, h, w]
-    return concat([table.slice(0, 0, 1), resized.permute(1, 2, 0).reshape(h * w, width)], 0); // [1 + h*w, D]
+    const whole = concat([table.slice(0, 0, 1), resized.permute(1, 2, 0).reshape(h * w, width)], 0); // [1 + h*w, D]
+    return rule === 'bilinear-f16' ? cast(cast(whole, 'f16'), 'f32') : whole;
   });
 }
 
@@ -54,7 +66,7 @@ export class PositionTables {
   at(table: Tensor, h: number, w: number, rule: PositionRule): Tensor {
     const side = Math.round(Math.sqrt((table.shape[0] as number) - 1));
     const same = rule === 'plus0.1' ? h * w === side * side : h === side && w === side;
-    if (same) return table;
+    if (same && rule !== 'bilinear-f16') return table;
     const key = `${h}x${w}:${rule}`;
     const cached = this.cache.get(key);
     if (cached) return cached;

@@ -17,6 +17,8 @@ export interface PredictorWords {
     readonly name: string;
     readonly prompts: readonly string[];
     readonly background?: boolean;
+    /** A countable thing (true) or stuff (false), where the vocabulary says. */
+    readonly thing?: boolean;
   }[];
   /**
    * Labels that may appear, in the order of the call's `labels`, else in that of the vocabulary: those with words of their own that

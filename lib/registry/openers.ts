@@ -1,5 +1,5 @@
 /** Opens the encoders of a system that predicts by itself, by role. */
-import { loadClipBackbone, parseClipConfig } from '../backbones/clip/index.js';
+import { loadClipBackbone, openClip, parseClipConfig } from '../backbones/clip/index.js';
 import type { SystemOpeners } from '../systems/types.js';
 import { show, WordmaskError } from '../util/errors.js';
 import type { ModelFolder } from './folder.js';
@@ -29,5 +29,6 @@ export function systemOpeners(folders: ReadonlyMap<string, ModelFolder>, options
         checkWeights: options.checkWeights,
       });
     },
+    clipTowers: async (role) => openClip(folderOf(role), { ...options, differentiable: 'last-block' }),
   };
 }

@@ -1,6 +1,7 @@
 /** All systems by name. A third party adds its own with `registerSystem`. */
 import { clearclip } from '../systems/clearclip/index.js';
 import { clip } from '../systems/clip/index.js';
+import { clipAsRnn } from '../systems/clip-as-rnn/index.js';
 import { maskclip } from '../systems/maskclip/index.js';
 import { mgca } from '../systems/mgca/index.js';
 import { naclip } from '../systems/naclip/index.js';
@@ -13,7 +14,7 @@ import { nearest } from '../util/nearest.js';
 export type { DenseSystemModule, PredictorSystemModule, SystemModule } from '../systems/types.js';
 
 const systems = new Map<string, SystemModule>(
-  [clip, maskclip, sclip, clearclip, naclip, mgca, pnpOvss].map((system) => [system.info.name, system]),
+  [clip, maskclip, sclip, clearclip, naclip, mgca, pnpOvss, clipAsRnn].map((system) => [system.info.name, system]),
 );
 
 /** Taken for the families that several systems run on, where nobody names one. */

@@ -1,4 +1,5 @@
 /** What every unit of this layer offers: its inference side, and what a trainable one has beside it. */
+import type { OpenedClip } from '../backbones/clip/index.js';
 import type { Backbone } from '../nn/backbone.js';
 import type { MatchingModel } from '../nn/matching.js';
 import type { DenseSystemModule } from '../post/dense-system.js';
@@ -13,6 +14,8 @@ export interface SystemOpeners {
   /** @throws E_MODEL_FORMAT for a model without matching head */
   matching(role: string): Promise<MatchingModel>;
   clip(role: string): Promise<Backbone>;
+  /** A CLIP whose last vision block lets gradients through to its input. */
+  clipTowers(role: string): Promise<OpenedClip>;
 }
 
 export type PredictorSystemModule = PredictorModule<object, SystemOpeners>;

@@ -1,5 +1,5 @@
 /** Shards, key maps, .npy files, PyTorch files, finite values. */
-import { copyFile, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
@@ -20,8 +20,6 @@ import {
   writeNpy,
   writeSafetensors,
 } from '#lib/weights/index.js';
-
-const data = process.env.WORDMASK_TEST_DATA;
 
 async function folder(t: { teardown(fn: () => Promise<void>): void }): Promise<string> {
   const path = await mkdtemp(join(tmpdir(), 'wm-'));
@@ -253,15 +251,6 @@ t.test('PyTorch files', async (t) => {
   const renamed = join(dir, 'weights.bin');
   await writeSafetensors(renamed, [['a', { shape: [1], data: Float32Array.of(1) }]]);
   await (await openWeights(renamed)).close();
-  if (!data) return;
-  for (const name of await readdir(join(data, 'pytorch-files'))) {
-    await copyFile(join(data, 'pytorch-files', name), join(dir, name));
-    await t.rejects(
-      openWeights(join(dir, name)),
-      { code: name.includes('.zip.') ? 'E_MODEL_FORMAT' : 'E_PICKLE_FORBIDDEN' },
-      name,
-    );
-  }
 });
 
 t.test('finite values', async (t) => {

@@ -15,6 +15,7 @@ import {
   recording,
   requireGrad,
   retain,
+  scaleShift,
   scope,
   softmax,
   sum,
@@ -76,6 +77,8 @@ export interface ClipCams {
   readonly weights: Tensor;
   /** Softmax over the texts of the mean patch feature [T]. */
   readonly probabilities: Tensor;
+  /** The gradients themselves [C, P, D], where they were asked for. */
+  readonly gradients?: Tensor;
 }
 
 export interface ClipCamOptions {
@@ -83,6 +86,8 @@ export interface ClipCamOptions {
   readonly scale?: number;
   /** Classes walked back together; memory grows with it. Default 8. */
   readonly chunk?: number;
+  /** Keep the gradients of all patches. */
+  readonly gradients?: boolean;
 }
 
 /**
@@ -99,20 +104,17 @@ export function clipCams(
   classes: readonly number[],
   options: ClipCamOptions = {},
 ): ClipCams {
-  const { scale = 100, chunk = 8 } = options;
+  const { chunk = 8 } = options;
   return scope(() => {
     const parts: ClipCams[] = [];
     for (let at = 0; at < Math.max(1, classes.length); at += chunk)
-      parts.push(gradients(model, hidden, texts, classes.slice(at, at + chunk), scale));
+      parts.push(gradients(model, hidden, texts, classes.slice(at, at + chunk), options));
     const { features, probabilities } = parts[0] as ClipCams;
-    const weights =
-      parts.length === 1
-        ? (parts[0] as ClipCams).weights
-        : concat(
-            parts.map((part) => part.weights),
-            0,
-          );
-    return { features, probabilities, weights };
+    const joined = (of: (part: ClipCams) => Tensor): Tensor =>
+      parts.length === 1 ? of(parts[0] as ClipCams) : concat(parts.map(of), 0);
+    const weights = joined((part) => part.weights);
+    if (!options.gradients) return { features, probabilities, weights };
+    return { features, probabilities, weights, gradients: joined((part) => part.gradients as Tensor) };
   });
 }
 
@@ -121,7 +123,7 @@ function gradients(
   hidden: Tensor,
   texts: Tensor,
   classes: readonly number[],
-  scale: number,
+  { scale = 100, gradients: wanted }: ClipCamOptions,
 ): ClipCams {
   const { layers } = model.config.vision;
   const [, length = 0, width = 0] = hidden.shape;
@@ -142,14 +144,25 @@ function gradients(
     const held = adopt(leaf as unknown as Tensor);
     const features = held.select(0, 0).slice(0, 1).detach().contiguous();
     const row = probabilities.detach().select(0, 0);
-    if (classes.length === 0) return { features, probabilities: row, weights: features.slice(0, 0, 0) };
+    if (classes.length === 0) {
+      const [patches = 0] = features.shape;
+      const none = features.slice(0, 0, 0);
+      return {
+        features,
+        probabilities: row,
+        weights: none,
+        ...(wanted && { gradients: none.reshape(0, patches, width) }),
+      };
+    }
     const loss = recording(() => {
       const own = classes.map((c, i) => probabilities.slice(0, i, i + 1).slice(1, c, c + 1));
       return sum(concat(own, 0));
     });
     const grads = backward(loss, { wrt: [held] });
-    const weights = mean((grads.get(held) as Tensor).slice(1, 1), 1); // [C, D]
+    const patches = (grads.get(held) as Tensor).slice(1, 1); // [C, P, D]
+    const weights = mean(patches, 1); // [C, D]
+    const kept = wanted ? scaleShift(patches.contiguous(), 1, 0) : undefined;
     grads.dispose();
-    return { features, probabilities: row, weights };
+    return { features, probabilities: row, weights, gradients: kept };
   });
 }

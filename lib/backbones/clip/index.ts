@@ -16,8 +16,9 @@ export { clipFiles, readClipFolder } from './files.js';
 export { randomClip } from './init.js';
 export { buildClip, loadClip } from './load.js';
 export { ClipModel, type PositionRule, type VisionVariant } from './model.js';
-export { openClipFolder, openDenseClip } from './open.js';
+export { type OpenedClip, openClip, openClipFolder, openDenseClip } from './open.js';
 export { clipPreprocess, preprocess } from './preprocess.js';
+export { encodeIds, encodeTexts } from './text.js';
 export { normaliseRows, trainPixels } from './train-pixels.js';
 
 /** Opens a folder with config.json and weights for raw use: values by name, gradients (f32). */

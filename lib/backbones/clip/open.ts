@@ -9,7 +9,7 @@ import { parseJsonStrict } from '../../util/json.js';
 import { openWeights } from '../../weights/index.js';
 import { type ClipConfig, parseClipConfig } from './config.js';
 import { type DenseVariant, denseClipEncoder } from './dense.js';
-import { loadClip } from './load.js';
+import { type LoadClipOptions, loadClip } from './load.js';
 import type { ClipModel } from './model.js';
 import { probeClip, probeNames } from './probe.js';
 import { encodeIds, encodeTexts } from './text.js';
@@ -23,11 +23,32 @@ export interface ClipFiles {
   readonly tokenizer: string;
 }
 
+export interface OpenClipOptions extends Pick<LoadClipOptions, 'compute' | 'differentiable'> {
+  readonly checkWeights: boolean;
+  readonly signal?: AbortSignal;
+}
+
+/** Both towers and the words they know. */
+export interface OpenedClip {
+  readonly config: ClipConfig;
+  readonly model: ClipModel;
+  readonly tokenizer: Tokenizer;
+  /** SHA-256 over the weights files. */
+  readonly hash: string;
+  /** Bytes of the weights in their files. */
+  readonly bytes: number;
+  /** Factor of the cosines, exp(logit_scale); 100, OpenAI's, where the weights do not say. */
+  readonly logitScale: number;
+}
+
 /** @throws E_MODEL_FORMAT, E_TOKENIZER, E_WEIGHTS, E_WEIGHTS_VALUE */
-export async function openDenseClip(
-  files: ClipFiles,
-  options: { compute: 'f32' | 'bf16'; checkWeights: boolean; signal?: AbortSignal },
-) {
+export async function openDenseClip(files: ClipFiles, options: OpenClipOptions) {
+  const { config, model, tokenizer, hash, bytes } = await openClip(files, options);
+  return denseClip(config, model, tokenizer, hash, bytes);
+}
+
+/** @throws as `openDenseClip` */
+export async function openClip(files: ClipFiles, options: OpenClipOptions): Promise<OpenedClip> {
   const config = parseClipConfig(files.configFile, files.config);
   const tokenizer = await loadTokenizer(files.tokenizer, { signal: options.signal });
   if (tokenizer.vocabSize > config.text.vocabulary) {
@@ -51,7 +72,9 @@ export async function openDenseClip(
   } finally {
     await weights.close();
   }
-  return denseClip(config, model, tokenizer, hash, weights.bytes);
+  const [logScale] = (await model.parameters.get('logit_scale')?.data()) ?? [];
+  const logitScale = logScale === undefined ? 100 : Math.exp(logScale);
+  return { config, model, tokenizer, hash, bytes: weights.bytes, logitScale };
 }
 
 /** A folder in Hugging Face's layout, opened the same way. @throws as `openDenseClip` */

@@ -21,7 +21,6 @@ import {
   Tensor,
   where,
 } from '../../engine/index.js';
-import { denseCrf, unaryFromSoftmax } from '../../post/dense-crf.js';
 import type { Trace } from '../../post/read-out.js';
 import type { Caption } from './caption.js';
 import { addRows } from './drop.js';
@@ -162,27 +161,6 @@ export function channelShares(blurred: Tensor, background: boolean, { unary }: P
     if (!background) return classes;
     const rest = maximum(sub(fill([1, ...classes.shape.slice(1)], 1), sum(classes, 0, true)), 0);
     return concat([rest, classes], 0);
-  });
-}
-
-/** Marginals of the dense CRF over the picture u8 [H, W, 3]. [C, H, W] */
-export function crfMarginals(
-  image: Tensor,
-  shares: Tensor,
-  crf: Exclude<PnpOptions['crf'], false>,
-  trace?: Trace,
-): Tensor {
-  return scope(() => {
-    const unary = unaryFromSoftmax(shares);
-    trace?.put('unary', unary);
-    const { iterations, gaussian, bilateral } = crf;
-    const marginals = denseCrf(image, unary, {
-      iterations,
-      ...(gaussian && { gaussian }),
-      ...(bilateral && { bilateral }),
-    });
-    trace?.put('crf_marginals', marginals);
-    return marginals;
   });
 }
 

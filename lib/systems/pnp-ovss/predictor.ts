@@ -3,15 +3,8 @@ import { clipMean, clipStd } from '../../backbones/clip/preprocess.js';
 import { normaliseImage, resize, scaleShift, scope, Tensor } from '../../engine/index.js';
 import type { DecodedImage } from '../../image/decode.js';
 import type { MatchingModel } from '../../nn/matching.js';
-import { pamr } from '../../post/pamr.js';
-import type {
-  PredictContext,
-  Prediction,
-  Predictor,
-  PredictorPlan,
-  PredictorWords,
-  RefineChoice,
-} from '../../post/predictor.js';
+import type { PredictContext, Prediction, Predictor, PredictorPlan, PredictorWords } from '../../post/predictor.js';
+import { type CrfSetting, chosenCrf, crfMarginals, pamrShares } from '../../post/refine-shares.js';
 import { show, WordmaskError } from '../../util/errors.js';
 import { buildCaptions, type Caption, type CaptionWord, mergedWord, unknownTargets } from './caption.js';
 import { ClassFiles, isListed, listedLabels } from './classes.js';
@@ -21,7 +14,6 @@ import {
   blurredChannels,
   channelShares,
   classMaps,
-  crfMarginals,
   firstChannelEverywhere,
   hasEmptyChannel,
   logShares,
@@ -338,27 +330,13 @@ function refined(
   options: PnpOptions,
   { refine, trace }: PredictContext,
 ): Tensor {
-  const crf = crfOf(refine, options);
+  const crf = chosenCrf(refine, options.crf, defaults.crf as Exclude<CrfSetting, false>);
   const picture = (): Tensor => Tensor.from(image.data, [image.height, image.width, 3], 'u8');
   const shares = (): Tensor => channelShares(blurred, background, options, trace);
-  if (refine?.name === 'pamr') {
-    const mean = clipMean.map((x) => x * 255);
-    const std = clipStd.map((x) => x * 255);
-    const guide = normaliseImage(picture(), Tensor.from(Float32Array.from(mean)), Tensor.from(Float32Array.from(std)));
-    return logShares(pamr(guide, shares(), { iterations: refine.steps, dilations: refine.dilations }));
-  }
+  if (refine?.name === 'pamr')
+    return logShares(pamrShares(picture(), shares(), refine, { mean: clipMean, std: clipStd }));
   if (crf) return logShares(crfMarginals(picture(), shares(), crf, trace));
   if (trace?.wants('softmax')) shares();
   // The softmax of the maps themselves are their probabilities, and their order is not rounded once more.
   return options.unary === 'softmax' ? scaleShift(blurred, 1, 0) : logShares(shares());
-}
-
-/** The call's `refine` over the system's own CRF. */
-function crfOf(refine: RefineChoice | undefined, { crf }: PnpOptions): PnpOptions['crf'] {
-  if (refine === undefined) return crf;
-  if (refine.name !== 'crf') return false;
-  const own = crf || (defaults.crf as Exclude<PnpOptions['crf'], false>);
-  const { name: _, ...given } = refine;
-  const set = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
-  return { ...own, ...set } as PnpOptions['crf'];
 }
