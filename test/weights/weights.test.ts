@@ -21,6 +21,8 @@ import {
   writeSafetensors,
 } from '#lib/weights/index.js';
 
+const data = process.env.WORDMASK_TEST_DATA;
+
 async function folder(t: { teardown(fn: () => Promise<void>): void }): Promise<string> {
   const path = await mkdtemp(join(tmpdir(), 'wm-'));
   t.teardown(() => rm(path, { recursive: true, force: true }));
