@@ -114,7 +114,6 @@ export const blipConfig = {
   text_config: {
     vocab_size: rows + 2,
     hidden_size: 16,
-    encoder_hidden_size: 24,
     intermediate_size: 32,
     num_hidden_layers: 2,
     num_attention_heads: 2,

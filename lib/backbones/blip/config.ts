@@ -31,7 +31,6 @@ const visionSchema = z.object({
 const textSchema = z.object({
   vocab_size: size(1_000_000).default(30524),
   hidden_size: widthField.default(768),
-  encoder_hidden_size: widthField.default(768),
   intermediate_size: ffnField.default(3072),
   num_hidden_layers: layersField.default(12),
   num_attention_heads: headsField.default(8),
@@ -84,7 +83,8 @@ function huggingFace(file: string, json: unknown): BlipConfig {
       vocabulary: t.vocab_size,
       positions: t.max_position_embeddings,
       types: 0,
-      keyWidth: t.encoder_hidden_size,
+      // As the published class: text_config.encoder_hidden_size follows the picture side, whatever it says.
+      keyWidth: v.hidden_size,
       fusionLayer: 0,
     },
   };
