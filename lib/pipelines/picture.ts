@@ -48,3 +48,18 @@ function tensorPicture(tensor: Tensor, device: string, { limits }: CheckedOption
   if (pixels !== handle) handle.dispose();
   return { width, height, hash: `tensor u8[${tensor.shape.join(', ')}] on ${device}`, pixels };
 }
+
+/** The picture of a call for systems that look at it on the host; a tensor is read. @throws as `pictureFor` */
+export async function hostPicture(
+  image: ImageInput,
+  device: string,
+  options: CheckedOptions['common'],
+): Promise<DecodedImage> {
+  if (!(image instanceof Tensor)) return decodeFor(image, options);
+  const { pixels, width, height, hash } = tensorPicture(image, device, options);
+  try {
+    return { data: (await pixels.data()) as Uint8Array, width, height, hash, format: 'raw' };
+  } finally {
+    pixels.dispose();
+  }
+}

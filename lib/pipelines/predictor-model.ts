@@ -7,9 +7,10 @@ import type { PredictContext, PredictorPlan, PredictorWords } from '../post/pred
 import type { SystemTuning } from '../post/tuning.js';
 import { WordmaskError } from '../util/errors.js';
 import { dropSmall } from './areas.js';
-import { decodeFor, systemOptions } from './call-options.js';
+import { systemOptions } from './call-options.js';
 import { Features } from './features.js';
 import type { Admit, GivenText, HostValue, ModelInfo, PredictorParts, SystemCalls } from './parts.js';
+import { hostPicture } from './picture.js';
 import { type CallPlan, checkSize } from './plan.js';
 import { predictorTraces, tracePrediction } from './predictor-trace.js';
 import { finishSettings, planesOf, wordsOf } from './predictor-words.js';
@@ -77,7 +78,7 @@ export class PredictorModel implements SystemCalls {
     const call = await this.#call(vocabulary, checked, image);
     const { vocab, common } = call;
     const started = performance.now();
-    const decoded = await decodeFor(image, common);
+    const decoded = await hostPicture(image, this.info.device, common);
     const timings: Record<string, number> = { decode: performance.now() - started };
     this.#refuse(decoded, call);
     await admit(decoded.width * decoded.height, common.signal);

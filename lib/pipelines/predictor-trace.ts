@@ -1,11 +1,12 @@
 /** Named intermediate values of a system that predicts by itself: the code of `segment`, keeping what was asked for. */
 import type { Tensor } from '../engine/index.js';
-import type { ImageInput } from '../image/decode.js';
+import type { DecodedImage, ImageInput } from '../image/decode.js';
 import type { Trace } from '../post/read-out.js';
 import { show, WordmaskError } from '../util/errors.js';
 import { nearest } from '../util/nearest.js';
-import { decodeFor } from './call-options.js';
+
 import type { HostValue } from './parts.js';
+import { hostPicture } from './picture.js';
 import type { PredictorCall, PredictorModel } from './predictor-model.js';
 import { finishSettings, labelVolume, methodLabels, planesOf } from './predictor-words.js';
 
@@ -20,7 +21,7 @@ export async function tracePrediction(
 ): Promise<Record<string, HostValue>> {
   const { common, options } = call;
   const wanted = new Map(names.map((name) => [name, resolveName(model, name, options)]));
-  const decoded = await decodeFor(image, common);
+  const decoded = await hostPicture(image, model.info.device, common);
   const found = await model.inTurn(decoded, call, () => collect(model, call, decoded, new Set(wanted.values())));
   const values: Record<string, HostValue> = {};
   for (const [name, canonical] of wanted) {
@@ -49,7 +50,7 @@ function resolveName({ parts, info }: PredictorModel, name: string, options: obj
 async function collect(
   model: PredictorModel,
   call: PredictorCall,
-  image: Awaited<ReturnType<typeof decodeFor>>,
+  image: DecodedImage,
   wanted: ReadonlySet<string>,
 ): Promise<Map<string, HostValue>> {
   const found = new Map<string, HostValue>();

@@ -1,6 +1,7 @@
 /** Systems that predict by themselves behind the same `Model`: every call of the interface with a small one. */
 import { join } from 'node:path';
 import t from 'tap';
+import { Tensor } from '#lib/engine/index.js';
 import { registerSystem } from '#lib/entry/index.js';
 import { Mask } from '#lib/image/mask.js';
 import { open } from '#lib/pipelines/open.js';
@@ -62,6 +63,10 @@ t.test('segment: planes, background, labels, areas', async (t) => {
   t.ok(result.mask('green') instanceof Mask);
   t.match(result.timings, { decode: Number, match: Number, output: Number });
   t.match(result.provenance, { system: 'toy-predictor', model: 'toy', options: { threshold: 0.2, gain: 4 } });
+
+  const { data, width, height } = columns();
+  using tensor = Tensor.from(data, [height, width, 3], 'u8');
+  t.same((await model.segment(tensor, labels)).labels, result.labels, 'a picture that is a tensor');
 
   const labelled = Vocabulary.from([{ name: 'nothing', prompts: [], background: true }, ...labels]);
   t.same(firstRow((await model.segment(columns(), labelled)).labels), [1, 2, 3, 0, 1], 'the marked label');

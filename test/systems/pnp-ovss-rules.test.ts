@@ -235,8 +235,12 @@ t.test('captions', async (t) => {
     [0, 1, 3],
   );
   const unknown = await model.segment(flag(), ['red', '空'], { ...small, crf: false });
-  t.match(unknown.warnings, [/"空" is unknown/]);
+  t.match(unknown.warnings, [/unknown to the model.*"空"$/]);
   t.equal(at(unknown.labels, 8, 16), 0);
+  await using wide = await openToy();
+  const strange = Array.from({ length: 20 }, (_, i) => `词${i}`);
+  const many = await wide.segment(flag(), ['red', ...strange], { ...small, crf: false });
+  t.match(many.warnings, [/and 12 more$/], 'one warning for all of them');
   const last = await model.segment(flag(), ['red'], { ...small, layer: 2 });
   t.match(last.warnings, [/last one/]);
   const grey = { data: new Uint8Array(20 * 16 * 3).fill(90), width: 20, height: 16, channels: 3 as const };

@@ -44,6 +44,9 @@ const stages = [
   ...['normalised', 'thresholded', 'resized', 'background', 'blurred', 'softmax', 'unary', 'crf_marginals'],
 ];
 
+/** Labels that a warning names. */
+const namesShown = 8;
+
 /** A label looked for, or the words of a background policy (-1). */
 export interface Target {
   readonly label: number;
@@ -202,9 +205,10 @@ export class PnpPredictor implements Predictor<PnpOptions> {
       context.warn(
         `the words do not fit into one caption of this model (${this.model.maxTokens} tokens): they were put into ${captions.length}, whose maps were joined`,
       );
-    for (const target of unknownTargets(captions))
+    const unknown = unknownTargets(captions).map((target) => show(targets[target]?.name));
+    if (unknown.length > 0)
       context.warn(
-        `the label ${show(targets[target]?.name)} is unknown to the model's tokenizer: its map is that of any unknown word`,
+        `unknown to the model's tokenizer, so that their maps are those of any unknown word: ${unknown.slice(0, namesShown).join(', ')}${unknown.length > namesShown ? ` and ${unknown.length - namesShown} more` : ''}`,
       );
   }
 
