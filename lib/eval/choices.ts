@@ -23,7 +23,7 @@ interface OwnChoices {
   /** Option -> key of the record. */
   readonly covered: Readonly<Record<string, keyof Protocol>>;
   readonly told: (options: SystemOptions) => Partial<Told>;
-  readonly asked: (resize: Protocol['resize']) => Record<string, unknown> | undefined;
+  readonly asked: (resize: ProtocolChanges['resize']) => Record<string, unknown> | undefined;
 }
 
 const ownChoices: Readonly<Record<string, OwnChoices>> = {
@@ -35,10 +35,9 @@ const ownChoices: Readonly<Record<string, OwnChoices>> = {
       refine: crf === false ? 'none' : ({ name: 'crf', ...(crf as object) } as Protocol['refine']),
     }),
     asked: (resize) => {
-      if (resize === null) return {};
-      return resize.mode === 'squash' && resize.shortSide === resize.longSide
-        ? { imageSize: resize.shortSide }
-        : undefined;
+      if (!resize) return {};
+      const { mode = 'squash', shortSide, longSide = shortSide, multiple = 1 } = resize;
+      return mode === 'squash' && multiple === 1 && shortSide === longSide ? { imageSize: shortSide } : undefined;
     },
   },
 };
@@ -47,7 +46,7 @@ const ownChoices: Readonly<Record<string, OwnChoices>> = {
 export function askedOfOwn(system: string, rules: PictureRules, changes: ProtocolChanges): Record<string, unknown> {
   const own = ownChoices[system];
   refuseTwice(changes, own?.covered ?? {});
-  const { resize = null } = { ...rules, ...changes };
+  const { resize } = { ...rules, ...changes };
   const options = own?.asked(resize);
   if (options === undefined && changes.resize)
     throw cannot(system, 'resize', changes.resize, 'it has sizes of its own');
@@ -73,7 +72,8 @@ export function askedOptions(
   threshold: number | undefined,
   changes: ProtocolChanges,
 ): Record<string, unknown> {
-  const { resize, window, templates, average, background, systemOptions = {} } = { ...rules, ...changes };
+  const { window, templates, average, background, systemOptions = {} } = { ...rules, ...changes };
+  const resize = wholeResize(rules, changes);
   refuseTwice(changes, recordKey);
   if (resize && (resize.mode !== 'keep-ratio' || resize.multiple !== 1 || resize.shortSide === null))
     throw cannot(
@@ -98,6 +98,12 @@ export function askedOptions(
   };
 }
 
+/** What changes leave out of the size rule is the protocol's, else the rule of systems that keep the picture's ratio. */
+function wholeResize({ resize: own }: PictureRules, { resize }: ProtocolChanges) {
+  if (resize === null || (resize === undefined && !own)) return undefined;
+  return { mode: 'keep-ratio', multiple: 1, shortSide: undefined, longSide: null, ...own, ...resize };
+}
+
 const recordKey = {
   ...{ shortSide: 'resize', longSide: 'resize', crop: 'window', stride: 'window', templates: 'templates' },
   ...{ averaging: 'average', probThreshold: 'background', pamr: 'refine' },
@@ -115,7 +121,7 @@ export function toldOptions(system: string, options: SystemOptions, changes: Pro
     const told = own?.told(options);
     return {
       ...{ templates: null, average: null, resize: null, window: null, merge: 'none' },
-      background: changes.background ?? { mode: 'system', value: null },
+      background: wholeBackground(changes) ?? { mode: 'system', value: null },
       ...told,
       refine: mergedRefine(told?.refine ?? 'system', changes.refine),
       systemOptions: Object.fromEntries(
@@ -126,7 +132,8 @@ export function toldOptions(system: string, options: SystemOptions, changes: Pro
   const { shortSide, longSide, crop, stride, templates, averaging, probThreshold } = options as never as {
     [K in (typeof covered)[number]]: never;
   };
-  const margin = changes.background?.mode === 'margin' ? changes.background : undefined;
+  const asked = wholeBackground(changes);
+  const margin = asked?.mode === 'margin' ? asked : undefined;
   const threshold = { mode: probThreshold > 0 ? 'threshold' : 'none', value: probThreshold > 0 ? probThreshold : null };
   return {
     ...{ templates, average: averaging },
@@ -139,6 +146,10 @@ export function toldOptions(system: string, options: SystemOptions, changes: Pro
       Object.entries(options).filter(([key]) => !(covered as readonly string[]).includes(key)),
     ),
   };
+}
+
+function wholeBackground({ background }: ProtocolChanges): Protocol['background'] | undefined {
+  return background && { mode: 'none', value: null, ...background };
 }
 
 /** The refiner in full. */

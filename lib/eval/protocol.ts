@@ -92,9 +92,23 @@ export type Protocol = Readonly<z.infer<typeof schema>>;
 export const protocolKeys = Object.keys(protocolShape) as (keyof Protocol)[];
 
 /** A protocol file or option: some of the record's keys; the rest is filled in from the protocol of that name. */
-export type ProtocolChanges = { readonly [K in keyof Protocol]?: Protocol[K] };
+export type ProtocolChanges = { readonly [K in keyof Protocol]?: K extends PartKey ? Parts<Protocol[K]> : Protocol[K] };
 
-const partial = schema.partial();
+/** Records inside the record, of which changes may name a part. */
+const partKeys = ['classes', 'queries', 'resize', 'window', 'background'] as const;
+type PartKey = (typeof partKeys)[number];
+type Parts<T> = T extends null ? null : Partial<T>;
+
+const { classes, queries, resize, window, background } = protocolShape;
+const partial = schema
+  .extend({
+    classes: classes.partial(),
+    queries: queries.partial(),
+    resize: resize.unwrap().partial().nullable(),
+    window: window.unwrap().partial().nullable(),
+    background: background.partial({ value: true }),
+  })
+  .partial();
 
 /**
  * Checks a whole record.

@@ -145,6 +145,27 @@ t.test('a whole record repeats itself; what cannot be done is refused by name', 
   await refused({ background: { mode: 'system', value: null } }, /cannot follow background/);
 });
 
+t.test('parts of choices', async (t) => {
+  const own = await record('ade150');
+  const changed = await record('ade150', {
+    resize: { shortSide: 80 },
+    window: { stride: 16 },
+    queries: { file: 'ade150-synonyms' },
+  });
+  t.match(changed, { resize: { ...own.resize, shortSide: 80 }, window: { crop: own.window?.crop, stride: 16 } });
+  t.match(changed, { queries: { file: 'ade150-synonyms', background: 'listed' } });
+  t.match(await record('ade150', { background: { mode: 'none' } }), { background: { mode: 'none', value: null } });
+  t.match(await record('ade150', { name: 'sclip', resize: { longSide: 1024 } }), {
+    resize: { shortSide: 336, longSide: 1024 },
+  });
+  t.same((await record('ade150', { name: 'sclip', resize: null })).resize, own.resize, "null is the system's own");
+  await t.rejects(record('ade150', { resize: { shortSide: null } }), {
+    code: 'E_OPTION',
+    message: /cannot follow resize/,
+  });
+  await t.rejects(record('ade150', { background: { mode: 'threshold' } }), { code: 'E_OPTION' });
+});
+
 t.test('choices reach the model', async (t) => {
   const dataset = sceneSet(2);
   const run = async (protocol?: ProtocolRequest) =>
