@@ -3,6 +3,7 @@
 //   connect(capi)           checks the tag, the ABI number and the size of the table
 //   frame() -> External     the frame as a DLPack tensor u8 [H, W, 3], for Tensor.fromDLPack
 //   brightness() -> number  mean of the frame, by two ops on the lent pixels, without JS in between
+//   outline() -> number     pixels of the square, by one direct call of the dense CRF on the frame and a guess of its own
 //   take(External)          labels of what `toDLPack` gave, f32 [C, H, W]: how many pixels each class has
 //   framesLent() -> number  how often wordmask still holds the pixels
 #include <napi.h>
@@ -10,6 +11,7 @@
 
 #include <atomic>
 #include <cstddef>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -43,7 +45,7 @@ void connect(const Napi::CallbackInfo &info) {
   }
   const wm_api *table = info[0].As<Napi::External<wm_api>>().Data();
   // Entries beyond the library's own size do not exist there.
-  if (table->abi != WM_ABI || table->size < offsetof(wm_api, dlpack_export) + sizeof table->dlpack_export) {
+  if (table->abi != WM_ABI || table->size < offsetof(wm_api, dense_crf) + sizeof table->dense_crf) {
     throw Napi::Error::New(info.Env(), "connect: this wordmask is older than the header: build against its own");
   }
   api = table;
@@ -132,6 +134,53 @@ Napi::Value brightness(const Napi::CallbackInfo &info) {
   return Napi::Number::New(env, sum / static_cast<double>(host.size()));
 }
 
+wm_array array_of(void *data, wm_dtype dtype, std::vector<int64_t> shape) {
+  wm_array array{};
+  array.data = data;
+  array.dtype = dtype;
+  array.ndim = static_cast<int32_t>(shape.size());
+  int64_t step = 1;
+  for (int i = array.ndim - 1; i >= 0; --i) {
+    array.shape[i] = shape[static_cast<size_t>(i)];
+    array.stride[i] = step;
+    step *= array.shape[i];
+  }
+  return array;
+}
+
+Napi::Value outline(const Napi::CallbackInfo &info) {
+  Napi::Env env = info.Env();
+  if (api == nullptr) throw Napi::Error::New(env, "outline: connect first");
+  Queue queue;
+  check(env, api->executor_create("cpu", &queue.executor));
+  // A rough guess of two classes, shifted against the square; the colours pull it back.
+  constexpr size_t kPixels = kHeight * kWidth;
+  std::vector<float> unary(2 * kPixels);
+  struct alignas(16) Aligned {
+    float values[2 * kPixels];
+  };
+  const auto marginals = std::make_unique<Aligned>();
+  for (size_t i = 0; i < kPixels; ++i) {
+    const size_t y = i / kWidth, x = i % kWidth;
+    const bool square = y >= 8 && y < 20 && x >= 10 && x < 26;
+    unary[i] = square ? 1.2f : 0.4f;
+    unary[kPixels + i] = square ? 0.4f : 1.2f;
+  }
+  wm_crf_args args{};
+  args.size = sizeof args;
+  args.iterations = 5;
+  args.num_terms = 1;
+  args.terms[0] = {WM_CRF_BILATERAL, WM_CRF_SYMMETRIC, 8, 8, 20, 20, 20, 4};
+  args.image = array_of(pixels().data(), WM_DTYPE_U8, {kHeight, kWidth, 3});
+  args.unary = array_of(unary.data(), WM_DTYPE_F32, {2, kHeight, kWidth});
+  args.out = array_of(marginals->values, WM_DTYPE_F32, {2, kHeight, kWidth});
+  // Without a callback the call waits.
+  check(env, api->dense_crf(queue.executor, &args, nullptr, nullptr, nullptr, nullptr));
+  uint32_t count = 0;
+  for (size_t i = 0; i < kPixels; ++i) count += marginals->values[kPixels + i] > marginals->values[i];
+  return Napi::Number::New(env, count);
+}
+
 Napi::Value take(const Napi::CallbackInfo &info) {
   Napi::Env env = info.Env();
   const napi_type_tag tag = {WM_DLPACK_TAG_LOWER, WM_DLPACK_TAG_UPPER};
@@ -171,6 +220,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("connect", Napi::Function::New(env, connect, "connect"));
   exports.Set("frame", Napi::Function::New(env, frame, "frame"));
   exports.Set("brightness", Napi::Function::New(env, brightness, "brightness"));
+  exports.Set("outline", Napi::Function::New(env, outline, "outline"));
   exports.Set("take", Napi::Function::New(env, take, "take"));
   exports.Set("framesLent", Napi::Function::New(env, frames_lent, "framesLent"));
   return exports;

@@ -5,6 +5,7 @@ import { capi, denseCrf, Tensor } from 'wordmask/native';
 const consumer = createRequire(import.meta.url)(process.argv[2] ?? './build/Release/consumer.node');
 consumer.connect(capi);
 console.log(`brightness ${consumer.brightness().toFixed(1)}`);
+console.log(`outline of ${consumer.outline()} pixels`);
 
 const frame = Tensor.fromDLPack(consumer.frame());
 const [height, width] = frame.shape;

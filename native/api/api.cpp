@@ -6,6 +6,7 @@
 #include "native/core/arena.h"
 #include "native/api/borrow.h"
 #include "native/api/devices.h"
+#include "native/api/direct.h"
 #include "native/api/overlap.h"
 #include "native/api/programs.h"
 #include "native/core/backend_loader.h"
@@ -335,7 +336,7 @@ const wm_api table = {
     threads, set_threads, op_count, op_name, host_call, host_result_count, host_result_bytes, host_result_free,
     backend_report, transfer, device_report, device_open, device_memory, device_trim, device_reset_peak, device_has_op,
     storage_borrow, dlpack_import, dlpack_export, program_begin, program_op, program_end, program_run, program_bytes,
-    program_free, nullptr, nullptr, nullptr,
+    program_free, attention, window_merge, dense_crf,
 };
 
 }  // namespace

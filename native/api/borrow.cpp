@@ -10,6 +10,24 @@
 
 namespace wm {
 
+Extent extent_of(const char *what, const wm_view &view) {
+  int64_t numel = 1;
+  bool overflow = false;
+  Extent extent{0, 0};
+  for (int i = 0; i < view.ndim; ++i) {
+    const int64_t size = view.shape[i];
+    if (size < 0) fail(Status::usage, "%s: size %d is %lld", what, i, static_cast<long long>(size));
+    if (size == 0) return {};
+    int64_t span = 0;
+    overflow |= __builtin_mul_overflow(size - 1, view.stride[i], &span);
+    int64_t &end = span < 0 ? extent.low : extent.high;
+    overflow |= __builtin_add_overflow(end, span, &end) || end > kMaxElements || end < -kMaxElements;
+    overflow |= __builtin_mul_overflow(numel, size, &numel) || numel > kMaxElements;
+  }
+  if (overflow) fail(Status::usage, "%s: shape and strides reach beyond any machine's memory", what);
+  return extent;
+}
+
 namespace {
 
 wm_storage *borrow(const wm_executor *executor, void *data, size_t bytes, void *stream, std::function<void()> released) {
@@ -51,30 +69,6 @@ std::string device_of(const wm_dlpack_tensor &tensor) {
   }
 }
 
-// Elements from the first to the last that a view touches, counted from its element 0.
-struct Extent {
-  int64_t low = 0, high = -1;  // high < low: none
-  int64_t count() const { return high - low + 1; }
-};
-
-Extent extent_of(const wm_view &view) {
-  int64_t numel = 1;
-  bool overflow = false;
-  Extent extent{0, 0};
-  for (int i = 0; i < view.ndim; ++i) {
-    const int64_t size = view.shape[i];
-    if (size < 0) fail(Status::usage, "DLPack: size %d is %lld", i, static_cast<long long>(size));
-    if (size == 0) return {};
-    int64_t span = 0;
-    overflow |= __builtin_mul_overflow(size - 1, view.stride[i], &span);
-    int64_t &end = span < 0 ? extent.low : extent.high;
-    overflow |= __builtin_add_overflow(end, span, &end) || end > kMaxElements || end < -kMaxElements;
-    overflow |= __builtin_mul_overflow(numel, size, &numel) || numel > kMaxElements;
-  }
-  if (overflow) fail(Status::usage, "DLPack: shape and strides reach beyond any machine's memory");
-  return extent;
-}
-
 wm_view view_of(const wm_dlpack_tensor &tensor) {
   if (tensor.ndim < 0 || tensor.ndim > WM_MAX_DIMS || (tensor.ndim > 0 && tensor.shape == nullptr)) {
     fail(Status::usage, "DLPack: %d dimensions%s; up to %d are taken", tensor.ndim,
@@ -105,7 +99,7 @@ void import_tensor(const wm_executor *executor, wm_dlpack *tensor, void *stream,
   }
   wm_view view = view_of(source);
   const size_t element = dtype_size(static_cast<DType>(view.dtype));
-  const Extent extent = extent_of(view);
+  const Extent extent = extent_of("DLPack", view);
   uint8_t *first = nullptr;
   if (extent.count() > 0) {
     if (source.data == nullptr) fail(Status::usage, "DLPack: no data");

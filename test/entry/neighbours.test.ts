@@ -145,6 +145,7 @@ t.test('the example add-on is built and works on its own frame', { skip: cannotB
   });
   t.equal(ran.status, 0, ran.stderr);
   t.match(ran.stdout, /^brightness 172\.5$/m);
+  t.match(ran.stdout, /^outline of 192 pixels$/m);
   t.match(ran.stdout, /^square 192 of 768 pixels$/m);
   t.match(ran.stdout, /^frame returned$/m);
   const consumer = require(binary) as { connect(table: unknown): void };
