@@ -76,11 +76,11 @@ function takeBinary(path, from = join(root, path)) {
 }
 
 /**
- * Records of a case file that a device runs: f64 is for gradient checks on the CPU (test/native/case_format.md). What is expected is
- * rounded to f32, far below every tolerance: it packs to half the size.
+ * Records of a case file with a bf16 input, the tensor cores' (test/native/case_format.md; `test:gpu` has all samples). What is
+ * expected is rounded to f32, far below every tolerance: it packs to half the size.
  */
 function forDevice(bytes) {
-  const f64 = 3;
+  const bf16 = 1;
   const kept = [];
   let at = 0;
   const u32 = () => bytes.readUInt32LE((at += 4) - 4);
@@ -92,13 +92,13 @@ function forDevice(bytes) {
   };
   while (at < bytes.length) {
     const begin = at;
-    let wide = false;
+    let narrow = false;
     at += 8;
     for (const size of [1, 1, 8]) skip(u32(), size);
     for (let inputs = u32(); inputs > 0; inputs--) {
       const ndim = i32();
       if (ndim < 0) continue;
-      if (i32() === f64) wide = true;
+      if (i32() === bf16) narrow = true;
       skip(2 * ndim + 1, 8);
       skip(u64(), 1);
     }
@@ -110,7 +110,7 @@ function forDevice(bytes) {
       if (bytes.readDoubleLE((at += 8) - 8) < 0) continue;
       for (; numel > 0; numel--, at += 8) bytes.writeDoubleLE(Math.fround(bytes.readDoubleLE(at)), at);
     }
-    if (!wide) kept.push(bytes.subarray(begin, at));
+    if (narrow) kept.push(bytes.subarray(begin, at));
   }
   return Buffer.concat(kept);
 }

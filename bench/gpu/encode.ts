@@ -3,7 +3,7 @@ import { denseClipEncoder } from '#lib/backbones/clip/dense.js';
 import type { RawImage } from '#lib/image/decode.js';
 import type { Segmentation } from '#lib/pipelines/segmentation.js';
 import { Vocabulary } from '#lib/pipelines/vocabulary.js';
-import { type DenseEncoder, encodeGroup, type WindowGeometry } from '#lib/post/dense-encode.js';
+import { encodeGroup, type WindowGeometry } from '#lib/post/dense-encode.js';
 import { familyDefaults } from '#lib/post/dense-options.js';
 import { windowFlops } from '../systems/flops.js';
 import type { Bench, GpuCase, Target } from './case.js';
@@ -46,14 +46,17 @@ function encoder(bench: Bench, wanted: VisionSize, count: number, target: Target
     torch: { spec: { kind: 'encode', windows, ...size, activation: wanted.erf ? 'gelu' : 'quick_gelu' } },
     build: (b) => {
       const model = randomModel(size);
-      const dense = denseClipEncoder(model) as DenseEncoder;
+      const dense = denseClipEncoder(model);
       const plan = sideBySide(size, windows);
       const { width: w, height: h } = plan.canvas;
       const canvases = b.rotated(() => [b.bytes([h, w, 3])] as const);
       const options = { ...familyDefaults, positions: 'exact' as const };
       return {
         call: (turn) => encodeGroup(dense, [{ canvas: canvases(turn)[0], plan, begin: 0, end: windows }], options),
-        close: () => model.dispose(),
+        close: () => {
+          dense.dispose();
+          model.dispose();
+        },
       };
     },
   };

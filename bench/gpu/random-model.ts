@@ -5,7 +5,6 @@ import { buildClip, type ClipConfig, type ClipModel, randomClip } from '#lib/bac
 import { isolated, randomNormal } from '#lib/engine/index.js';
 import { DenseModel } from '#lib/pipelines/dense-model.js';
 import { Model } from '#lib/pipelines/model.js';
-import type { DenseEncoder } from '#lib/post/dense-encode.js';
 import { naclip } from '#lib/systems/naclip/index.js';
 
 export interface VisionSize {
@@ -56,12 +55,13 @@ export function randomModel(size: VisionSize, texts = false): ClipModel {
 /** NACLIP over a random encoder; its words are random rows. */
 export function randomNaclip(size: VisionSize, device: string): Model {
   const clip = randomModel(size);
+  const encoder = denseClipEncoder(clip);
   const { title, tasks, separable, licence } = naclip.info;
   const { patch, side: image, embed, width } = size;
   return new Model(
     new DenseModel({
       module: naclip,
-      system: naclip.build(denseClipEncoder(clip) as DenseEncoder),
+      system: naclip.build(encoder),
       encodeText: (texts) => randomNormal([texts.length, embed], { seed: 7 }),
       embed,
       info: {
@@ -75,7 +75,10 @@ export function randomNaclip(size: VisionSize, device: string): Model {
       probe: () => {
         throw new Error('a random model has nothing to probe');
       },
-      dispose: () => clip.dispose(),
+      dispose: () => {
+        encoder.dispose();
+        clip.dispose();
+      },
     }),
   );
 }

@@ -1,12 +1,14 @@
 /** Norms, elementwise ops, softmax, optimiser, convolution and the copy that all of them are measured by (kernels.md 3, 6). */
 import {
   adamwStep,
+  add,
   argmax,
   conv2d,
   copy,
   l2Normalise,
   layerNorm,
   numel,
+  Programs,
   quickGelu,
   run,
   softmax,
@@ -128,7 +130,35 @@ export function rowsCases(bench: Bench): GpuCase[] {
     }),
     adamw(bench),
     decoderConvolution(bench),
+    launches(false),
+    launches(true),
   ];
+}
+
+/** What a launch costs: as many small ops as a short encoder has, queued one by one and as one recorded Program. */
+function launches(recorded: boolean): GpuCase {
+  const count = 90;
+  const chain = (x: Tensor) => ({
+    out: Array(count)
+      .fill(1)
+      .reduce<Tensor>((y) => add(y, 1), x),
+  });
+  return {
+    group: 'launches',
+    name: `${count} additions of 4 KB${recorded ? ' as a Program' : ', one by one'}`,
+    shape: `${count} x 1024`,
+    dtype: 'f32',
+    cost: { bytes: 8192 * count },
+    items: count,
+    build: (b) => {
+      const x = b.normal([1024], 'f32');
+      const programs = new Programs('launches');
+      return {
+        call: () => (recorded ? programs.run('chain', [x], ([y]) => chain(y as Tensor)) : chain(x)),
+        close: () => programs.dispose(),
+      };
+    },
+  };
 }
 
 /** The rate at which memory is read and written. */

@@ -13,7 +13,6 @@ import {
 } from '#lib/engine/index.js';
 import { mgcaFromStats, mgcaLossDefaults, mgcaStats } from '#lib/nn/losses/index.js';
 import { AdamW } from '#lib/nn/optim/index.js';
-import type { DenseEncoder } from '#lib/post/dense-encode.js';
 import { familyDefaults } from '#lib/post/dense-options.js';
 import { decode, initialDecoder } from '#lib/systems/mgca/decoder.js';
 import { encoderOptions } from '#lib/systems/mgca/index.js';
@@ -26,7 +25,7 @@ const imagesAtOnce = 128;
 function build(b: Bench, images: number): Prepared {
   const size = b.tiny ? sizes.tiny : sizes.b16;
   const clip = randomModel(size, true);
-  const { encode } = denseClipEncoder(clip) as DenseEncoder;
+  const encoder = denseClipEncoder(clip);
   const parameters = initialDecoder(size.embed, 1);
   for (const tensor of parameters.values()) requireGrad(tensor);
   const optimiser = new AdamW(parameters, { lr: 1e-4, decay: 0.05 });
@@ -42,7 +41,7 @@ function build(b: Bench, images: number): Prepared {
     for (let begin = 0; begin < images; begin += imagesAtOnce) {
       const end = Math.min(images, begin + imagesAtOnce);
       const features = noGrad(() =>
-        encode(rows.slice(0, begin, end), [cells, cells], { ...familyDefaults, ...encoderOptions }, false),
+        encoder.encode(rows.slice(0, begin, end), [cells, cells], { ...familyDefaults, ...encoderOptions }, false),
       ).features; // [n, P, E]
       const [regions, cosines, pixels] = checkpoint(
         (x, words) => {
@@ -81,7 +80,10 @@ function build(b: Bench, images: number): Prepared {
           optimiser.step(new Map([...optimiser.parameters].map(([name, p]) => [name, grads.get(p) as Tensor]))),
         );
       }),
-    close: () => clip.dispose(),
+    close: () => {
+      encoder.dispose();
+      clip.dispose();
+    },
   };
 }
 

@@ -47,7 +47,9 @@ t.test('every case on the CPU', async (t) => {
   );
   t.same(
     [...new Set(lines.map((line) => line.name))],
-    'peak,attention,cross-attention,attention map,gemm,cosine logits,encode,pipeline,images,rows,training'.split(','),
+    'peak,attention,cross-attention,attention map,gemm,cosine logits,encode,pipeline,images,rows,launches,training'.split(
+      ',',
+    ),
   );
   for (const line of lines) {
     t.equal(line.verdict, 'measured', line.case);
