@@ -28,11 +28,13 @@ struct wm_stream {
   bool capturing = false;
   uint8_t *workspace = nullptr;
   uint64_t workspace_bytes = 0;
+  std::shared_ptr<wm_verdict> captured;  // of all launches of the capture; null: none looks at values
 };
 
 struct wm_graph {
   wm_context *context;
   cudaGraphExec_t handle;
+  std::shared_ptr<const wm_verdict> verdict;  // null: no launch looks at values
 };
 
 struct wm_event {

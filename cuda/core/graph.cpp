@@ -26,6 +26,8 @@ wm_status capture_begin(wm_stream *stream, void *workspace, uint64_t bytes) {
 wm_status capture_end(wm_stream *stream, wm_graph **out) {
   if (out != nullptr) *out = nullptr;
   stream->capturing = false;
+  const std::shared_ptr<const wm_verdict> verdict = std::move(stream->captured);
+  stream->captured = nullptr;
   const wm_status entered = enter(stream->context);
   if (entered != WM_OK) return entered;
   cudaGraph_t captured = nullptr;
@@ -40,7 +42,7 @@ wm_status capture_end(wm_stream *stream, wm_graph **out) {
   if (error == cudaSuccess) error = cudaGraphInstantiate(&handle, captured, 0);
   if (captured != nullptr) cudaGraphDestroy(captured);
   WM_TRY(error);
-  *out = new (std::nothrow) wm_graph{stream->context, handle};
+  *out = new (std::nothrow) wm_graph{stream->context, handle, verdict};
   if (*out != nullptr) return WM_OK;
   cudaGraphExecDestroy(handle);
   return fail(WM_ERR_MEMORY, "out of host memory");
@@ -49,8 +51,23 @@ wm_status capture_end(wm_stream *stream, wm_graph **out) {
 wm_status graph_launch(wm_graph *graph, wm_stream *stream) {
   const wm_status entered = enter(stream->context);
   if (entered != WM_OK) return entered;
-  WM_TRY(cudaGraphLaunch(graph->handle, stream->handle));
-  return WM_OK;
+  if (graph->verdict == nullptr) {
+    WM_TRY(cudaGraphLaunch(graph->handle, stream->handle));
+    return WM_OK;
+  }
+  try {
+    auto verdict = std::make_unique<wm_verdict>(stream->context->verdict_words);
+    for (const wm_verdict::Part &part : graph->verdict->parts) verdict->add(part.op, part.with_values, part.status, part.describe);
+    verdict->behind = graph->verdict;
+    WM_TRY(cudaGraphLaunch(graph->handle, stream->handle));
+    move_verdicts(stream->handle, *graph->verdict, *verdict);
+    stream->verdict = std::move(verdict);
+    return WM_OK;
+  } catch (const Error &error) {
+    return fail(static_cast<wm_status>(error.status()), "%s", error.what());
+  } catch (const std::bad_alloc &) {
+    return fail(WM_ERR_MEMORY, "out of host memory");
+  }
 }
 
 void graph_free(wm_graph *graph) {

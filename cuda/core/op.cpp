@@ -96,8 +96,13 @@ void LaunchCall::zero(void *data, uint64_t bytes) {
 }
 
 Refusal LaunchCall::refusal(bool with_values, Status status, DescribeRefusal describe) {
-  if (verdict_ == nullptr) verdict_ = std::make_unique<wm_verdict>(stream_->context->verdict_words, name());
-  return verdict_->add(with_values, status, std::move(describe));
+  VerdictWords &words = stream_->context->verdict_words;
+  if (stream_->capturing) {
+    if (stream_->captured == nullptr) stream_->captured = std::make_shared<wm_verdict>(words);
+    return stream_->captured->add(name(), with_values, status, std::move(describe));
+  }
+  if (verdict_ == nullptr) verdict_ = std::make_unique<wm_verdict>(words);
+  return verdict_->add(name(), with_values, status, std::move(describe));
 }
 
 void register_cuda_op(const CudaOpEntry *entry) { table()[entry->name] = entry; }

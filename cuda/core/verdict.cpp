@@ -47,9 +47,9 @@ wm_status verdict_read(wm_verdict *verdict) {
     RefusedValue seen{static_cast<int64_t>(part.with_values ? words[0] >> 32 : words[0]), {}};
     for (int i = 0; i < kVerdictWords; ++i) seen.value[i] = static_cast<int>(static_cast<unsigned>(words[i]));
     try {
-      return fail(static_cast<wm_status>(part.status), "%s: %s", verdict->name, part.describe(seen).c_str());
+      return fail(static_cast<wm_status>(part.status), "%s: %s", part.op, part.describe(seen).c_str());
     } catch (const std::exception &error) {
-      return fail(WM_ERR_INTERNAL, "%s: %s", verdict->name, error.what());
+      return fail(WM_ERR_INTERNAL, "%s: %s", part.op, error.what());
     }
   }
   return WM_OK;
@@ -65,8 +65,8 @@ wm_verdict::~wm_verdict() {
   for (const Part &part : parts) pool.give_back(part.words);
 }
 
-wm::cuda::Refusal wm_verdict::add(bool with_values, wm::Status status, wm::cuda::DescribeRefusal describe) {
+wm::cuda::Refusal wm_verdict::add(const char *op, bool with_values, wm::Status status, wm::cuda::DescribeRefusal describe) {
   parts.reserve(parts.size() + 1);
-  parts.push_back({pool.take(), with_values, status, std::move(describe)});
+  parts.push_back({op, pool.take(), with_values, status, std::move(describe)});
   return {parts.back().words};
 }

@@ -69,20 +69,29 @@ class VerdictWords {
 
 // What one launch may turn out to have refused: asked for once the stream has passed it (backend.h).
 struct wm_verdict {
-  explicit wm_verdict(wm::cuda::VerdictWords &words, const char *op) : pool(words), name(op) {}
+  explicit wm_verdict(wm::cuda::VerdictWords &words) : pool(words) {}
   ~wm_verdict();
   wm_verdict(const wm_verdict &) = delete;
   wm_verdict &operator=(const wm_verdict &) = delete;
 
   struct Part {
+    const char *op;
     unsigned long long *words;
     bool with_values;
     wm::Status status;
     wm::cuda::DescribeRefusal describe;
   };
-  wm::cuda::Refusal add(bool with_values, wm::Status status, wm::cuda::DescribeRefusal describe);
+  wm::cuda::Refusal add(const char *op, bool with_values, wm::Status status, wm::cuda::DescribeRefusal describe);
 
   wm::cuda::VerdictWords &pool;
-  const char *name;
   std::vector<Part> parts;  // in the order in which the CPU's kernel checks
+  std::shared_ptr<const wm_verdict> behind;  // of a replay: the graph's own, which its kernels write
 };
+
+namespace wm::cuda {
+
+// What kernels of a graph refused stands in words that each replay writes. Queues the way out of them, behind a replay: the
+// words of `to` take the values of `from`, which is clear again. Parts of both correspond.
+void move_verdicts(cudaStream_t stream, const wm_verdict &from, const wm_verdict &to);
+
+}  // namespace wm::cuda

@@ -106,8 +106,8 @@ typedef struct wm_backend {
   wm_status (*memory_borrow)(wm_stream *stream, const void *data, uint64_t bytes, void *lender);
 
   /* Values on the device that an op does not take (an index out of range, say) are met by its kernels. Owned: what the last
-   * op_launch on the stream may turn out to have refused, whether it succeeded or not; NULL where it looks at no values.
-   * The caller of op_launch takes it, and frees it once the stream has passed the op. */
+   * op_launch or graph_launch on the stream may turn out to have refused, whether it succeeded or not; NULL where it looks
+   * at no values. The caller takes it, and frees it once the stream has passed the launch. */
   wm_verdict *(*verdict_take)(wm_stream *stream);
   /* Once the stream has passed the op: WM_OK, or the status and text that the op's CPU kernel fails with. Any thread. */
   wm_status (*verdict_read)(wm_verdict *verdict);

@@ -43,7 +43,6 @@ class DeviceExecutor final : public Executor {
   struct Needs {
     size_t gathered = 0;  // inputs made contiguous
     uint64_t workspace = 0;
-    bool looks_at_values = false;  // what a kernel refuses is told by the launch that met it, which a graph is not
   };
 
   // What the launch may turn out to have refused, or null.

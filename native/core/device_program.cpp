@@ -72,7 +72,7 @@ void DeviceExecutor::execute_program(Command &command) {
   if (state != nullptr && state->graph() != nullptr && replay(command, *state)) return;
   const bool capture_now = state == nullptr && DeviceProgram::offered(queue_->table());
   const Needs needs = run_list(command, capture_now);
-  if (capture_now && !needs.looks_at_values) capture(command, needs);
+  if (capture_now) capture(command, needs);
 }
 
 // False where the graph cannot be launched, and never will be: the ops are then queued one by one.
@@ -86,12 +86,10 @@ bool DeviceExecutor::replay(Command &command, DeviceProgram &state) {
     const void *from = resolve(command.inputs[value.place]).data;
     queue_->device().check(table.copy_within(stream, state.places()[static_cast<size_t>(slot.value)], from, value.bytes), "an input");
   }
-  const std::shared_ptr<const Doubts> doubts = inherited(command.inputs, program);
-  for (const StorageView &output : command.outputs) {
-    output.storage->allocate();
-    output.storage->set_doubts(doubts);
-  }
+  for (const StorageView &output : command.outputs) output.storage->allocate();
   const wm_status status = table.graph_launch(state.graph(), stream);
+  const std::shared_ptr<const Doubts> doubts = Doubts::join(inherited(command.inputs, program), verdicts_.take());
+  for (const StorageView &output : command.outputs) output.storage->set_doubts(doubts);
   if (status == WM_ERR_DEVICE_LOST) queue_->device().check(status, "a graph");
   if (status != WM_OK) {
     state.drop();
@@ -102,6 +100,7 @@ bool DeviceExecutor::replay(Command &command, DeviceProgram &state) {
     void *to = command.outputs[value.place].storage->data();
     queue_->device().check(table.copy_within(stream, to, state.places()[static_cast<size_t>(number)], value.bytes), "an output");
   }
+  settle_at_times();
   return true;
 }
 
@@ -132,7 +131,6 @@ DeviceExecutor::Needs DeviceExecutor::run_list(Command &command, bool measure) {
     DeviceScratch scratch(*queue_);
     const auto refusable =
         run_step(step.op, views_of(step.inputs, places), views_of(step.outputs, places), step.attrs, scratch);
-    needs.looks_at_values = needs.looks_at_values || refusable != nullptr;
     doubts = Doubts::join(doubts, refusable);
     needs.gathered = std::max(needs.gathered, scratch.taken());
   }

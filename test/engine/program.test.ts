@@ -182,6 +182,19 @@ everywhere('failures name the op and travel with the values', async (t) => {
   await t.rejects(y.data(), { code: 'E_OPTION', message: /^gather: .*9/ });
   await t.rejects(sum(y).data(), { code: 'E_OPTION', message: /^gather: / }, 'and whoever reads them');
   t.equal((await program.run([rows]).y.data())?.[0], 2, 'the next run is right');
+  // Replays behind one another: each tells of its own values.
+  const runs = [
+    [0, 1],
+    [4, 1],
+    [1, 2],
+    [2, -1],
+    [3, 3],
+  ].map((of) => program.run([Tensor.from(Int32Array.from(of))]).y);
+  const settled = await Promise.allSettled(runs.map((run) => run.data()));
+  t.same(
+    settled.map((s) => (s.status === 'fulfilled' ? s.value[3] : s.reason.message)),
+    [2, 'gather: index 4 at position 0 is outside 0..3', 2, 'gather: index -1 at position 1 is outside 0..3', 2],
+  );
 });
 
 everywhere('the cache records what comes again', async (t) => {
