@@ -3,32 +3,31 @@ import type { EvalDataset } from '../data/dataset.js';
 import type { Model } from '../pipelines/model.js';
 import { packageVersion } from '../util/version.js';
 import type { EvaluateOptions } from './evaluate.js';
-import { type PictureRecord, pictureScores } from './picture.js';
 import { protocolHash } from './protocol.js';
 import { referenceOf } from './reference.js';
 import { type EvalImage, type EvalReport, type EvalRun, reportFormat } from './report-types.js';
 import type { EvalSetup } from './setup.js';
-import { Totals } from './totals.js';
+import type { Totals } from './totals.js';
+import type { ScoredPicture } from './work.js';
 
 export interface ReportParts {
   readonly model: Model;
   readonly dataset: EvalDataset;
   readonly setup: EvalSetup;
   /** In the order of the data set. */
-  readonly records: readonly PictureRecord[];
+  readonly pictures: readonly ScoredPicture[];
+  readonly totals: Totals;
   readonly resumed: number;
   readonly options: EvaluateOptions;
   readonly started: { readonly wall: number; readonly cpu: NodeJS.CpuUsage };
 }
 
 export function buildReport(parts: ReportParts): EvalReport {
-  const { model, dataset, setup, records } = parts;
+  const { model, dataset, setup, pictures, totals } = parts;
   const { protocol, vocabulary } = setup;
   const { system, hash, device, dtype } = model.info;
   const names = dataset.classes.map(({ name }) => name);
-  const totals = new Totals(names.length);
-  for (const record of records) totals.add(record);
-  const images = records.map((record) => imageOf(record, names.length));
+  const images = pictures.map(({ image }) => image);
   const metrics = totals.metrics(protocol);
   const report: Omit<EvalReport, 'reference'> = {
     format: reportFormat,
@@ -45,7 +44,7 @@ export function buildReport(parts: ReportParts): EvalReport {
     confusion: totals.confusion(),
     counts: countsOf(images, { items: dataset.items.length, missing: dataset.source.missing.length }),
     images,
-    warnings: warningsOf(setup, dataset, records),
+    warnings: warningsOf(setup, dataset, images),
     provenance: {
       ...{ wordmask: packageVersion, system, model: hash, vocabulary: vocabulary.hash },
       ...{ device: device.replace(/:.*/, ''), dtype, deterministic: true },
@@ -54,11 +53,6 @@ export function buildReport(parts: ReportParts): EvalReport {
   };
   const reference = referenceOf(report, model.info, setup);
   return { ...report, ...(reference && { reference }) };
-}
-
-function imageOf(record: PictureRecord, numClasses: number): EvalImage {
-  const { cells: _, counts: __, timings: ___, input: ____, ...kept } = record;
-  return { ...kept, ...pictureScores(record, numClasses) };
 }
 
 export function countsOf(
@@ -76,9 +70,9 @@ export function countsOf(
   };
 }
 
-function warningsOf(setup: EvalSetup, dataset: EvalDataset, records: readonly PictureRecord[]): string[] {
+function warningsOf(setup: EvalSetup, dataset: EvalDataset, images: readonly EvalImage[]): string[] {
   const { missing, published } = dataset.source;
-  const failed = records.filter(({ status }) => status === 'failed').length;
+  const failed = images.filter(({ status }) => status === 'failed').length;
   return [
     ...setup.warnings,
     ...(dataset.kind === 'panoptic' ? ['panoptic data: scored by their semantic version'] : []),
@@ -90,16 +84,16 @@ function warningsOf(setup: EvalSetup, dataset: EvalDataset, records: readonly Pi
   ];
 }
 
-function runOf({ records, resumed, options, started }: ReportParts): EvalRun {
+function runOf({ pictures, resumed, options, started }: ReportParts): EvalRun {
   const wallSeconds = (performance.now() - started.wall) / 1000;
   const { user, system } = process.cpuUsage(started.cpu);
   const { limit, shard, savePredictions } = options;
-  const fresh = records.length - resumed;
+  const fresh = pictures.length - resumed;
   return {
     ...{ wallSeconds, cpuSeconds: (user + system) / 1e6 },
     imagesPerSecond: fresh > 0 ? fresh / wallSeconds : null,
-    stages: stageSums(records.map(({ timings }) => timings)),
-    timings: records.map(({ timings }) => timings),
+    stages: stageSums(pictures.map(({ timings }) => timings)),
+    timings: pictures.map(({ timings }) => timings),
     limit: limit ?? null,
     shards: shard ? { held: [shard.index], of: shard.count } : null,
     resumed,

@@ -65,7 +65,7 @@ export async function evaluate(options: EvaluateOptions): Promise<EvalReport> {
   const journal =
     options.journal === undefined
       ? undefined
-      : await Journal.open(options.journal, settingsOf(options, dataset, setup), options.resume === true, signal);
+      : await Journal.open(options.journal, settingsOf(options, dataset, setup), options.resume === true);
   try {
     const work = new Work({ model, dataset, setup, chosen, journal, options });
     await work.run();
@@ -73,7 +73,8 @@ export async function evaluate(options: EvaluateOptions): Promise<EvalReport> {
       model,
       dataset,
       setup,
-      records: work.records,
+      pictures: work.pictures,
+      totals: work.totals,
       resumed: work.resumed,
       options,
       started,

@@ -120,7 +120,7 @@ function toClasses(
   classOf: Int32Array,
 ): { cells: number[]; counts: number[] } {
   if (classOf.length === numClasses && classOf.every((c, i) => c === i))
-    return { cells: [...cells], counts: [...counts] };
+    return { cells: Array.from(cells), counts: Array.from(counts) };
   const sums = new Map<number, number>();
   cells.forEach((cell, i) => {
     const label = cell % (numClasses + 1);
@@ -136,24 +136,32 @@ export function pictureScores(
   { cells, counts }: Pick<PictureRecord, 'cells' | 'counts'>,
   numClasses: number,
 ): { valid: number; correct: number; mIoU: number | null } {
-  const [label, pred, both] = [new Map<number, number>(), new Map<number, number>(), new Map<number, number>()];
-  const add = (map: Map<number, number>, key: number, count: number) => map.set(key, (map.get(key) ?? 0) + count);
+  const areas = {
+    both: new Float64Array(numClasses),
+    label: new Float64Array(numClasses),
+    pred: new Float64Array(numClasses),
+  };
+  const add = (list: Float64Array, c: number, count: number): void => {
+    list[c] = (list[c] as number) + count;
+  };
   let [valid, correct] = [0, 0];
-  cells.forEach((cell, i) => {
-    const [row, column, count] = [Math.floor(cell / (numClasses + 1)), cell % (numClasses + 1), counts[i] as number];
+  for (let i = 0; i < cells.length; i++) {
+    const [cell, count] = [cells[i] as number, counts[i] as number];
+    const row = Math.floor(cell / (numClasses + 1));
+    const column = cell - row * (numClasses + 1);
     valid += count;
-    add(label, row, count);
-    if (column < numClasses) add(pred, column, count);
-    if (row !== column) return;
+    add(areas.label, row, count);
+    if (column < numClasses) add(areas.pred, column, count);
+    if (row !== column) continue;
     correct += count;
-    add(both, row, count);
-  });
-  const present = [...new Set([...label.keys(), ...pred.keys()])].sort((a, b) => a - b);
-  const ious = present.map((c) => {
-    const shared = both.get(c) ?? 0;
-    return shared / ((label.get(c) ?? 0) + (pred.get(c) ?? 0) - shared);
-  });
-  return { valid, correct, mIoU: ious.length === 0 ? null : meanOfNumbers(ious) };
+    add(areas.both, row, count);
+  }
+  const ious = Array.from(
+    areas.both,
+    (shared, c) => shared / ((areas.label[c] as number) + (areas.pred[c] as number) - shared),
+  );
+  const mIoU = meanOfNumbers(ious);
+  return { valid, correct, mIoU: Number.isNaN(mIoU) ? null : mIoU };
 }
 
 /** Labels of a vocabulary as classes; the highest value of the type stays "no class". */

@@ -13,16 +13,24 @@ import {
   countMissed,
   countPicture,
   type PictureRecord,
+  pictureScores,
   predictionPng,
   startLabel,
 } from './picture.js';
+import type { EvalImage } from './report-types.js';
 import type { EvalSetup } from './setup.js';
+import { Totals } from './totals.js';
 
 /** Pictures whose counting may be under way while the next ones are computed. */
 const countedBeside = 4;
 
 /** Errors after which no other picture can succeed. */
 const fatal = new Set(['E_DEVICE_LOST', 'E_DISPOSED', 'E_INTERNAL', 'E_DISK', 'E_ABORTED', 'E_OPTION', 'E_VOCAB']);
+
+export interface ScoredPicture {
+  readonly image: EvalImage;
+  readonly timings: Readonly<Record<string, number>>;
+}
 
 export interface WorkRequest {
   readonly model: Model;
@@ -45,8 +53,9 @@ type Outcome = { readonly ok: true; readonly value: Segmentation } | { readonly 
 type ImageInput = string | MadePicture;
 
 export class Work {
-  /** In the order of the data set once `run` is through. */
-  records: PictureRecord[] = [];
+  /** What the report says of each picture, in the order of the data set once `run` is through. */
+  readonly pictures: ScoredPicture[] = [];
+  readonly totals: Totals;
   resumed = 0;
   #failed = 0;
   readonly #counting: Counting;
@@ -56,6 +65,7 @@ export class Work {
 
   constructor(private readonly request: WorkRequest) {
     const { dataset, setup } = request;
+    this.totals = new Totals(dataset.classes.length);
     this.#counting = {
       classes: dataset.classes.map(({ name }, index) => ({ index, name })),
       ignore: setup.protocol.ignore,
@@ -80,27 +90,34 @@ export class Work {
     }
     await Promise.all(this.#beside);
     if (this.#failure !== undefined) throw this.#failure;
-    this.records.sort((a, b) => a.index - b.index);
-    const left = chosen.length - this.records.length;
+    this.pictures.sort((a, b) => a.image.index - b.image.index);
+    const left = chosen.length - this.pictures.length;
     if (left > 0)
-      throw new WordmaskError('E_ABORTED', `stopped after ${this.records.length} of ${chosen.length} pictures`, {
-        details: { done: this.records.length, left },
+      throw new WordmaskError('E_ABORTED', `stopped after ${this.pictures.length} of ${chosen.length} pictures`, {
+        details: { done: this.pictures.length, left },
       });
   }
 
-  /** Pictures that the journal does not hold, or whose file is another one now. */
+  /** Takes over what the journal holds of pictures whose files are still those; the rest is to be done. */
   async #unfinished(): Promise<number[]> {
     const { journal, chosen, dataset, options } = this.request;
-    const open: number[] = [];
-    for (const index of chosen) {
-      const record = journal?.records.get(index);
-      const item = dataset.items[index] as EvalItem;
-      if (record && record.id === item.id && (await isSame(item, record, options))) {
-        this.records.push(record);
-        this.resumed++;
-      } else open.push(index);
+    const open = new Set(chosen);
+    for await (const record of journal?.records(options.signal) ?? []) {
+      const item = dataset.items[record.index];
+      if (record.status !== 'done' || !open.has(record.index) || item?.id !== record.id) continue;
+      if (!(await isSame(item, record, options))) continue;
+      this.#keep(record);
+      open.delete(record.index);
+      this.resumed++;
     }
-    return open;
+    return [...open];
+  }
+
+  /** Counts are added up at once: of a picture only its scores stay. */
+  #keep(record: PictureRecord): void {
+    const { cells, counts, timings, input: _, ...kept } = record;
+    this.totals.add(record);
+    this.pictures.push({ image: { ...kept, ...pictureScores({ cells, counts }, this.totals.numClasses) }, timings });
   }
 
   /** The model asks for a picture when it has room: then its label begins to be decoded too. */
@@ -133,11 +150,11 @@ export class Work {
   async #finish(job: Job, outcome: Outcome): Promise<void> {
     const { journal, chosen, options } = this.request;
     const record = await this.#record(job, outcome);
-    this.records.push(record);
+    this.#keep(record);
     if (record.status === 'failed') this.#failed++;
     await journal?.add(record);
     options.onProgress?.({
-      ...{ done: this.records.length, failed: this.#failed, total: chosen.length, id: job.item.id },
+      ...{ done: this.pictures.length, failed: this.#failed, total: chosen.length, id: job.item.id },
     });
   }
 
