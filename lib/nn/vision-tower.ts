@@ -3,9 +3,11 @@
  * pre-norm blocks, final norm. What differs between families (patch bias, norm in front, activation, eps) is a parameter.
  */
 import {
+  add,
   cast,
   classTokenEmbed,
   concat,
+  gather,
   layerNorm,
   patchify,
   resize,
@@ -144,6 +146,24 @@ export class VisionTower {
     });
   }
 
+  /**
+   * As `embed` for some patches of each picture, on the table's own grid: rows [B, K, 3*p*p] of the patches `places` (i32 [B, K], row by
+   * row from 0) -> tokens [B, 1+K, D]. Leaving patches out is how a ViT trains at half the cost (arXiv 2212.00794).
+   */
+  embedSome(rows: Tensor, places: Tensor): Tensor {
+    const { width, eps } = this.sizes;
+    const { classToken, positions, preNorm } = this.parts;
+    const batch = places.shape[0] as number;
+    return scope(() => {
+      const table = positions.reshape(-1, width); // [1+P, D]
+      const patches = this.parts.patch.forward(rows, { out: 'f32' }); // [B, K, D]
+      const placed = add(patches, gather(table.slice(0, 1), places)); // [B, K, D]
+      const first = add(classToken.reshape(width), table.select(0, 0)); // [D]
+      const tokens = concat([first.reshape(1, 1, width).expand(batch, 1, width), placed], 1); // [B, 1+K, D]
+      return preNorm ? layerNorm(tokens, preNorm.gain, preNorm.bias, eps) : tokens;
+    });
+  }
+
   /** Blocks from..to-1 on tokens [B, 1+P, D]. */
   blocks(x: Tensor, taps: Taps = {}, from = 0, to = this.sizes.layers): Tensor {
     const { heads, activation, eps } = this.sizes;
@@ -225,9 +245,11 @@ export function visionTowerFrom(
 ): VisionTower {
   const blocks = Array.from({ length: sizes.layers }, (_, i) => {
     const { norm1, qkv, out, norm2, fc1, fc2 } = names.block(i);
+    const joined = maps.pair(...qkv);
     return {
       norm1: maps.norm(norm1),
-      qkv: maps.pair(...qkv),
+      qkv: joined,
+      ...(maps.options.trainable ? { joint: joined } : {}),
       out: maps.packed(out),
       norm2: maps.norm(norm2),
       fc1: maps.packed(fc1),

@@ -7,6 +7,7 @@ import { resolveModel } from './resolve.js';
 import { systemNames } from './systems.js';
 
 const trainable = new Map<string, () => Promise<TrainSystem>>([
+  ['blip', async () => (await import('../systems/blip/train.js')).trainBlip],
   ['clip', async () => (await import('../systems/clip/train.js')).trainClip],
   ['mgca', async () => (await import('../systems/mgca/train.js')).trainMgca],
 ]);

@@ -13,9 +13,9 @@ export {
   templateSetNames,
   templates,
 } from './lists.js';
-export { bpeTokenizer, type LoadOptions, loadTokenizer } from './load.js';
+export { bpeTokenizer, type LoadOptions, loadTokenizer, wordPieceTokenizer } from './load.js';
 export { CaptionTokenizer, type CaptionTokens, captionTokenizer } from './matching.js';
-export { type Noun, NounFinder } from './nouns.js';
+export { type Noun, NounFinder, nounsOf } from './nouns.js';
 export { type EncodedBatch, type EncodeOptions, Tokenizer, type TokenizerKind, textLimit } from './tokenizer.js';
 export {
   type Ensemble,
@@ -26,3 +26,4 @@ export {
   VocabularySpec,
   vocabularyFormat,
 } from './vocabulary.js';
+export { learnWordPieces, wordPieceFiles } from './wordpiece-learn.js';

@@ -186,6 +186,15 @@ async function fromWordPieces(path: string, config: TokenizerConfig, options: Lo
       );
     vocabulary.set(line, id);
   });
+  return pieceTokenizer(path, vocabulary, config);
+}
+
+/** The tokenizer of word pieces that were learnt here: the same ids as from their files. */
+export function wordPieceTokenizer(pieces: readonly string[]): Tokenizer {
+  return pieceTokenizer('vocab.txt', new Map(pieces.map((piece, id) => [piece, id])), { lowerCase: true });
+}
+
+function pieceTokenizer(path: string, vocabulary: ReadonlyMap<string, number>, config: TokenizerConfig): Tokenizer {
   const pieces = new WordPiece(vocabulary, needed(path, vocabulary, '[UNK]'));
   return new Tokenizer({
     kind: 'bert',

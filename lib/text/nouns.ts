@@ -1,11 +1,20 @@
 /** Finds known nouns in captions by their words: what a lexicon can tell without a parser. */
 import { cleanClip } from './clean.js';
+import { classList } from './lists.js';
 import { splitClip } from './split.js';
 
 /** A noun with all words for it. */
 export interface Noun {
   readonly name: string;
   readonly words: readonly string[];
+}
+
+/** Of a class list by name, its background left out, or of lists of words, the first of each being its name. @throws E_OPTION */
+export function nounsOf(given: string | readonly (readonly string[])[]): Noun[] {
+  if (typeof given !== 'string') return given.map((words) => ({ name: words[0] as string, words }));
+  return classList(given)
+    .filter((entry) => !entry.background)
+    .map(({ name, prompts }) => ({ name, words: prompts }));
 }
 
 /** Words of a caption are compared as CLIP's tokenizer cuts them, in lower case, singular or plural. */

@@ -3,8 +3,12 @@
  * cross-attention in each, match head and contrastive heads. As Hugging Face's `BlipForImageTextRetrieval`; a system feeds [ENC] at
  * position 0 (LAVIS), raw inputs are taken as they come.
  */
+
+import type { Tensor } from '../../engine/index.js';
 import { ShapeReader } from '../../nn/config.js';
-import { fusionCore, fusionTensors } from '../../nn/match/fusion-load.js';
+import type { Compute } from '../../nn/linear.js';
+import type { FusionCore } from '../../nn/match/fusion.js';
+import { type FusionConfig, fusionCore, fusionTensors } from '../../nn/match/fusion-load.js';
 import { type MatchFiles, type MatchOptions, type OpenedMatch, openedMatch } from '../../nn/match/model.js';
 import { TensorMaps } from '../../nn/tensor-maps.js';
 import { captionTokenizer } from '../../text/index.js';
@@ -12,8 +16,11 @@ import { readModelTensors } from '../../weights/index.js';
 import { parseBlipConfig } from './config.js';
 import { blipIgnored, blipInfix, blipRules } from './keys.js';
 
+export type { FusionConfig as BlipConfig } from '../../nn/match/fusion-load.js';
 export type { MatchFiles, MatchOptions, OpenedMatch } from '../../nn/match/model.js';
 export type { CrossAttention, CrossAttentionPlace, MatchingModel, MatchingTokens } from '../../nn/matching.js';
+export { type BlipTokens, blipFiles } from './files.js';
+export { blipScale, randomBlip } from './init.js';
 
 /** `model_type`s this family answers to. */
 export const blipTypes: readonly string[] = ['blip'];
@@ -64,4 +71,9 @@ export async function openBlip(files: MatchFiles, options: MatchOptions): Promis
         signal: options.signal,
       }),
   });
+}
+
+/** A model to train, from f32 tensors by Hugging Face name: gradients flow to all of them, `compute` in bf16 if asked. */
+export function buildBlip(config: FusionConfig, tensors: Map<string, Tensor>, compute: Compute): FusionCore {
+  return fusionCore(new TensorMaps(tensors, { compute, trainable: true }), config, true);
 }

@@ -19,7 +19,7 @@ export { ClipModel, type PositionRule, type VisionVariant } from './model.js';
 export { type OpenedClip, openClip, openClipFolder, openDenseClip } from './open.js';
 export { clipPreprocess, preprocess } from './preprocess.js';
 export { encodeIds, encodeTexts } from './text.js';
-export { normaliseRows, trainPixels } from './train-pixels.js';
+export { normaliseRows, type TrainRows, trainPixels, trainRows } from './train-pixels.js';
 
 /** Opens a folder with config.json and weights for raw use: values by name, gradients (f32). */
 export async function loadClipBackbone(

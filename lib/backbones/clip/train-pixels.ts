@@ -1,7 +1,8 @@
 /** Pictures for training, on the host: a random square crop as in CLIP's paper (section 2.5), and patch rows of some patches. */
 import { noGrad, resize, scope, Tensor } from '../../engine/index.js';
-import type { PairImage } from '../../nn/trainable.js';
+import type { PairImage, PairSample, StepContext } from '../../nn/trainable.js';
 import type { Random } from '../../util/random.js';
+import { Slices } from '../../util/slices.js';
 import { clipMean, clipStd } from './preprocess.js';
 
 /**
@@ -61,4 +62,55 @@ export function normaliseRows(
       }
     }
   }
+}
+
+/** Arrays of a batch of pictures: normalised patch values [B, K, 3*p*p], f32 or bf16 patterns, and which patch each row is [B, K]. */
+export type TrainRows = {
+  readonly rows: { data: Float32Array | Uint16Array; shape: readonly number[] };
+  readonly places: { data: Int32Array; shape: readonly number[] };
+};
+
+/**
+ * Pictures as a step sees them: a random crop of each, and of its patches a random share.
+ * @param image side of the crop, a multiple of `patch`
+ * @param seen share of the patches; at least one is seen
+ */
+export async function trainRows(
+  samples: readonly PairSample[],
+  { image: side, patch }: { readonly image: number; readonly patch: number },
+  seen: number,
+  context: StepContext,
+): Promise<TrainRows> {
+  const grid = side / patch;
+  const kept = Math.max(1, Math.round(grid * grid * seen));
+  const length = 3 * patch * patch;
+  const size = samples.length;
+  const places = new Int32Array(size * kept);
+  const data =
+    context.compute === 'bf16' ? new Uint16Array(size * kept * length) : new Float32Array(size * kept * length);
+  const crop = context.random.fork('crop');
+  const choice = context.random.fork('patches');
+  const slices = new Slices();
+  for (const [b, { image }] of samples.entries()) {
+    if (slices.due) await slices.pause();
+    const pixels = await trainPixels(image, side, crop);
+    const own = places.subarray(b * kept, (b + 1) * kept);
+    choose(own, grid * grid, choice);
+    normaliseRows(pixels, side, patch, own, data.subarray(b * kept * length, (b + 1) * kept * length));
+  }
+  return { rows: { data, shape: [size, kept, length] }, places: { data: places, shape: [size, kept] } };
+}
+
+/** Fills `out` with different numbers 0..n-1 in ascending order. */
+function choose(out: Int32Array, n: number, random: Random): void {
+  const order = Int32Array.from({ length: n }, (_, i) => i);
+  if (out.length < n) {
+    for (let i = 0; i < out.length; i++) {
+      const k = i + random.int(n - i);
+      const held = order[i] as number;
+      order[i] = order[k] as number;
+      order[k] = held;
+    }
+  }
+  out.set(order.subarray(0, out.length).sort());
 }

@@ -12,6 +12,7 @@ export {
   type TripletOptions,
   triplet,
 } from './distance.js';
+export { hardNegatives, matchLoss, negativeNoise } from './matching.js';
 export {
   type MgcaLosses,
   type MgcaLossOptions,

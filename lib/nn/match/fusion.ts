@@ -133,6 +133,40 @@ export class FusionCore implements MatchCore<Picture, Fused> {
     });
   }
 
+  /** What training reads of pictures of which some patches are seen (`VisionTower.embedSome`): tokens [B, 1+K, D']. */
+  someTokens(rows: Tensor, places: Tensor): Tensor {
+    const { vision } = this.parts;
+    return scope(() => vision.finalNorm(vision.blocks(vision.embedSome(rows, places))));
+  }
+
+  /** Contrastive side of picture tokens [B, 1+P, D'] -> [B, E], not normalised. */
+  imageEmbedding(tokens: Tensor): Tensor {
+    return scope(() => this.parts.visionProjection.forward(firstToken(tokens), { out: 'f32' }));
+  }
+
+  /** Contrastive side of texts alone -> [B, E], not normalised. */
+  textEmbedding(text: TextBatch): Tensor {
+    return scope(() => this.projectText(firstToken(this.textLayers(text, this.towers.text))));
+  }
+
+  private projectText(pooled: Tensor): Tensor {
+    return this.parts.textProjection.forward(pooled, { out: 'f32' });
+  }
+
+  /** Texts in front of the first fused layer: [B, L, D]. */
+  textStates(text: TextBatch): Tensor {
+    return this.textLayers(text, this.first);
+  }
+
+  /** Match logits [B, 2] of texts [B, L, D] (`textStates`), each with the picture tokens of its row. */
+  match(text: Tensor, mask: KeyMask, image: Tensor): Tensor {
+    return scope(() => {
+      let x = text;
+      for (let i = this.first; i < this.end; i++) x = this.layer(x, i, { image, mask });
+      return this.parts.itm.forward(firstToken(x), { out: 'f32' });
+    });
+  }
+
   step({ text, image, mask }: Fused, layer: number, taps?: BertTaps): Fused {
     return { text: this.layer(text, layer, { image, mask, taps }), image, mask };
   }
@@ -149,7 +183,7 @@ export class FusionCore implements MatchCore<Picture, Fused> {
       // The published vision model norms the class token a second time for its pooled output.
       'vision.pooled': () => vision.finalNorm(firstToken(tokens)),
       'vision.projected_patches': () => visionProjection.forward(tokens.slice(1, 1), { out: 'f32' }),
-      image_embeds: () => l2Normalise(visionProjection.forward(firstToken(tokens), { out: 'f32' })),
+      image_embeds: () => l2Normalise(this.imageEmbedding(tokens)),
     };
   }
 
@@ -159,7 +193,7 @@ export class FusionCore implements MatchCore<Picture, Fused> {
     return {
       'text.last_hidden': () => last,
       'text.pooled': pooled,
-      text_embeds: () => l2Normalise(this.parts.textProjection.forward(pooled(), { out: 'f32' })),
+      text_embeds: () => l2Normalise(this.projectText(pooled())),
     };
   }
 

@@ -1,9 +1,8 @@
 /** Pairs to arrays: the patches that a step sees of each picture, token ids, which nouns a caption names. */
-import { normaliseRows, trainPixels } from '../../backbones/clip/index.js';
+import { trainRows } from '../../backbones/clip/index.js';
 import type { PairSample, StepContext } from '../../nn/trainable.js';
 import { fillTemplate, type NounFinder, type Tokenizer } from '../../text/index.js';
 import type { Random } from '../../util/random.js';
-import { Slices } from '../../util/slices.js';
 import { labelsOfPatches } from './train-labels.js';
 import type { ClipTrainLosses, NounWords } from './train-options.js';
 
@@ -47,7 +46,7 @@ export async function prepareBatch(
   const captions = samples.map(({ captions }) => captionRandom.pick(captions));
   const seen = context.step < plan.allPatchesFrom * context.steps ? plan.patches : 1;
   const { ids, ends } = encode(plan.tokenizer, captions, plan.context);
-  const pictures = await pictureRows(samples, plan, seen, context);
+  const pictures = await trainRows(samples, plan, seen, context);
   return {
     ...pictures,
     ids,
@@ -58,42 +57,6 @@ export async function prepareBatch(
     }),
     ...(plan.nounPatch && nounArrays(captions, plan, context.random.fork('nouns'))),
   };
-}
-
-async function pictureRows(samples: readonly PairSample[], plan: BatchPlan, seen: number, context: StepContext) {
-  const { image: side, patch } = plan;
-  const grid = side / patch;
-  const kept = Math.max(1, Math.round(grid * grid * seen));
-  const length = 3 * patch * patch;
-  const size = samples.length;
-  const places = new Int32Array(size * kept);
-  const data =
-    context.compute === 'bf16' ? new Uint16Array(size * kept * length) : new Float32Array(size * kept * length);
-  const crop = context.random.fork('crop');
-  const choice = context.random.fork('patches');
-  const slices = new Slices();
-  for (const [b, { image }] of samples.entries()) {
-    if (slices.due) await slices.pause();
-    const pixels = await trainPixels(image, side, crop);
-    const own = places.subarray(b * kept, (b + 1) * kept);
-    choose(own, grid * grid, choice);
-    normaliseRows(pixels, side, patch, own, data.subarray(b * kept * length, (b + 1) * kept * length));
-  }
-  return { rows: { data, shape: [size, kept, length] }, places: { data: places, shape: [size, kept] } };
-}
-
-/** Fills `out` with different numbers 0..n-1 in ascending order. */
-function choose(out: Int32Array, n: number, random: Random): void {
-  const order = Int32Array.from({ length: n }, (_, i) => i);
-  if (out.length < n) {
-    for (let i = 0; i < out.length; i++) {
-      const k = i + random.int(n - i);
-      const held = order[i] as number;
-      order[i] = order[k] as number;
-      order[k] = held;
-    }
-  }
-  out.set(order.subarray(0, out.length).sort());
 }
 
 /** Ids [T, L] as long as the longest text, padded behind its end, and the place of each end token. */

@@ -1,9 +1,8 @@
 /** What a recipe says about a CLIP that learns from captions: sizes of the towers and the three loss terms. */
 import { z } from 'zod';
 import type { ClipConfig } from '../../backbones/clip/index.js';
-import { classList, type Noun, templateSet } from '../../text/index.js';
-import { show, WordmaskError } from '../../util/errors.js';
-import { nearest } from '../../util/nearest.js';
+import { type Noun, nounsOf, templateSet } from '../../text/index.js';
+import { parseRecipePart, recipeProblem } from '../../util/recipe-part.js';
 
 const size = (limit: number) => z.int().min(1).max(limit);
 const share = z.number().min(0).max(1);
@@ -124,21 +123,11 @@ export function parseTrainLosses(given: unknown): ClipTrainLosses {
   const rest = {
     ...terms,
     ...(labels && {
-      patchLabels: { ...labels, nouns: nounsOfList(labels.nouns), templates: templateTexts(labels.templates) },
+      patchLabels: { ...labels, nouns: nounsOf(labels.nouns), templates: templateTexts(labels.templates) },
     }),
   };
   if (!nouns) return rest;
-  const list =
-    typeof nouns.nouns === 'string'
-      ? nounsOfList(nouns.nouns)
-      : nouns.nouns.map((words) => ({ name: words[0] as string, words }));
-  return { ...rest, nounPatch: { ...nouns, nouns: list, templates: templateTexts(nouns.templates) } };
-}
-
-function nounsOfList(name: string): Noun[] {
-  return classList(name)
-    .filter((entry) => !entry.background)
-    .map(({ name, prompts }) => ({ name, words: prompts }));
+  return { ...rest, nounPatch: { ...nouns, nouns: nounsOf(nouns.nouns), templates: templateTexts(nouns.templates) } };
 }
 
 function templateTexts(choice: string | readonly string[]): readonly string[] {
@@ -146,26 +135,14 @@ function templateTexts(choice: string | readonly string[]): readonly string[] {
 }
 
 function parse<T>(what: string, schema: z.ZodType<T>, given: unknown): T {
-  const parsed = schema.safeParse(given);
-  if (parsed.success) return parsed.data;
-  const issue = parsed.error.issues[0] as z.core.$ZodIssue;
-  const path = [what, ...issue.path].join('.');
-  if (issue.code === 'unrecognized_keys') {
-    const key = issue.keys[0] as string;
-    const hint = nearest(key, knownKeys);
-    throw refuse(`${path}.${key}`, `is not known${hint ? `; did you mean ${show(hint)}?` : ''}`);
-  }
-  const value = issue.path.reduce<unknown>((v, k) => (v as Record<PropertyKey, unknown> | undefined)?.[k], given);
-  throw refuse(path, `${issue.message}, got ${show(value)}`);
+  return parseRecipePart({ system: 'clip', what, known: knownKeys }, schema, given);
 }
 
 const knownKeys = [modelSchema, vision, text, lossesSchema, nounPatch, patchLabels].flatMap((schema) =>
   Object.keys(schema.shape),
 );
 
-function refuse(option: string, text: string): WordmaskError {
-  return new WordmaskError('E_OPTION', `clip: ${option} ${text}`, { details: { option } });
-}
+const refuse = (option: string, text: string) => recipeProblem('clip', option, text);
 
 /** The model's config.json in memory; the end token has the highest id. */
 export function trainConfig(
