@@ -47,3 +47,26 @@ export function toyRequest(compute: 'f32' | 'bf16' = 'f32') {
     captions: async (limit: number) => Array.from({ length: Math.min(limit, 400) }, (_, i) => captionOf(i)),
   } as const;
 }
+
+/** The same for the system `blip`. */
+export function toyMatchRequest(compute: 'f32' | 'bf16' = 'f32') {
+  return {
+    model: {
+      vision: { image: 24, patch: 8, width: 32, layers: 2, heads: 2 },
+      text: {
+        width: 32,
+        layers: 4,
+        heads: 4,
+        context: 16,
+        vocabulary: 200,
+        nounLists: { nouns: pairNouns, share: 0.3 },
+      },
+      projection: 24,
+      patches: 0.7,
+    },
+    losses: {},
+    compute,
+    random: new Random(3),
+    captions: async (limit: number) => Array.from({ length: Math.min(limit, 400) }, (_, i) => captionOf(i)),
+  } as const;
+}

@@ -39,7 +39,7 @@ const text = z.strictObject({
   /** Tokens of the longest text, start and end token included. */
   context: z.int().min(4).max(512).default(40),
   /** Entries of the table of word pieces that is made from the captions. */
-  vocabulary: z.int().min(138).max(65_536).default(1024),
+  vocabulary: z.int().min(128).max(65_536).default(1024),
   nounLists: nounLists.nullish(),
 });
 const modelSchema = z.strictObject({

@@ -36,7 +36,7 @@ import {
 import { testBlip } from './train-test.js';
 
 /** Captions that the vocabulary is made from. */
-const captionsForVocabulary = 20_000;
+const captionsForVocabulary = 4_000;
 
 /** Starts a training from random values. @throws E_OPTION */
 export async function trainBlip(request: TrainableRequest): Promise<Trainable> {
