@@ -61,6 +61,9 @@ class Peak:
 
 def load(folder):
     model = BlipForImageTextRetrieval.from_pretrained(folder, attn_implementation="eager").eval()
+    # Files are mapped: what is read on first use would count as memory of the first run.
+    for parameter in model.parameters():
+        parameter.data = parameter.data.clone()
     return model
 
 
