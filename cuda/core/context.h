@@ -28,7 +28,7 @@ struct wm_stream {
   bool capturing = false;
   uint8_t *workspace = nullptr;
   uint64_t workspace_bytes = 0;
-  std::shared_ptr<wm_verdict> captured;  // of all launches of the capture; null: none looks at values
+  std::shared_ptr<wm_verdict> captured = nullptr;  // of all launches of the capture; null: none looks at values
 };
 
 struct wm_graph {
