@@ -105,6 +105,7 @@ const caseOf = (run: Run, id: string): GpuCase => run.cases.find((c) => idOf(c) 
 /** What the module does with NVIDIA's library, in a process that asks for it; empty where there is none. */
 async function timeLibrary({ device, cases, timing, deadline }: Run): Promise<Map<string, QueuedTiming>> {
   const found = new Map<string, QueuedTiming>();
+  let absent = false;
   const until = Math.min(deadline, Date.now() + 60_000);
   await inProcesses<WorkAnswer>(
     here,
@@ -119,9 +120,11 @@ async function timeLibrary({ device, cases, timing, deadline }: Run): Promise<Ma
     {
       env: { WORDMASK_CUBLASLT: '1' },
       limitMs: caseLimitMs,
-      over: () => Date.now() > until,
+      over: () => absent || Date.now() > until,
       outcome: (answer) => {
-        if ('timing' in answer && answer.library) found.set(answer.id, answer.timing);
+        if (!('timing' in answer)) return;
+        if (answer.library) found.set(answer.id, answer.timing);
+        else absent = true;
       },
     },
   );

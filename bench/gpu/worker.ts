@@ -88,7 +88,9 @@ export async function work(): Promise<void> {
       try {
         holdToTier(c.tier ?? (tier === undefined ? undefined : Number(tier)));
         const timing = await measure(c, bench, timer, request);
-        say({ id, timing, ...(request.cublaslt && { library: await libraryOpened() }) });
+        const library = request.cublaslt && (await libraryOpened());
+        say({ id, timing, ...(request.cublaslt && { library }) });
+        if (request.cublaslt && !library) break;
       } catch (error) {
         const code = error instanceof WordmaskError ? error.code : undefined;
         say({ id, error: error instanceof Error ? error.message : String(error), code });
