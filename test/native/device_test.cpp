@@ -234,14 +234,14 @@ WM_TEST(refused_values_reach_who_reads_them) {
   wm_storage *refused = own(queue.run("test_refuse", view_of(x, 2)));
   wm_storage *taken = own(queue.run("test_refuse", view_of(good, 2)));
   wm_storage *after = own(queue.run("test_double", view_of(refused, 2)));
-  std::vector<float> a, b;
+  std::vector<float> a, b, c;
   Result first, second, third;
   WM_CHECK(queue.read(view_of(after, 2), a, first) == WM_OK);
   WM_CHECK(queue.read(view_of(taken, 2), b, second) == WM_OK);
   wm_storage *moved = nullptr;
   const wm_view view = view_of(after, 2);
   WM_CHECK(api()->transfer(queue.executor, &view, cpu.executor, &moved) == WM_OK);
-  WM_CHECK(cpu.read(view_of(own(moved), 2), a, third) == WM_OK);
+  WM_CHECK(cpu.read(view_of(own(moved), 2), c, third) == WM_OK);
   api()->synchronise(cpu.executor);
   api()->synchronise(queue.executor);
   WM_CHECK(first.status == WM_ERR_OPTION && first.text.find("test_refuse: value -3") == 0);
