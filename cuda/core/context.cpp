@@ -12,6 +12,9 @@ namespace {
 // Images in the module: sm_80, sm_90a, and PTX of compute_90 for what comes after.
 constexpr int kLowestMajor = 8;
 
+// cudaEventBlockingSync: a thread that waits for an event sleeps. Spinning would take a core from the host's own work.
+constexpr unsigned kBlockingSync = 1;
+
 // Blocks beyond this go back to the device at the next synchronisation.
 constexpr uint64_t kKeptBytes = uint64_t{2} << 30;
 
@@ -154,7 +157,7 @@ wm_status event_create(wm_context *context, wm_event **out) {
   *out = nullptr;
   WM_ENTER(context);
   cudaEvent_t handle = nullptr;
-  WM_TRY(cudaEventCreateWithFlags(&handle, cudaEventDisableTiming));
+  WM_TRY(cudaEventCreateWithFlags(&handle, cudaEventDisableTiming | kBlockingSync));
   *out = new (std::nothrow) wm_event{context, handle};
   if (*out != nullptr) return WM_OK;
   cudaEventDestroy(handle);
