@@ -1,10 +1,11 @@
 /** PyTorch checkpoints read as data: what they hold comes out right, what they ask for is never done. */
-import { copyFile, cp, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { copyFile, cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import t from 'tap';
 import { writeZip } from '#lib/formats/zip.js';
 import { open } from '#lib/pipelines/open.js';
+import { loadBackbone } from '#lib/registry/backbones.js';
 import { keyMap } from '#lib/registry/key-maps.js';
 import {
   convertTorch,
@@ -299,4 +300,41 @@ t.test('files that PyTorch wrote', needsData, async (t) => {
     await t.rejects(openTorch(path(name)), { code: 'E_PICKLE_FORBIDDEN', message: /safetensors/ }, name);
   await t.rejects(openTorch(path('ordered_dict.zip.pt')), { code: 'E_WEIGHTS', message: /no tensor/ });
   t.ok((await readFile(path('state_dict_full.zip.pt'))).length > 0);
+});
+
+t.test('original checkpoints of matching models', needsData, async (t) => {
+  const cases: readonly (readonly [map: string, weights: string, config: string | undefined])[] = [
+    ['albef', data('systems/albef/tiny/model.safetensors'), data('systems/albef/tiny/note.json')],
+    ['mplug', data('systems/mplug/tiny/model.safetensors'), data('systems/mplug/tiny/note.json')],
+    ['blip', data('systems/pnp-ovss/blip-12x12-published-code/model.safetensors'), undefined],
+    ['bridgetower', data('reference-models/bridgetower-tiny/model.safetensors'), undefined],
+  ];
+  for (const [map, source, note] of cases) {
+    const own = join(folder, map);
+    await mkdir(own);
+    const config = note
+      ? JSON.stringify(JSON.parse(await readFile(note, 'utf8')).configuration)
+      : await readFile(join(dirname(source), 'config.json'));
+    await writeFile(join(own, 'config.json'), config);
+    const tensors = new Map<string, TestTensor>();
+    const weights = await openSafetensors(source);
+    for (const [name, { dtype, shape }] of weights.tensors)
+      tensors.set(name, { dtype, shape, bytes: await weights.read(name) });
+    await weights.close();
+    const names = [...tensors.keys()];
+    const extra = names.find((name) => /^visual_encoder\b/.test(name));
+    // Momentum copies of the training lie beside the weights.
+    if (extra) tensors.set(extra.replace('visual_encoder', 'visual_encoder_m'), tensors.get(extra) as TestTensor);
+    const file = await opened(checkpoint(tensors, map === 'bridgetower' ? 'state_dict' : 'model'));
+    const { dropped } = await convertTorch(file, join(own, 'model.safetensors'), { map: keyMap(map) });
+    await file.close();
+    t.equal(
+      dropped.filter((name) => name.includes('_m.')).length,
+      extra ? 1 : 0,
+      `${map}: momentum copies are left out`,
+    );
+    const backbone = await loadBackbone(own, { device: 'cpu' });
+    t.ok(backbone.parameters.size > 20, map);
+    backbone.dispose();
+  }
 });
