@@ -37,7 +37,7 @@ const text = z.strictObject({
   layers: size(64).default(4),
   heads: size(64).default(4),
   /** Tokens of the longest text, start and end token included. */
-  context: z.int().min(4).max(512).default(40),
+  context: z.int().min(4).max(512).default(32),
   /** Entries of the table of word pieces that is made from the captions. */
   vocabulary: z.int().min(128).max(65_536).default(1024),
   nounLists: nounLists.nullish(),
