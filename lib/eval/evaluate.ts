@@ -3,7 +3,7 @@
  * counted beside it; of each picture only its counts are kept, so memory does not grow with the data set.
  */
 import { type DatasetOptions, type EvalDataset, openDataset } from '../data/dataset.js';
-import type { Model } from '../pipelines/model.js';
+import { Model } from '../pipelines/model.js';
 import { show, WordmaskError } from '../util/errors.js';
 import { sha256 } from '../util/files.js';
 import { canonicalJson } from '../util/json.js';
@@ -97,6 +97,7 @@ async function opened({ dataset, protocol, model, partial, signal }: EvaluateOpt
 
 function checkOptions({
   model,
+  dataset,
   task = 'semantic',
   limit,
   shard,
@@ -104,6 +105,16 @@ function checkOptions({
   journal,
   resume,
 }: EvaluateOptions): void {
+  if (!(model instanceof Model))
+    throw new WordmaskError('E_USAGE', `evaluate needs an opened model as model, got ${show(model)}`);
+  if (
+    typeof dataset !== 'string' &&
+    (typeof dataset !== 'object' || dataset === null || typeof dataset.name !== 'string')
+  )
+    throw new WordmaskError(
+      'E_USAGE',
+      `evaluate needs a data set: its name, { name, root, ... }, or what openDataset gave, got ${show(dataset)}`,
+    );
   const wrong = (option: string, value: unknown, allowed: string): WordmaskError =>
     new WordmaskError('E_OPTION', `evaluate: ${option} must be ${allowed}, got ${show(value)}`, {
       details: { option, value },

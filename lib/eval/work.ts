@@ -24,6 +24,9 @@ import { Totals } from './totals.js';
 /** Pictures whose counting may be under way while the next ones are computed. */
 const countedBeside = 4;
 
+/** Drawn pictures in the model at once. */
+const madeAhead = 6;
+
 /** Errors after which no other picture can succeed. */
 const fatal = new Set(['E_DEVICE_LOST', 'E_DISPOSED', 'E_INTERNAL', 'E_DISK', 'E_ABORTED', 'E_OPTION', 'E_VOCAB']);
 
@@ -74,12 +77,14 @@ export class Work {
   }
 
   async run(): Promise<void> {
-    const { model, setup, chosen, options } = this.request;
+    const { model, dataset, setup, chosen, options } = this.request;
     const open = await this.#unfinished();
     const stream = model.stream(this.#pictures(open), setup.vocabulary, {
       ...setup.options,
       signal: options.signal,
       onError: 'yield',
+      // Pictures that are drawn are small, and drawing them waits too: more of them keep two processors busy.
+      batch: dataset.source.layout === 'made' ? madeAhead : 'auto',
     });
     for await (const result of stream) {
       const job = this.#jobs[result.index] as Job;

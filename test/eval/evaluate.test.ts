@@ -168,7 +168,15 @@ t.test('wrong options', async (t) => {
   await wrong({ shard: { index: 3, count: 3 } }, { code: 'E_OPTION', message: /no picture is left/ });
   await wrong({ onError: 'continue' }, { code: 'E_OPTION' });
   await wrong({ resume: true }, { code: 'E_OPTION', message: /journal/ });
+  await wrong({ dataset: undefined }, { code: 'E_USAGE', message: /needs a data set/ });
+  await wrong({ dataset: 'voc22' }, { code: 'E_OPTION', message: /did you mean/ });
+  await wrong({ dataset: { name: 'voc21' } }, { code: 'E_USAGE' });
+  await wrong({ model: 'tiny' }, { code: 'E_USAGE', message: /opened model/ });
   const stop = new AbortController();
   stop.abort(new Error('enough'));
   await wrong({ signal: stop.signal }, { message: 'enough' });
+  const later = new AbortController();
+  const onProgress = () => later.abort(new Error('seen enough'));
+  await wrong({ dataset: sceneSet(9), signal: later.signal, onProgress }, { message: 'seen enough' });
+  t.ok(await evaluate({ model, dataset }), 'the next run works');
 });
