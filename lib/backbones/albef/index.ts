@@ -4,7 +4,7 @@
  */
 import { ShapeReader } from '../../nn/config.js';
 import { fusionCore, fusionTensors } from '../../nn/match/fusion-load.js';
-import { type MatchFiles, type MatchOptions, type OpenedMatch, openedMatch } from '../../nn/match/model.js';
+import { type MatchFiles, type MatchOptions, matchOf, type OpenedMatch } from '../../nn/match/model.js';
 import { TensorMaps } from '../../nn/tensor-maps.js';
 import { captionTokenizer } from '../../text/index.js';
 import { readModelTensors } from '../../weights/index.js';
@@ -27,34 +27,20 @@ export async function openAlbef(files: MatchFiles, options: MatchOptions): Promi
       return { config, wanted: fusionTensors(config) };
     },
   });
-  const { vision, text } = model.config;
   const maps = new TensorMaps(model.tensors, options);
   const core = fusionCore(maps, model.config, false);
-  return openedMatch({
-    core,
-    config: model.config,
-    parameters: options.trainable ? model.byFileName : new Map(),
-    hash: model.hash,
-    parametersBytes: model.bytes,
-    facts: {
-      kind: 'albef',
-      patch: vision.patch,
-      imageSize: vision.imageSize,
-      maxTokens: text.positions,
-      vocabulary: text.vocabulary,
-      types: text.types,
-      padId: 0,
-      dispose: () => {
-        core.dispose();
-        maps.dispose();
-      },
-    },
-    tokenizer: () =>
+  return matchOf(
+    'albef',
+    model.config,
+    model,
+    [core, maps],
+    () =>
       captionTokenizer(files.tokenizer, {
         kind: 'bert',
         start: '[CLS]',
-        rows: text.vocabulary,
+        rows: model.config.text.vocabulary,
         signal: options.signal,
       }),
-  });
+    options.trainable,
+  );
 }

@@ -9,7 +9,7 @@ import { ShapeReader } from '../../nn/config.js';
 import type { Compute } from '../../nn/linear.js';
 import type { FusionCore } from '../../nn/match/fusion.js';
 import { type FusionConfig, fusionCore, fusionTensors } from '../../nn/match/fusion-load.js';
-import { type MatchFiles, type MatchOptions, type OpenedMatch, openedMatch } from '../../nn/match/model.js';
+import { type MatchFiles, type MatchOptions, matchOf, type OpenedMatch } from '../../nn/match/model.js';
 import { TensorMaps } from '../../nn/tensor-maps.js';
 import { captionTokenizer } from '../../text/index.js';
 import { readModelTensors } from '../../weights/index.js';
@@ -43,34 +43,22 @@ export async function openBlip(files: MatchFiles, options: MatchOptions): Promis
   const { config } = model;
   const maps = new TensorMaps(model.tensors, options);
   const core = fusionCore(maps, config, true);
-  return openedMatch({
-    core,
+  // Published folders carry BERT's own table of 30522 pieces beside 30524 rows: [DEC] and [ENC] are the two behind it.
+  const words = {
+    kind: 'bert',
+    start: '[ENC]',
+    rows: config.text.vocabulary,
+    behindTable: 2,
+    signal: options.signal,
+  } as const;
+  return matchOf(
+    'blip',
     config,
-    parameters: options.trainable ? model.byFileName : new Map(),
-    hash: model.hash,
-    parametersBytes: model.bytes,
-    facts: {
-      kind: 'blip',
-      patch: config.vision.patch,
-      imageSize: config.vision.imageSize,
-      maxTokens: config.text.positions,
-      vocabulary: config.text.vocabulary,
-      padId: 0,
-      dispose: () => {
-        core.dispose();
-        maps.dispose();
-      },
-    },
-    // Published folders carry BERT's own table of 30522 pieces beside 30524 rows: [DEC] and [ENC] are the two behind it.
-    tokenizer: () =>
-      captionTokenizer(files.tokenizer, {
-        kind: 'bert',
-        start: '[ENC]',
-        rows: config.text.vocabulary,
-        behindTable: 2,
-        signal: options.signal,
-      }),
-  });
+    model,
+    [core, maps],
+    () => captionTokenizer(files.tokenizer, words),
+    options.trainable,
+  );
 }
 
 /** A model to train, from f32 tensors by Hugging Face name: gradients flow to all of them, `compute` in bf16 if asked. */

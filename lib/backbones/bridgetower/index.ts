@@ -1,5 +1,5 @@
 /** BridgeTower image-text matching: config, model, names, and its opener. As Hugging Face's `BridgeTowerForImageAndTextRetrieval`. */
-import { type MatchFiles, type MatchOptions, type OpenedMatch, openedMatch } from '../../nn/match/model.js';
+import { type MatchFiles, type MatchOptions, matchOf, type OpenedMatch } from '../../nn/match/model.js';
 import { TensorMaps } from '../../nn/tensor-maps.js';
 import { captionTokenizer } from '../../text/index.js';
 import { readModelTensors } from '../../weights/index.js';
@@ -21,35 +21,20 @@ export async function openBridgeTower(files: MatchFiles, options: MatchOptions):
     signal: options.signal,
     configure: () => ({ config, wanted: bridgeTowerTensors(config) }),
   });
-  const { vision, text } = config;
   const maps = new TensorMaps(model.tensors, options);
   const core = new BridgeTowerCore(config, maps);
-  return openedMatch({
-    core,
+  return matchOf(
+    'bridgetower',
     config,
-    parameters: options.trainable ? model.byFileName : new Map(),
-    hash: model.hash,
-    parametersBytes: model.bytes,
-    facts: {
-      kind: 'bridgetower',
-      patch: vision.patch,
-      imageSize: vision.imageSize,
-      // The table's first rows stand for padding.
-      maxTokens: text.positions - text.padId - 1,
-      vocabulary: text.vocabulary,
-      types: text.types,
-      padId: text.padId,
-      dispose: () => {
-        core.dispose();
-        maps.dispose();
-      },
-    },
-    tokenizer: () =>
+    model,
+    [core, maps],
+    () =>
       captionTokenizer(files.tokenizer, {
         kind: 'roberta',
         start: '<s>',
-        rows: text.vocabulary,
+        rows: config.text.vocabulary,
         signal: options.signal,
       }),
-  });
+    options.trainable,
+  );
 }

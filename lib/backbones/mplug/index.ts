@@ -1,6 +1,6 @@
 /** mPLUG image-text matching: config, model, names, and its opener. As X-PLUG/mPLUG's retrieval model; [CLS] stays at position 0. */
 import { ShapeReader } from '../../nn/config.js';
-import { type MatchFiles, type MatchOptions, type OpenedMatch, openedMatch } from '../../nn/match/model.js';
+import { type MatchFiles, type MatchOptions, matchOf, type OpenedMatch } from '../../nn/match/model.js';
 import { TensorMaps } from '../../nn/tensor-maps.js';
 import { captionTokenizer } from '../../text/index.js';
 import { readModelTensors } from '../../weights/index.js';
@@ -23,34 +23,20 @@ export async function openMplug(files: MatchFiles, options: MatchOptions): Promi
       return { config, ...mplugTensors(config) };
     },
   });
-  const { vision, text } = model.config;
   const maps = new TensorMaps(model.tensors, options);
   const core = new MplugCore(model.config, maps);
-  return openedMatch({
-    core,
-    config: model.config,
-    parameters: options.trainable ? model.byFileName : new Map(),
-    hash: model.hash,
-    parametersBytes: model.bytes,
-    facts: {
-      kind: 'mplug',
-      patch: vision.patch,
-      imageSize: vision.imageSize,
-      maxTokens: text.positions,
-      vocabulary: text.vocabulary,
-      types: text.types,
-      padId: 0,
-      dispose: () => {
-        core.dispose();
-        maps.dispose();
-      },
-    },
-    tokenizer: () =>
+  return matchOf(
+    'mplug',
+    model.config,
+    model,
+    [core, maps],
+    () =>
       captionTokenizer(files.tokenizer, {
         kind: 'bert',
         start: '[CLS]',
-        rows: text.vocabulary,
+        rows: model.config.text.vocabulary,
         signal: options.signal,
       }),
-  });
+    options.trainable,
+  );
 }

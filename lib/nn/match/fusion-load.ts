@@ -77,3 +77,22 @@ export const fusionRules: readonly { readonly from: string; readonly to: string 
   { from: 'visual_encoder.blocks.*.norm2.*', to: 'vision_model.encoder.layers.*.layer_norm2.*' },
   { from: 'visual_encoder.blocks.*.mlp.*.*', to: 'vision_model.encoder.layers.*.mlp.*.*' },
 ];
+
+/** Pre-training files of some versions have it between text encoder and layers. */
+export const fusionInfix = /(?<=^text_encoder\.)bert\./;
+
+/** What checkpoints of this kind carry beside the model: momentum copies, queues and temperature, heads of other tasks. */
+export const fusionIgnored: readonly string[] = [
+  'visual_encoder_m.**',
+  'text_encoder_m.**',
+  'vision_proj_m.**',
+  'text_proj_m.**',
+  '*_queue',
+  '*queue_ptr',
+  'queue_*',
+  'ptr_queue',
+  'temp',
+  '**.position_ids',
+  'text_encoder.cls.**',
+  'text_encoder.pooler.**',
+];

@@ -50,7 +50,61 @@ export interface OpenedMatch {
   asMatching(): Promise<MatchingModel>;
 }
 
-export function openedMatch(parts: MatchParts): OpenedMatch {
+/** Tensors of a family as its files gave them, with what was read beside them. */
+export interface ReadMatch {
+  readonly byFileName: ReadonlyMap<string, Tensor>;
+  readonly hash: string;
+  readonly bytes: number;
+}
+
+/** What a family's configuration says about its sides. */
+export interface MatchSides {
+  readonly vision: { readonly patch: number; readonly imageSize: number };
+  readonly text: {
+    readonly positions: number;
+    readonly vocabulary: number;
+    readonly types?: number;
+    readonly padId?: number;
+  };
+}
+
+/**
+ * An opened model from its parts. Rows of the position table up to the one of padding, where there is one, are nobody's.
+ * @param owned disposed with the model, in this order
+ */
+export function matchOf(
+  kind: MatchingKind,
+  config: MatchSides,
+  read: ReadMatch,
+  owned: readonly [core: MatchCore & { dispose(): void }, maps: { dispose(): void }],
+  tokenizer: MatchParts['tokenizer'],
+  trainable = false,
+): OpenedMatch {
+  const { vision, text } = config;
+  const [core] = owned;
+  return openedMatch({
+    core,
+    config,
+    parameters: trainable ? read.byFileName : new Map(),
+    hash: read.hash,
+    parametersBytes: read.bytes,
+    facts: {
+      kind,
+      patch: vision.patch,
+      imageSize: vision.imageSize,
+      maxTokens: text.positions - (text.padId === undefined ? 0 : text.padId + 1),
+      vocabulary: text.vocabulary,
+      types: text.types,
+      padId: text.padId ?? 0,
+      dispose: () => {
+        for (const part of owned) part.dispose();
+      },
+    },
+    tokenizer,
+  });
+}
+
+function openedMatch(parts: MatchParts): OpenedMatch {
   return {
     asBackbone: () => backbone(parts),
     asMatching: async () => {
