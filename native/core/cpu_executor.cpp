@@ -69,6 +69,7 @@ void CpuExecutor::execute_op(Command &command) {
 
 void CpuExecutor::execute_program(Command &command) {
   const Program &program = *command.program;
+  command.op.name = program.name().c_str();  // for a failure before the first op
   const Block block(program.block_bytes());
   std::vector<uint8_t *> places;
   for (const Program::Value &value : program.values()) {

@@ -108,6 +108,7 @@ bool DeviceExecutor::replay(Command &command, DeviceProgram &state) {
 DeviceExecutor::Needs DeviceExecutor::run_list(Command &command, bool measure) {
   const Program &program = *command.program;
   const wm_backend &table = queue_->table();
+  command.op.name = program.name().c_str();  // for a failure before the first op
   DeviceScratch memory(*queue_);
   auto *block = static_cast<uint8_t *>(memory.take(std::max<size_t>(program.block_bytes(), 1)));
   std::vector<uint8_t *> places;

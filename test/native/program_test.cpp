@@ -201,6 +201,16 @@ WM_TEST(blocks_of_programs_go_first_when_memory_is_short) {
     api()->storage_release(x);
     api()->storage_release(y);
   }
+  // What fits beside nothing fails, by name, and the next run is right.
+  setenv("WM_LATE_MEMORY", "300000", 1);
+  std::vector<float> out(static_cast<size_t>(n));
+  Result failed, after;
+  wm_storage *y = run(queue, program, n, 1);
+  WM_CHECK(queue.read(y, out, failed).status == WM_ERR_MEMORY && failed.text.find("chain: ") == 0);
+  setenv("WM_LATE_MEMORY", "1000000", 1);
+  wm_storage *z = run(queue, program, n, 1);
+  WM_CHECK(queue.read(z, out, after).status == WM_OK && right(out, 1, 3));
+  for (wm_storage *storage : {y, z}) api()->storage_release(storage);
   api()->program_free(program);
   unsetenv("WM_LATE_MEMORY");
 }
