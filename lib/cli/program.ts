@@ -30,6 +30,20 @@ const specs: Readonly<Record<CommandName, CommandSpec>> = {
       'cat photo.jpg | wordmask segment - -l cat,dog -m ./clip-vit-base-patch16 -o - -f coco > cat.json',
     ],
   },
+  explain: {
+    usage: '[image...]',
+    text:
+      'Where a model found a word: one map over the image a word of -l, before background rules and refiners (--refine names one). ' +
+      'Alone, a word gives its similarity (systems that compare) or salience (pnp-ovss, clip-as-rnn); with -V or --from its probability ' +
+      'among the labels there. IMAGE as for segment.',
+    examples: [
+      'wordmask explain photo.jpg -l cat -m ./clip-vit-base-patch16 -o cat.png',
+      'wordmask explain photo.jpg -l "cat,dog|puppy" -m naclip:openai/clip-vit-base-patch16 -f overlay,npy -o maps',
+      'wordmask explain photos/ -l cat --from voc21 -m ./clip-vit-base-patch16 -f map --bits 16 --range 0,1 -o maps --on-error skip',
+      'wordmask explain photo.jpg -l "a red car" -m pnp-ovss:./blip-itm-large -o car.png',
+      'wordmask explain photo.jpg -l cat -m ./clip-vit-base-patch16 --json',
+    ],
+  },
   'vocab build': {
     usage: '',
     text: 'Write a vocabulary file; with -m also the text features of that model beside it.',

@@ -22,6 +22,7 @@ export type CommandFunction = (context: Context) => Promise<number>;
 
 const commands: Readonly<Record<CommandName, () => Promise<CommandFunction>>> = {
   segment: async () => (await import('./commands/segment.js')).segment,
+  explain: async () => (await import('./commands/explain.js')).explain,
   'vocab build': async () => (await import('./commands/vocab.js')).vocabBuild,
   'vocab show': async () => (await import('./commands/vocab.js')).vocabShow,
   'vocab diff': async () => (await import('./commands/vocab.js')).vocabDiff,

@@ -2,6 +2,8 @@
 export { type DeviceInfo, devices } from '../engine/index.js';
 export type { ImageInput } from '../image/decode.js';
 export { Mask } from '../image/mask.js';
+export type { ExplainOptions } from '../pipelines/explain-request.js';
+export { Explanation, type ExplanationSaveOptions } from '../pipelines/explanation.js';
 export { Features } from '../pipelines/features.js';
 export { Model, type ModelInfo, type VocabularyInput } from '../pipelines/model.js';
 export { type OpenOptions, open } from '../pipelines/open.js';

@@ -3,8 +3,9 @@
  * beside their colours. The strip adds rows; the picture itself keeps its place and size.
  */
 import { show, WordmaskError } from '../util/errors.js';
-import { inSlices, Slices } from '../util/slices.js';
-import { drawableText, glyphHeight, glyphRows, glyphWidth } from './glyphs.js';
+import { Slices } from '../util/slices.js';
+import { drawText, fillBox, onCanvas, type RgbImage } from './draw.js';
+import { drawableText, glyphHeight, glyphWidth } from './glyphs.js';
 import { type Colour, paletteFor } from './palette.js';
 
 export interface OverlayInput {
@@ -27,12 +28,7 @@ export interface OverlayOptions {
   signal?: AbortSignal;
 }
 
-export interface RgbImage {
-  /** [H, W, 3]. */
-  data: Uint8Array;
-  width: number;
-  height: number;
-}
+export type { RgbImage } from './draw.js';
 
 const MAX_ENTRIES = 48;
 const MAX_NAME = 28;
@@ -122,39 +118,12 @@ async function withStrip(image: RgbImage, entries: readonly StripEntry[], signal
   const width = Math.max(image.width, column + 4 * scale);
   const rows = Math.ceil(entries.length / columns);
   const height = image.height + rows * line + 4 * scale;
-  const out: RgbImage = { data: new Uint8Array(width * height * 3), width, height };
-  await inSlices(
-    height,
-    64,
-    (begin, end) => {
-      out.data.fill(255, begin * width * 3, end * width * 3);
-      for (let y = begin; y < Math.min(end, image.height); y++)
-        out.data.set(image.data.subarray(y * image.width * 3, (y + 1) * image.width * 3), y * width * 3);
-    },
-    signal,
-  );
+  const out = await onCanvas(image, width, height, signal);
   entries.forEach(({ text, colour }, k) => {
     const left = 4 * scale + Math.floor(k / rows) * column;
     const top = image.height + 4 * scale + (k % rows) * line;
     fillBox(out, left, top, swatch, swatch, colour);
-    text.forEach((character, n) =>
-      drawGlyph(out, character, left + swatch + 3 * scale + n * (glyphWidth + 1) * scale, top, scale),
-    );
+    drawText(out, text, left + swatch + 3 * scale, top, scale);
   });
   return out;
-}
-
-function drawGlyph(image: RgbImage, character: string, left: number, top: number, scale: number): void {
-  glyphRows(character).forEach((bits, row) => {
-    for (let x = 0; x < glyphWidth; x++) {
-      if (bits & (1 << (glyphWidth - 1 - x)))
-        fillBox(image, left + x * scale, top + row * scale, scale, scale, [0, 0, 0]);
-    }
-  });
-}
-
-function fillBox(image: RgbImage, left: number, top: number, width: number, height: number, colour: Colour): void {
-  for (let y = top; y < Math.min(top + height, image.height); y++) {
-    for (let x = left; x < Math.min(left + width, image.width); x++) image.data.set(colour, (y * image.width + x) * 3);
-  }
 }

@@ -7,6 +7,9 @@ import { templateSet } from '../text/index.js';
 import { WordmaskError } from '../util/errors.js';
 import { sha256 } from '../util/files.js';
 import { systemOptions } from './call-options.js';
+import { explainFeatures, refuseMaps } from './explain-dense.js';
+import type { ExplainRequest } from './explain-request.js';
+import type { Explanation } from './explanation.js';
 import { Features } from './features.js';
 import type { Admit, DenseParts, GivenText, HostValue, ModelInfo, SystemCalls } from './parts.js';
 import { pictureFor } from './picture.js';
@@ -78,11 +81,7 @@ export class DenseModel implements SystemCalls {
     const vocab = underPolicy(vocabulary, common);
     const dense = this.options(system, common.preset);
     if (image instanceof Features) {
-      if (image.owner !== this.parts)
-        throw new WordmaskError('E_USAGE', 'these features come from another model: encode the picture with this one');
-      image.checkOptions(dense);
-      if (common.maxSide !== undefined)
-        image.checkCanvas(this.parts.system.plan(image.width, image.height, dense, common.maxSide).canvas);
+      this.#checkFeatures(image, dense, common);
       return segmentFeatures(this, image, vocab, dense, common, {});
     }
     const started = performance.now();
@@ -98,6 +97,41 @@ export class DenseModel implements SystemCalls {
     }
     using features = await encodeImage(this, picture, dense, common);
     return await segmentFeatures(this, features, vocab, dense, common, { decode: decodeMs, ...features.timings });
+  }
+
+  async explain(
+    image: ImageInput | Features,
+    request: ExplainRequest,
+    { common, system }: CheckedOptions,
+  ): Promise<Explanation[]> {
+    const dense = this.options(system, common.preset);
+    const refuse = ({ width, height }: { readonly width: number; readonly height: number }): void =>
+      refuseMaps(this, request, dense, common, width, height);
+    if (image instanceof Features) {
+      this.#checkFeatures(image, dense, common);
+      refuse(image);
+      return explainFeatures(this, image, request, dense, common, {});
+    }
+    const started = performance.now();
+    const picture = await pictureFor(image, this.info.device, common);
+    const decodeMs = performance.now() - started;
+    try {
+      refuse(picture);
+    } catch (error) {
+      picture.pixels.dispose();
+      throw error;
+    }
+    using features = await encodeImage(this, picture, dense, common);
+    return await explainFeatures(this, features, request, dense, common, { decode: decodeMs, ...features.timings });
+  }
+
+  /** @throws E_USAGE, E_OPTION for features that were made by another model or under other options */
+  #checkFeatures(image: Features, dense: DenseOptions, { maxSide }: CheckedOptions['common']): void {
+    if (image.owner !== this.parts)
+      throw new WordmaskError('E_USAGE', 'these features come from another model: encode the picture with this one');
+    image.checkOptions(dense);
+    if (maxSide !== undefined)
+      image.checkCanvas(this.parts.system.plan(image.width, image.height, dense, maxSide).canvas);
   }
 
   plan(width: number, height: number, vocab: Vocabulary, options: CheckedOptions): CallPlan {

@@ -4,6 +4,14 @@ import type { ImageInput } from '../image/decode.js';
 import type { LabelInput, VocabularyOptions } from '../text/index.js';
 import { WordmaskError } from '../util/errors.js';
 import { DenseModel } from './dense-model.js';
+import {
+  type ExplainInput,
+  type ExplainOptions,
+  explainRequest,
+  refuseExplainOptions,
+  splitExplainOptions,
+} from './explain-request.js';
+import type { Explanation } from './explanation.js';
 import type { Features } from './features.js';
 import type { Admit, GivenText, HostValue, ModelInfo, SystemCalls } from './parts.js';
 import type { CallPlan } from './plan.js';
@@ -129,6 +137,40 @@ export class Model {
     return this.#checked('trace', rest as SegmentOptions, (checked) =>
       this.calls.trace(image, vocabularyOf(vocabulary), names, checked, textFeatures),
     );
+  }
+
+  /**
+   * Where words were found: one map over the picture a word, before background rules and, unless `refine` names one, refiners. A word
+   * alone needs no vocabulary: `cat`, `dog|puppy`, several in a list. With `vocabulary` it is one of its labels, by name or index, and
+   * the map says how it does against the others.
+   * @throws E_OPTION where the system cannot tell, E_LABEL for an empty or unknown word, and as `segment`
+   */
+  explain(image: ImageInput | Features, label: LabelInput | number, options?: ExplainOptions): Promise<Explanation>;
+  explain(
+    image: ImageInput | Features,
+    labels: readonly (LabelInput | number)[] | Vocabulary,
+    options?: ExplainOptions,
+  ): Promise<Explanation[]>;
+  explain(
+    image: ImageInput | Features,
+    labels: ExplainInput,
+    options: ExplainOptions = {},
+  ): Promise<Explanation | Explanation[]> {
+    return this.#explain(image, labels, options);
+  }
+
+  async #explain(
+    image: ImageInput | Features,
+    labels: ExplainInput,
+    options: ExplainOptions,
+  ): Promise<Explanation | Explanation[]> {
+    const { vocabulary, ensemble, ...rest } = splitExplainOptions(options);
+    const request = explainRequest(labels, { vocabulary, ensemble });
+    const found = await this.#checked('explain', rest, (checked) => {
+      refuseExplainOptions(checked);
+      return this.calls.explain(image, request, checked);
+    });
+    return Array.isArray(labels) || labels instanceof Vocabulary ? found : (found[0] as Explanation);
   }
 
   /** Bytes in use and kept for reuse, by device. */

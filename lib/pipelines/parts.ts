@@ -6,6 +6,8 @@ import type { DenseSystem } from '../post/dense-system.js';
 import type { Predictor } from '../post/predictor.js';
 import type { SystemTuning } from '../post/tuning.js';
 import type { DenseSystemModule, PredictorSystemModule } from '../registry/systems.js';
+import type { ExplainRequest } from './explain-request.js';
+import type { Explanation } from './explanation.js';
 import type { Features } from './features.js';
 import type { CallPlan } from './plan.js';
 import type { CheckedOptions, OptionRules } from './segment-options.js';
@@ -106,6 +108,8 @@ export interface SystemCalls {
     options: CheckedOptions,
     admit: Admit,
   ): Promise<Segmentation>;
+  /** Where words were found, one map a word asked for. @throws E_OPTION where the system cannot tell */
+  explain(image: ImageInput | Features, request: ExplainRequest, options: CheckedOptions): Promise<Explanation[]>;
   plan(width: number, height: number, vocab: Vocabulary, options: CheckedOptions): CallPlan;
   /** Pictures of a size that keep the model busy when they are in work at once. */
   ahead(width: number, height: number, options: CheckedOptions): number;

@@ -8,10 +8,19 @@ import type { SystemTuning } from '../post/tuning.js';
 import { WordmaskError } from '../util/errors.js';
 import { dropSmall } from './areas.js';
 import { systemOptions } from './call-options.js';
+import type { ExplainRequest } from './explain-request.js';
+import type { Explanation } from './explanation.js';
 import { Features } from './features.js';
 import type { Admit, GivenText, HostValue, ModelInfo, PredictorParts, SystemCalls } from './parts.js';
 import { hostPicture } from './picture.js';
 import { type CallPlan, checkSize } from './plan.js';
+import {
+  type ExplainCall,
+  explainPicture,
+  explainWords,
+  requireExplain,
+  requireSearched,
+} from './predictor-explain.js';
 import { predictorTraces, tracePrediction } from './predictor-trace.js';
 import { finishSettings, planesOf, wordsOf } from './predictor-words.js';
 import { finishCall, provenanceOf, stopwatch } from './result.js';
@@ -80,7 +89,7 @@ export class PredictorModel implements SystemCalls {
     const started = performance.now();
     const decoded = await hostPicture(image, this.info.device, common);
     const timings: Record<string, number> = { decode: performance.now() - started };
-    this.#refuse(decoded, call);
+    this.refuse(decoded, call);
     await admit(decoded.width * decoded.height, common.signal);
     const warnings: string[] = [];
     return this.inTurn(decoded, call, async () => {
@@ -96,10 +105,31 @@ export class PredictorModel implements SystemCalls {
         warnings: [...new Set(warnings)],
         timings,
         clock,
-        provenance: this.#provenance(call, decoded.hash),
+        provenance: this.provenance(call, decoded.hash),
         image: decoded,
       });
     });
+  }
+
+  async explain(
+    image: ImageInput | Features,
+    request: ExplainRequest,
+    checked: CheckedOptions,
+  ): Promise<Explanation[]> {
+    if (image instanceof Features) throw this.#noFeatures();
+    requireExplain(this);
+    const { vocab, alone } = request;
+    const calls: ExplainCall[] = [];
+    // Words alone are looked for one by one: none of them competes with another.
+    for (const asked of alone ? request.asked.map((label) => [label]) : [request.asked]) {
+      const labels = alone ? asked.map((label) => vocab.labels[label]?.name as string) : undefined;
+      const common = { ...checked.common, labels, refine: checked.common.refine ?? 'none' };
+      const words = explainWords(wordsOf(vocab.spec, common), alone);
+      requireSearched(words, asked, this.info.system);
+      calls.push({ call: this.#callOf(vocab, words, { ...checked, common }, image), asked });
+    }
+    for (const { call } of calls) await this.#prepare(call);
+    return explainPicture(this, calls, request, image, checked.common);
   }
 
   plan(width: number, height: number, vocabulary: Vocabulary, checked: CheckedOptions): CallPlan {
@@ -194,10 +224,17 @@ export class PredictorModel implements SystemCalls {
   async #call(vocabulary: Vocabulary, checked: CheckedOptions, image?: ImageInput): Promise<PredictorCall> {
     const { common } = checked;
     const vocab = underPolicy(vocabulary, common);
-    const words = wordsOf(vocab.spec, common);
-    const call = { vocab, words, options: this.#options(checked), common, source: sourceOf(image) };
-    await this.parts.predictor.prepare?.(call.words, call.options, common.signal);
+    const call = this.#callOf(vocab, wordsOf(vocab.spec, common), checked, image);
+    await this.#prepare(call);
     return call;
+  }
+
+  #callOf(vocab: Vocabulary, words: PredictorWords, checked: CheckedOptions, image?: ImageInput): PredictorCall {
+    return { vocab, words, options: this.#options(checked), common: checked.common, source: sourceOf(image) };
+  }
+
+  async #prepare({ words, options, common }: PredictorCall): Promise<void> {
+    await this.parts.predictor.prepare?.(words, options, common.signal);
   }
 
   #plan(width: number, height: number, { words, options, vocab, common }: PredictorCall): PredictorPlan {
@@ -207,7 +244,7 @@ export class PredictorModel implements SystemCalls {
   }
 
   /** @throws E_MEMORY_PLAN: the channels of a method are over all pixels at once */
-  #refuse({ width, height }: DecodedImage, call: PredictorCall): void {
+  refuse({ width, height }: DecodedImage, call: PredictorCall): void {
     const { budget } = this.parts;
     const { deviceBytes } = this.#plan(width, height, call);
     if (deviceBytes <= budget) return;
@@ -219,7 +256,7 @@ export class PredictorModel implements SystemCalls {
     );
   }
 
-  #provenance({ vocab, options, common }: PredictorCall, input: string): Record<string, unknown> {
+  provenance({ vocab, options, common }: PredictorCall, input: string): Record<string, unknown> {
     const { threshold, margin } = finishSettings(vocab.spec, common);
     return provenanceOf(this.info, vocab, input, common, {
       ...options,

@@ -78,7 +78,7 @@ async function settled(encoding: Promise<DenseFeatures>): Promise<DenseFeatures>
 }
 
 /** @throws E_NUMERIC: a NaN would otherwise lose every comparison and show as missing labels */
-async function requireFinite(tensor: Tensor, what: string): Promise<void> {
+export async function requireFinite(tensor: Tensor, what: string): Promise<void> {
   const [at = -1] = await scope(() => firstNonFinite(tensor).data());
   if (at >= 0)
     throw new WordmaskError(
@@ -112,12 +112,7 @@ export async function segmentFeatures(
   const read = (budget: number) => readOut(model, features, vocab, text.rows, { ...settings, budget }, common);
   // What needs all classes at once has no smaller pieces: it is tried again with the caches gone.
   const whole = settings.refine.kind === 'crf' || settings.outputs.probabilities;
-  const planes = await withRetreat(
-    warnings,
-    `out of memory: caches freed${whole ? '' : ', picture read out in smaller bands'}`,
-    () => read(settings.budget),
-    () => read(whole ? settings.budget : Math.min(settings.budget, 2 * bandBytes) / 8),
-  );
+  const planes = await readBands(warnings, settings.budget, whole, read);
   clock(settings.refine.kind === 'none' ? 'match' : 'refine');
   return finishCall({
     width,
@@ -131,6 +126,21 @@ export async function segmentFeatures(
     provenance: provenance(model, features, vocab, options, common, settings),
     image: features.hostPixels,
   });
+}
+
+/** Reads out within a budget, and in smaller bands where memory runs out; `whole` has none. */
+export function readBands<T>(
+  warnings: string[],
+  budget: number,
+  whole: boolean,
+  read: (budget: number) => Promise<T>,
+): Promise<T> {
+  return withRetreat(
+    warnings,
+    `out of memory: caches freed${whole ? '' : ', picture read out in smaller bands'}`,
+    () => read(budget),
+    () => read(whole ? budget : Math.min(budget, 2 * bandBytes) / 8),
+  );
 }
 
 async function readOut(

@@ -9,7 +9,12 @@ type Values = Int32Array | Float32Array;
 /** How a running best becomes planes. */
 export type FinishSettings = Pick<ReadOutSettings, 'threshold' | 'margin' | 'background'> & {
   readonly options: { readonly logitScale: number };
-  readonly outputs: { readonly margin: boolean; readonly entropy: boolean; readonly topk: number };
+  readonly outputs: {
+    readonly margin: boolean;
+    readonly entropy: boolean;
+    readonly topk: number;
+    readonly logit?: boolean;
+  };
 };
 
 /** Planes on the host, filled band by band. Where one band is the whole picture, its arrays are taken as they are. */
@@ -44,6 +49,8 @@ export class HostPlanes {
       const plane = result[name];
       if (plane) await this.put(name, plane, 1, row0, rows);
     }
+    // Plane 0 of a running best is the best logit itself.
+    if (settings.outputs.logit) await this.put('logit', state.slice(0, 0, 1).contiguous(), 1, row0, rows);
     if (!result.topk) return;
     await this.put('topkLabels', result.topk.classes, topk, row0, rows);
     await this.put('topkScores', result.topk.probabilities, topk, row0, rows);
@@ -70,6 +77,7 @@ export class HostPlanes {
     return {
       labels: filled.get('labels') as Int32Array,
       score: floats('score') as Float32Array,
+      logit: floats('logit'),
       margin: floats('margin'),
       entropy: floats('entropy'),
       topkLabels: filled.get('topkLabels') as Int32Array | undefined,

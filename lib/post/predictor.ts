@@ -68,6 +68,15 @@ export interface Prediction {
   readonly channels: readonly number[];
 }
 
+/** Where asked labels were found. */
+export interface Explained {
+  /** f32 [K, H, W] at the picture's size, one a label of `labels`. Belongs to the scope of the call. */
+  readonly maps: Tensor;
+  readonly labels: readonly number[];
+  /** What the method itself sees, or the probability behind a refiner. */
+  readonly values: 'salience' | 'probability';
+}
+
 export interface PredictorPlan {
   readonly deviceBytes: number;
   /** Runs of the image encoder. */
@@ -85,6 +94,17 @@ export interface Predictor<Options extends object = object> {
   prepare?(words: PredictorWords, options: Options, signal?: AbortSignal): Promise<void>;
   /** Runs the method on one picture, in the scope of the caller. */
   predict(image: DecodedImage, words: PredictorWords, options: Options, context: PredictContext): Promise<Prediction>;
+  /**
+   * Maps of the labels asked for, before background rules, in the scope of the caller; behind a refiner only where `context.refine`
+   * names one. It runs the steps of `predict`. What is asked for is looked for, whatever rule chooses among labels elsewhere.
+   */
+  explain?(
+    image: DecodedImage,
+    words: PredictorWords,
+    asked: readonly number[],
+    options: Options,
+    context: PredictContext,
+  ): Promise<Explained>;
   plan(width: number, height: number, words: PredictorWords, options: Options): PredictorPlan;
 }
 

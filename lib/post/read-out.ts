@@ -61,6 +61,8 @@ export interface ReadOutSettings {
     readonly entropy: boolean;
     readonly topk: number;
     readonly probabilities: boolean;
+    /** Winner's logit as it is, without scale. */
+    readonly logit?: boolean;
   };
   /** Bytes that intermediates may take. */
   readonly budget: number;
@@ -74,6 +76,7 @@ export interface Planes {
   /** Class per pixel; -1 = nothing. */
   readonly labels: Int32Array;
   readonly score: Float32Array;
+  readonly logit?: Float32Array;
   readonly margin?: Float32Array;
   readonly entropy?: Float32Array;
   /** [k, H, W] */

@@ -1,5 +1,5 @@
 /** The command line with the small model of test/fixtures: what a bare clone can show. */
-import { copyFileSync, mkdirSync, readFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { loadLabels } from '#lib/entry/formats.js';
@@ -42,6 +42,37 @@ t.test('segment', async (t) => {
   t.equal(again.code, 0, again.err);
   const wrong = await wordmask(['segment', 'nothing.png', '-l', 'cat', '-m', miniFolder(), '-o', 'none'], { cwd });
   t.not(wrong.code, 0);
+});
+
+t.test('explain', async (t) => {
+  const model = ['-m', miniFolder(), '-q'];
+  const maps = ['explain', miniScene, '-l', 'cat,dog|puppy,../x', '-f', 'overlay,map,npy', '-o', 'maps', '--json'];
+  const result = await wordmask([...maps, ...model], { cwd });
+  t.equal(result.code, 0, result.err);
+  const { images, done, failed } = JSON.parse(result.out);
+  t.same([done, failed, images.length], [1, 0, 1]);
+  const found = images[0].maps as { label: string; values: string; outputs: { file: string }[] }[];
+  t.same(
+    found.map(({ label, values, outputs }) => [label, values, ...outputs.map(({ file }) => file)]),
+    ['cat', 'dog', '../x'].map((label) => {
+      const stem = `maps/scene.${label.replace('../', '')}`;
+      return [label, 'similarity', `${stem}.png`, `${stem}.map.png`, `${stem}.npy`];
+    }),
+  );
+  for (const { outputs } of found) for (const { file } of outputs) t.ok(readFileSync(join(cwd, file)).length > 0);
+  const among = ['explain', miniScene, '-l', 'cat', '--from', 'voc20', '-o', '-', '-f', 'map'];
+  const piped = await wordmask([...among, ...model], { cwd });
+  t.equal(piped.code, 0, piped.err);
+  t.equal(piped.stdout.subarray(1, 4).toString(), 'PNG');
+  writeFileSync(join(cwd, 'bad.png'), 'no picture');
+  const some = ['explain', 'bad.png', miniScene, '-l', 'cat', '-o', 'some', '--on-error', 'skip'];
+  const skipped = await wordmask([...some, ...model], { cwd });
+  t.equal(skipped.code, 1);
+  t.match(skipped.err, 'E_IMAGE_FORMAT');
+  t.ok(readFileSync(join(cwd, 'some/scene.cat.png')).length > 0);
+  const wrong = await wordmask(['explain', 'bad.png', '-l', 'cat', '-o', 'bad.png', ...model], { cwd });
+  t.equal(wrong.code, 2);
+  t.match(wrong.err, 'would replace');
 });
 
 t.test('vocabulary and model', async (t) => {

@@ -1,9 +1,17 @@
 /** One picture through CLIP as RNN: texts, rounds of proposals and scores, channels. */
 import type { OpenedClip } from '../../backbones/clip/index.js';
-import { concat, scope, Tensor } from '../../engine/index.js';
+import { concat, max, scope, Tensor, fill as zeros } from '../../engine/index.js';
 import type { DecodedImage } from '../../image/decode.js';
-import type { PredictContext, Prediction, Predictor, PredictorPlan, PredictorWords } from '../../post/predictor.js';
+import type {
+  Explained,
+  PredictContext,
+  Prediction,
+  Predictor,
+  PredictorPlan,
+  PredictorWords,
+} from '../../post/predictor.js';
 import type { Trace } from '../../post/read-out.js';
+import { show } from '../../util/errors.js';
 import { type Layer, mergedSentences, paint, refinedShares, stretched } from './channels.js';
 import { type LoopResult, type Round, recur } from './loop.js';
 import type { CarOptions } from './options.js';
@@ -77,6 +85,50 @@ export class CarPredictor implements Predictor<CarOptions> {
     return {
       logits: Tensor.from(new Float32Array(image.width * image.height), [1, image.height, image.width]),
       channels: [-1],
+    };
+  }
+
+  /** Proposals of the last round; a label all of whose texts left before has none. Behind a refiner shares against background. */
+  async explain(
+    image: DecodedImage,
+    words: PredictorWords,
+    asked: readonly number[],
+    options: CarOptions,
+    context: PredictContext,
+  ): Promise<Explained> {
+    const picture = camPicture(this.cam, image, context.trace);
+    await picture.affinity.slice(0, 0, 0).data();
+    context.stage('encode');
+    const found = new Map<number, Tensor>();
+    const refines = context.refine !== undefined && context.refine.name !== 'none';
+    for (const run of runsOf(words, options)) {
+      const owner = (text: number): number => (run.texts[text] as Text).label;
+      if (!run.texts.some(({ label }) => asked.includes(label))) continue;
+      const { maps, texts } = await this.#loop(image, picture, run, options, context);
+      if (!maps) continue;
+      const proposed = stretched(maps, picture.grid, image); // [n, H, W]
+      const rows = refines
+        ? refinedShares(image, proposed, run.factor, options, context).slice(0, 1, texts.length + 1)
+        : proposed;
+      for (const label of asked) {
+        const own = texts.flatMap((text, i) => (owner(text) === label ? [rows.slice(0, i, i + 1).contiguous()] : []));
+        if (own.length > 0) found.set(label, max(concat(own, 0), 0, true));
+      }
+    }
+    for (const label of asked)
+      if (!found.has(label))
+        context.warn(
+          `${show(words.labels[label]?.name)} left the loop: its texts scored lower than those it competed with`,
+        );
+    const empty = zeros([1, image.height, image.width], 0);
+    context.stage(refines ? 'refine' : 'match');
+    return {
+      maps: concat(
+        asked.map((label) => found.get(label) ?? empty),
+        0,
+      ),
+      labels: asked,
+      values: refines ? 'probability' : 'salience',
     };
   }
 

@@ -1,26 +1,25 @@
 /** One picture through PnP-OVSS: labels looked for, captions, passes, maps, channels. */
 import { clipMean, clipStd } from '../../backbones/clip/preprocess.js';
-import { normaliseImage, resize, scaleShift, scope, Tensor } from '../../engine/index.js';
+import { concat, normaliseImage, resize, scope, softmax, Tensor } from '../../engine/index.js';
 import type { DecodedImage } from '../../image/decode.js';
 import type { MatchingModel } from '../../nn/matching.js';
-import type { PredictContext, Prediction, Predictor, PredictorPlan, PredictorWords } from '../../post/predictor.js';
-import { type CrfSetting, chosenCrf, crfMarginals, pamrShares } from '../../post/refine-shares.js';
+import type {
+  Explained,
+  PredictContext,
+  Prediction,
+  Predictor,
+  PredictorPlan,
+  PredictorWords,
+} from '../../post/predictor.js';
 import { show, WordmaskError } from '../../util/errors.js';
 import { buildCaptions, type Caption, type CaptionWord, mergedWord, unknownTargets } from './caption.js';
 import { ClassFiles, isListed, listedLabels } from './classes.js';
 import type { ClipClasses } from './clip-classes.js';
-import {
-  applyThreshold,
-  blurredChannels,
-  channelShares,
-  classMaps,
-  firstChannelEverywhere,
-  hasEmptyChannel,
-  logShares,
-} from './maps.js';
+import { applyThreshold, blurredChannels, classMaps, firstChannelEverywhere, hasEmptyChannel } from './maps.js';
 import { MatchQueue } from './match-queue.js';
-import { defaults, type PnpOptions } from './options.js';
+import type { PnpOptions } from './options.js';
 import { passTraces, runPasses, towerTraces } from './passes.js';
+import { refined } from './refine.js';
 
 /** Names of the published code and of case files; `N` stands for what is numbered. */
 const aliases: Readonly<Record<string, string>> = {
@@ -54,6 +53,17 @@ export interface Target {
   readonly prompts: readonly string[];
   /** Of a caption over the whole vocabulary, maps of the others are not kept. */
   readonly kept: boolean;
+}
+
+/** Class maps [K, P] of the kept targets over a picture. */
+interface FoundMaps {
+  readonly image: DecodedImage;
+  readonly maps: Float32Array;
+  /** Cells of a side. */
+  readonly side: number;
+  readonly kept: readonly Target[];
+  /** Whether a background channel is added in front. */
+  readonly background: boolean;
 }
 
 export class PnpPredictor implements Predictor<PnpOptions> {
@@ -104,18 +114,50 @@ export class PnpPredictor implements Predictor<PnpOptions> {
     const kept = targets.filter((target) => target.kept);
     context.stage('text');
     if (kept.length === 0) return nothing(image);
-    const captions = buildCaptions(this.model, captionWords(targets));
-    this.#warn(captions, targets, options, context);
-    const { side, sums } = await this.#salience(image, captions, options, context);
-    const patches = side * side;
-    traceCaptions(captions, sums, side, context);
-    const all = classMaps(sums, captions, targets.length, patches, options, words.ensemble);
-    const maps = keptMaps(all, targets, patches);
+    const { side, maps } = await this.#classMaps(image, targets, words, options, context);
     const auto = words.background === 'auto';
     const background = auto && (options.backgroundChannel === 'always' || kept.length < 3);
     const found = await this.#channels({ image, maps, side, kept, background }, options, context);
     // Channels that are all empty are equal, and rounding would choose among them.
     return auto && maps.every((value) => value === 0) ? nothing(image) : found;
+  }
+
+  /** The blurred map of each label, scaled to 0..1; behind a refiner its probability against background and the labels beside it. */
+  async explain(
+    image: DecodedImage,
+    words: PredictorWords,
+    asked: readonly number[],
+    options: PnpOptions,
+    context: PredictContext,
+  ): Promise<Explained> {
+    this.check(options);
+    const alone = words.chosen.every((label) => asked.includes(label));
+    const present = alone ? [] : await this.present(image, words, options, context);
+    const looked = words.chosen.filter((label) => asked.includes(label) || present.includes(label));
+    const refines = context.refine !== undefined && context.refine.name !== 'none';
+    const targets = this.targets(looked, words, options).map((target) => ({
+      ...target,
+      kept: asked.includes(target.label) || (refines && target.kept),
+    }));
+    const kept = targets.filter((target) => target.kept);
+    context.stage('text');
+    const { side, maps } = await this.#classMaps(image, targets, words, options, context);
+    const input = { image, maps, side, kept, background: refines };
+    if (!refines) {
+      const blurred = this.#blurred(input, options, context);
+      context.stage('match');
+      return { maps: blurred, labels: kept.map(({ label }) => label), values: 'salience' };
+    }
+    // The quirk replaces channels, which is no place of a word.
+    const { logits, channels } = await this.#channels(input, { ...options, emptyChannelQuirk: false }, context);
+    const shares = scope(() => {
+      const all = softmax(logits, 0); // [C, H, W]
+      return concat(
+        asked.map((label) => all.slice(0, channels.indexOf(label), channels.indexOf(label) + 1).contiguous()),
+        0,
+      );
+    });
+    return { maps: shares, labels: asked, values: 'probability' };
   }
 
   plan(
@@ -233,20 +275,37 @@ export class PnpPredictor implements Predictor<PnpOptions> {
     return { side: imageSize / this.model.patch, sums };
   }
 
-  async #channels(
-    found: { image: DecodedImage; maps: Float32Array; side: number; kept: readonly Target[]; background: boolean },
+  /** Maps of the targets that are kept, [K, P], from the passes over all captions. */
+  async #classMaps(
+    image: DecodedImage,
+    targets: readonly Target[],
+    { ensemble }: PredictorWords,
     options: PnpOptions,
     context: PredictContext,
-  ): Promise<Prediction> {
-    const { image, maps, side, kept, background } = found;
-    const { trace } = context;
+  ): Promise<{ side: number; maps: Float32Array }> {
+    const captions = buildCaptions(this.model, captionWords(targets));
+    this.#warn(captions, targets, options, context);
+    const { side, sums } = await this.#salience(image, captions, options, context);
+    const patches = side * side;
+    traceCaptions(captions, sums, side, context);
+    const all = classMaps(sums, captions, targets.length, patches, options, ensemble);
+    return { side, maps: keptMaps(all, targets, patches) };
+  }
+
+  /** Thresholds the maps in place and blurs them over the picture. [C, H, W] */
+  #blurred({ image, maps, side, kept, background }: FoundMaps, options: PnpOptions, { trace }: PredictContext): Tensor {
     const shape = [kept.length, side, side];
     trace?.put('class_maps', Tensor.from(maps, shape));
     const scaled = applyThreshold(maps, side * side, options);
     trace?.put('normalised', Tensor.from(scaled, shape));
     trace?.put('thresholded', Tensor.from(maps, shape));
     const { width, height } = image;
-    const blurred = blurredChannels({ maps, count: kept.length, side, width, height, background }, options, trace);
+    return blurredChannels({ maps, count: kept.length, side, width, height, background }, options, trace);
+  }
+
+  async #channels(found: FoundMaps, options: PnpOptions, context: PredictContext): Promise<Prediction> {
+    const { image, kept, background } = found;
+    const blurred = this.#blurred(found, options, context);
     context.stage('match');
     const channels = [...(background ? [-1] : []), ...kept.map(({ label }) => label)];
     if (options.emptyChannelQuirk && (await hasEmptyChannel(blurred)))
@@ -324,23 +383,4 @@ function traceCaptions(
     at += part.length;
   }
   trace.put('aggregate', Tensor.from(joined, [total / (side * side), side, side]));
-}
-
-/** Logits of the channels behind the refiner of the call, else of the options. */
-function refined(
-  image: DecodedImage,
-  blurred: Tensor,
-  background: boolean,
-  options: PnpOptions,
-  { refine, trace }: PredictContext,
-): Tensor {
-  const crf = chosenCrf(refine, options.crf, defaults.crf as Exclude<CrfSetting, false>);
-  const picture = (): Tensor => Tensor.from(image.data, [image.height, image.width, 3], 'u8');
-  const shares = (): Tensor => channelShares(blurred, background, options, trace);
-  if (refine?.name === 'pamr')
-    return logShares(pamrShares(picture(), shares(), refine, { mean: clipMean, std: clipStd }));
-  if (crf) return logShares(crfMarginals(picture(), shares(), crf, trace));
-  if (trace?.wants('softmax')) shares();
-  // The softmax of the maps themselves are their probabilities, and their order is not rounded once more.
-  return options.unary === 'softmax' ? scaleShift(blurred, 1, 0) : logShares(shares());
 }
