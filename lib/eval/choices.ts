@@ -26,13 +26,23 @@ interface OwnChoices {
   readonly asked: (resize: ProtocolChanges['resize']) => Record<string, unknown> | undefined;
 }
 
+/** A system's own CRF as a choice of the record. */
+const crfChoice = (crf: unknown): Protocol['refine'] =>
+  crf === false ? 'none' : ({ name: 'crf', ...(crf as object) } as Protocol['refine']);
+
 const ownChoices: Readonly<Record<string, OwnChoices>> = {
+  'clip-as-rnn': {
+    covered: { crf: 'refine' },
+    // The picture keeps its size, sides rounded up to multiples of 16.
+    told: ({ crf }) => ({ resize: null, window: { crop: 0, stride: 0 }, refine: crfChoice(crf) }),
+    asked: (resize) => (resize ? undefined : {}),
+  },
   'pnp-ovss': {
     covered: { imageSize: 'resize', crf: 'refine' },
     told: ({ imageSize: side, crf }) => ({
       resize: { mode: 'squash', shortSide: side as number, longSide: side as number, multiple: 1 },
       window: { crop: 0, stride: 0 },
-      refine: crf === false ? 'none' : ({ name: 'crf', ...(crf as object) } as Protocol['refine']),
+      refine: crfChoice(crf),
     }),
     asked: (resize) => {
       if (!resize) return {};

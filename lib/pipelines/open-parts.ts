@@ -151,7 +151,7 @@ export async function openPredictor(module: PredictorSystemModule, request: Open
     predictor: opened.predictor,
     atOnce: opened.atOnce ?? 1,
     // Preprocessing and templates are those of an encoder read by windows.
-    fileOptions: fileOptions({ ...folder.manifest, preprocessing: undefined, templates: undefined }, name),
+    fileOptions: ownFileOptions(folder.manifest, name),
     budget,
     info: infoOf(module, request, compute, {
       encoders: [...folders.values()].map(({ modelType }) => modelType),
@@ -229,4 +229,10 @@ function fileOptions(
 ): Record<string, unknown> {
   const tuned = named === undefined || named === system ? tuning : {};
   return { ...preprocessing, ...(templates !== undefined && { templates }), ...defaults, ...tuned };
+}
+
+/** Of a system that predicts by itself: what the folder says for another system's options is none of its own. */
+function ownFileOptions(manifest: ModelFolder['manifest'], system: string): Record<string, unknown> {
+  if (manifest.system !== undefined && manifest.system !== system) return {};
+  return fileOptions({ ...manifest, preprocessing: undefined, templates: undefined }, system);
 }

@@ -366,6 +366,13 @@ t.test('whole calls', async (t) => {
   ] as const)
     await t.rejects(model.segment(miniScene, names, options as never), { code: 'E_OPTION', message });
   await t.rejects(model.encode(miniScene), { code: 'E_OPTION' });
+  const built = await open('clip-as-rnn:tiny', { device: 'cpu' });
+  t.teardown(() => built.dispose());
+  t.equal(
+    (await built.segment(pixel, names, quick)).labels.length,
+    1,
+    "a folder's options for another system are not asked",
+  );
   const huge = { data: new Uint8Array(3 * 9000 * 7000), width: 9000, height: 7000, channels: 3 } as const;
   await t.rejects(model.segment(huge, names, quick), { code: 'E_MEMORY_PLAN' });
 });
