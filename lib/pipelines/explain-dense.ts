@@ -117,7 +117,8 @@ async function readMap(
   try {
     await requireFinite(text, 'the text features');
     const planes = await new ReadOut(
-      system,
+      // Refinements of maps weigh words against each other; a word alone would come out the same everywhere.
+      alone ? { ...system, refines: () => false } : system,
       features.dense,
       {
         text,

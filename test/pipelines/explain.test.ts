@@ -48,6 +48,14 @@ t.test('a word alone: its similarity, and nothing else', async (t) => {
   t.same((await model.explain(features, 'cat', small)).data, alone.data, 'of features as of the picture');
 });
 
+t.test('refinements between words leave a word alone as it is', async (t) => {
+  await using model = await open(`maskclip:${miniFolder()}`);
+  const smoothed = { ...small, keySmoothing: 0.5, promptDenoising: 0.1 };
+  const map = await model.explain(picture, 'cat', smoothed);
+  t.same(map.data, (await model.explain(picture, 'cat', small)).data, 'the same cosines');
+  t.ok(map.low < map.high && map.warnings.length === 0);
+});
+
 t.test('a word among others: its probability', async (t) => {
   for (const system of ['naclip', 'maskclip', 'clip']) {
     await using model = await open(`${system}:${miniFolder()}`);
