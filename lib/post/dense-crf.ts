@@ -84,7 +84,6 @@ export const crfSettings = {
  * @param unary negative log probabilities, f32 [C, H, W]
  * @returns f32 [C, H, W], summing to 1 over classes; the label is the first index of the maximum
  * @throws E_OPTION for options or shapes out of range; E_NUMERIC at the next await where `unary` holds NaN
- *   (on the CPU; a device carries NaN on into the marginals)
  */
 export function denseCrf(image: Tensor | undefined, unary: Tensor, options: DenseCrfOptions): Tensor {
   checkKeys('options', options, ['gaussian', 'bilateral', 'terms', 'normalisation', 'iterations', 'kind']);
