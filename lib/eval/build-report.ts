@@ -42,6 +42,7 @@ export function buildReport(parts: ReportParts): EvalReport {
     ...(totals.failures && { metricsWithoutFailed: totals.metrics(protocol, false) }),
     perClass: totals.perClass(protocol, names),
     confusion: totals.confusion(),
+    ...edgesOf(totals),
     counts: countsOf(images, { items: dataset.items.length, missing: dataset.source.missing.length }),
     images,
     warnings: warningsOf(setup, dataset, images),
@@ -53,6 +54,11 @@ export function buildReport(parts: ReportParts): EvalReport {
   };
   const reference = referenceOf(report, model.info, setup);
   return { ...report, ...(reference && { reference }) };
+}
+
+export function edgesOf(totals: Totals): Pick<EvalReport, 'edges'> {
+  const edges = totals.edges();
+  return edges ? { edges } : {};
 }
 
 export function countsOf(

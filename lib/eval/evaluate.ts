@@ -40,6 +40,8 @@ export interface EvaluateOptions {
   readonly resume?: boolean;
   /** Folder for predictions as grey PNGs of class indices, `ID.png`. */
   readonly savePredictions?: string;
+  /** Boundary IoU and boundary F too (default false: they take as long as a small model). */
+  readonly boundary?: boolean;
   /** Go on with fewer pictures than the list names; for a data set that is opened here. */
   readonly partial?: boolean;
   /** At a picture that fails: `stop` (default), or `skip`: its pixels count as wrong, and the report names it. */
@@ -152,7 +154,7 @@ function choose(items: number, { limit = Infinity, shard }: EvaluateOptions): nu
 
 /** What a record depends on. */
 function settingsOf(
-  { limit, shard, model, savePredictions }: EvaluateOptions,
+  { limit, shard, model, savePredictions, boundary }: EvaluateOptions,
   dataset: EvalDataset,
   setup: EvalSetup,
 ): string {
@@ -162,6 +164,7 @@ function settingsOf(
       ...{ wordmask: packageVersion, system, hash, dtype, protocol: protocolHash(setup.protocol) },
       ...{ vocabulary: setup.vocabulary.hash, ids: sha256(dataset.items.map(({ id }) => id).join('\n')) },
       ...{ limit: limit ?? null, shard: shard ?? null, predictions: savePredictions !== undefined },
+      ...(boundary === true && { boundary }),
     }),
   );
 }

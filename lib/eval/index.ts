@@ -1,5 +1,6 @@
 /** Evaluation: protocols, the run over a data set, reports that merge and compare. */
 export { diffReports, type ReportDiff } from './diff.js';
+export type { EdgeCounts } from './edges.js';
 export { type DatasetRequest, type EvalProgress, type EvaluateOptions, evaluate } from './evaluate.js';
 export { mergeReports } from './merge.js';
 export * from './metrics/index.js';

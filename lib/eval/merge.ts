@@ -1,7 +1,7 @@
 /** Reports of parts of one evaluation as one: exactly what a single run would have said. */
 import { show, WordmaskError } from '../util/errors.js';
 import { canonicalJson } from '../util/json.js';
-import { countsOf, failedWarning, stageSums } from './build-report.js';
+import { countsOf, edgesOf, failedWarning, stageSums } from './build-report.js';
 import type { EvalImage, EvalReference, EvalReport, EvalRun } from './report-types.js';
 import { Totals } from './totals.js';
 
@@ -21,7 +21,7 @@ export function mergeReports(reports: readonly EvalReport[]): EvalReport {
   refuseTwice(parts.map(({ image }) => image));
   const { protocol, dataset } = first;
   const totals = new Totals(dataset.classes.length);
-  for (const report of reports) totals.addReport(report.confusion, report.perClass);
+  for (const report of reports) totals.addReport(report.confusion, report.perClass, report.edges);
   const images = parts.map(({ image }) => image);
   const { reference: _, metricsWithoutFailed: __, ...kept } = first;
   const merged: EvalReport = {
@@ -30,6 +30,7 @@ export function mergeReports(reports: readonly EvalReport[]): EvalReport {
     ...(totals.failures && { metricsWithoutFailed: totals.metrics(protocol, false) }),
     perClass: totals.perClass(protocol, dataset.classes),
     confusion: totals.confusion(),
+    ...edgesOf(totals),
     counts: countsOf(images, first.counts),
     images,
     warnings: mergedWarnings(reports, images),
@@ -48,6 +49,7 @@ const identities = [
   ['model', ({ provenance: p }: EvalReport) => canonicalJson([p.system, p.model, p.dtype, p.vocabulary])],
   ['version of wordmask', ({ provenance }: EvalReport) => provenance.wordmask],
   ['device', ({ provenance }: EvalReport) => provenance.device],
+  ['choice of boundary scores', ({ edges }: EvalReport) => edges !== undefined],
   ['limit', ({ run }: EvalReport) => run.limit],
 ] as const;
 

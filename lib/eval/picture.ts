@@ -7,6 +7,7 @@ import type { Segmentation } from '../pipelines/segmentation.js';
 import { isWordmaskError, WordmaskError } from '../util/errors.js';
 import { sha256 } from '../util/files.js';
 import { inSlices } from '../util/slices.js';
+import { type EdgeCounts, pictureEdges } from './edges.js';
 import { meanOfNumbers } from './metrics/semantic.js';
 
 /** What is known of a picture when it is through: a line of the journal. */
@@ -22,6 +23,8 @@ export interface PictureRecord {
   /** Counts that are not 0, by row * (C + 1) + column. */
   readonly cells: readonly number[];
   readonly counts: readonly number[];
+  /** What the boundary scores need, of a run that was asked for them. */
+  readonly edges?: EdgeCounts;
   readonly warnings?: readonly string[];
   readonly code?: string;
   readonly message?: string;
@@ -53,6 +56,8 @@ export interface Counting {
   readonly ignore: number | null;
   /** Class of each label of the vocabulary. */
   readonly classOf: Int32Array;
+  /** Count edges too. */
+  readonly boundary: boolean;
 }
 
 /**
@@ -64,7 +69,7 @@ export async function countPicture(
   result: Segmentation,
   label: ComingLabel,
   counting: Counting,
-): Promise<Pick<PictureRecord, 'cells' | 'counts' | 'timings'>> {
+): Promise<Pick<PictureRecord, 'cells' | 'counts' | 'edges' | 'timings'>> {
   const plane = await label.plane;
   if (plane.width !== result.width || plane.height !== result.height)
     throw new WordmaskError(
@@ -85,7 +90,7 @@ export async function countMissed(
   item: EvalItem,
   label: ComingLabel,
   counting: Counting,
-): Promise<Pick<PictureRecord, 'cells' | 'counts' | 'uncounted'>> {
+): Promise<Pick<PictureRecord, 'cells' | 'counts' | 'edges' | 'uncounted'>> {
   try {
     const plane = await label.plane;
     return await pairsOf(item, new Uint16Array(plane.data.length).fill(65_535), plane, counting);
@@ -99,8 +104,9 @@ async function pairsOf(
   item: EvalItem,
   pred: LabelArray,
   plane: LabelPlane,
-  { classes, ignore, classOf }: Counting,
-): Promise<{ cells: number[]; counts: number[] }> {
+  counting: Counting,
+): Promise<Pick<PictureRecord, 'cells' | 'counts' | 'edges'>> {
+  const { classes, ignore, classOf } = counting;
   const numClasses = classes.length;
   const found = await countPairs(pred, plane.data, { numClasses, ignore: ignore === null ? [] : [ignore] });
   if (found.outside > 0)
@@ -109,7 +115,26 @@ async function pairsOf(
       `${item.id}: ${found.outside} pixels of the label are neither a class (0..${numClasses - 1}) nor ignored (${ignore}), the first is ${found.outsideValue}`,
       { details: { id: item.id, value: found.outsideValue, count: found.outside } },
     );
-  return toClasses(found.cells, found.counts, numClasses, classOf);
+  const pairs = toClasses(found.cells, found.counts, numClasses, classOf);
+  return { ...pairs, ...(counting.boundary && { edges: await edgesOf(pred, plane, counting, pairs.cells) }) };
+}
+
+/** Edges of the classes in prediction and label; `cells` says which occur. */
+async function edgesOf(
+  pred: LabelArray,
+  { data, width, height }: LabelPlane,
+  { classes, ignore, classOf }: Counting,
+  cells: readonly number[],
+): Promise<EdgeCounts> {
+  const numClasses = classes.length;
+  const rows = new Set(cells.map((cell) => Math.floor(cell / (numClasses + 1))));
+  const guessed = new Set(cells.map((cell) => cell % (numClasses + 1)));
+  const mapped = isIdentity(classOf, numClasses) ? pred : await mappedLabels(pred, classOf, numClasses, undefined);
+  return pictureEdges(mapped, data, { width, height, numClasses, ignore }, rows, guessed);
+}
+
+function isIdentity(classOf: Int32Array, numClasses: number): boolean {
+  return classOf.length === numClasses && classOf.every((c, i) => c === i);
 }
 
 /** From labels of the vocabulary to classes, where these are not the same. */
@@ -119,8 +144,7 @@ function toClasses(
   numClasses: number,
   classOf: Int32Array,
 ): { cells: number[]; counts: number[] } {
-  if (classOf.length === numClasses && classOf.every((c, i) => c === i))
-    return { cells: Array.from(cells), counts: Array.from(counts) };
+  if (isIdentity(classOf, numClasses)) return { cells: Array.from(cells), counts: Array.from(counts) };
   const sums = new Map<number, number>();
   cells.forEach((cell, i) => {
     const label = cell % (numClasses + 1);

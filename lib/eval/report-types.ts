@@ -1,4 +1,5 @@
 /** What an evaluation says: user-interfaces.md section 10. Fractions from 0 to 1; null where there is nothing to score. */
+import type { EdgeCounts } from './edges.js';
 import type { Protocol } from './protocol.js';
 
 export const reportFormat = 'wordmask-eval/1';
@@ -12,6 +13,9 @@ export interface EvalMetrics {
   readonly fwIoU: number | null;
   readonly pixelAccuracy: number | null;
   readonly meanAccuracy: number | null;
+  /** Of a run that was asked for boundary scores: means over the classes that occur, and over those in a label. */
+  readonly boundaryIoU?: number | null;
+  readonly boundaryF?: number | null;
   /** Of a protocol with a split: mean IoU of seen and unseen classes, and their harmonic mean. */
   readonly seen?: number | null;
   readonly unseen?: number | null;
@@ -29,6 +33,8 @@ export interface EvalClass {
   readonly predictionArea: number;
   /** Those of the label's pixels that lie in failed pictures. */
   readonly missedArea: number;
+  readonly boundaryIoU?: number | null;
+  readonly boundaryF?: number | null;
   readonly split?: 'seen' | 'unseen';
 }
 
@@ -128,6 +134,8 @@ export interface EvalReport {
   readonly metricsWithoutFailed?: EvalMetrics;
   readonly perClass: readonly EvalClass[];
   readonly confusion: SparseConfusion;
+  /** What the boundary scores were made of, where they were asked for. */
+  readonly edges?: EdgeCounts;
   readonly counts: EvalCounts;
   /** In the order of the data set. */
   readonly images: readonly EvalImage[];

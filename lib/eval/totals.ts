@@ -1,4 +1,6 @@
 /** Sums of an evaluation and the scores made of them. Everything is a whole number until the end: shards add up exactly. */
+
+import { type EdgeCounts, EdgeTotals } from './edges.js';
 import {
   type ClassAreas,
   classAreas,
@@ -17,12 +19,17 @@ export class Totals {
   /** Label pixels of failed pictures, by class. */
   readonly #missed: Float64Array;
 
+  readonly #edges: EdgeTotals;
+  #hasEdges = false;
+
   constructor(readonly numClasses: number) {
+    this.#edges = new EdgeTotals(numClasses);
     this.#table = new Float64Array(numClasses * (numClasses + 1));
     this.#missed = new Float64Array(numClasses);
   }
 
-  add({ cells, counts, status }: Pick<PictureRecord, 'cells' | 'counts' | 'status'>): void {
+  add({ cells, counts, edges, status }: Pick<PictureRecord, 'cells' | 'counts' | 'edges' | 'status'>): void {
+    if (edges) this.#addEdges(edges);
     cells.forEach((cell, i) => {
       const count = counts[i] as number;
       this.#table[cell] = (this.#table[cell] as number) + count;
@@ -31,9 +38,20 @@ export class Totals {
   }
 
   /** What another report holds. */
-  addReport(confusion: SparseConfusion, perClass: readonly EvalClass[]): void {
+  addReport(confusion: SparseConfusion, perClass: readonly EvalClass[], edges?: EdgeCounts): void {
     this.add({ cells: confusion.cells, counts: confusion.counts, status: 'done' });
+    if (edges) this.#addEdges(edges);
     for (const { index, missedArea } of perClass) this.#miss(index, missedArea);
+  }
+
+  #addEdges(edges: EdgeCounts): void {
+    this.#hasEdges = true;
+    this.#edges.add(edges);
+  }
+
+  /** Of a run that was asked for boundary scores. */
+  edges(): EdgeCounts | undefined {
+    return this.#hasEdges ? this.#edges.counts() : undefined;
   }
 
   #miss(row: number, count: number): void {
@@ -61,6 +79,8 @@ export class Totals {
     const zero = scoresOfAreas(areas, 'zero');
     const skip = scoresOfAreas(areas, 'skip');
     const chosen = absent === 'zero' ? zero : skip;
+    // Bands of failed pictures cannot be taken out again.
+    const edges = this.#hasEdges && missed ? this.#edges.scores() : undefined;
     return {
       mIoU: orNull(chosen.mIoU),
       mIoUZero: orNull(zero.mIoU),
@@ -68,12 +88,14 @@ export class Totals {
       fwIoU: orNull(chosen.fwIoU),
       pixelAccuracy: orNull(chosen.pixelAccuracy),
       meanAccuracy: orNull(chosen.meanAccuracy),
+      ...(edges && { boundaryIoU: orNull(edges.boundaryIoU), boundaryF: orNull(edges.boundaryF) }),
       ...(split && splitScores(chosen, splitSides(split, dataset, this.numClasses))),
     };
   }
 
   perClass({ absent, split, dataset }: Protocol, names: readonly string[]): EvalClass[] {
     const { iou, accuracy, intersection, labelArea, predictionArea } = scoresOfAreas(this.#areas(true), absent);
+    const edges = this.#hasEdges ? this.#edges.scores() : undefined;
     const sides = split ? splitSides(split, dataset, this.numClasses) : [];
     return names.map((name, index) => ({
       ...{ index, name, iou: orNull(iou[index]), accuracy: orNull(accuracy[index]) },
@@ -81,6 +103,7 @@ export class Totals {
       labelArea: labelArea[index] as number,
       predictionArea: predictionArea[index] as number,
       missedArea: this.#missed[index] as number,
+      ...(edges && { boundaryIoU: orNull(edges.iou[index]), boundaryF: orNull(edges.f[index]) }),
       ...(sides[index] && { split: sides[index] }),
     }));
   }

@@ -73,6 +73,7 @@ export class Work {
       classes: dataset.classes.map(({ name }, index) => ({ index, name })),
       ignore: setup.protocol.ignore,
       classOf: setup.classOf,
+      boundary: request.options.boundary === true,
     };
   }
 
@@ -120,7 +121,7 @@ export class Work {
 
   /** Counts are added up at once: of a picture only its scores stay. */
   #keep(record: PictureRecord): void {
-    const { cells, counts, timings, input: _, ...kept } = record;
+    const { cells, counts, edges: __, timings, input: _, ...kept } = record;
     this.totals.add(record);
     this.pictures.push({ image: { ...kept, ...pictureScores({ cells, counts }, this.totals.numClasses) }, timings });
   }

@@ -88,12 +88,13 @@ function some(list: readonly string[]): string {
 }
 
 function runOptions({ options, interrupt }: Context): Partial<EvaluateOptions> {
-  const { limit, shard, onError, savePredictions, resume, task } = options as Record<string, never>;
+  const { limit, shard, onError, savePredictions, resume, task, boundary } = options as Record<string, never>;
   return {
     ...(limit !== undefined && { limit }),
     ...(shard !== undefined && { shard: parseShard(shard) }),
     ...(onError !== undefined && { onError }),
     ...(savePredictions !== undefined && { savePredictions }),
+    ...(boundary !== undefined && { boundary }),
     ...(task !== undefined && { task }),
     ...{ resume: resume === true, signal: interrupt.signal },
   };

@@ -7,6 +7,8 @@ const metricNames: Readonly<Record<keyof EvalMetrics, string>> = {
   mIoUZero: 'mIoU, absent classes count as 0',
   mIoUSkip: 'mIoU, absent classes left out',
   fwIoU: 'frequency-weighted IoU',
+  boundaryIoU: 'boundary IoU',
+  boundaryF: 'boundary F',
   pixelAccuracy: 'pixel accuracy',
   meanAccuracy: 'mean accuracy',
   seen: 'mIoU of seen classes',
