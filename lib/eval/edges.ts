@@ -4,6 +4,7 @@
  */
 import { boundaryCounts } from '../engine/ops/host/boundary.js';
 import type { LabelArray } from '../formats/format.js';
+import { roundHalfEven } from './metrics/boundary.js';
 import { meanOfNumbers } from './metrics/semantic.js';
 
 const unit = 2 ** 40;
@@ -41,7 +42,7 @@ export async function pictureEdges(
   const table = await boundaryCounts(pred, label, {
     ...{ width, height, numClasses },
     ...(ignore !== null && { ignore }),
-    band: Math.max(1, halfToEven(0.02 * diagonal)),
+    band: Math.max(1, roundHalfEven(0.02 * diagonal)),
     radius: Math.ceil(0.0075 * diagonal),
   });
   const found: Record<keyof EdgeCounts, number[]> = { classes: [], shared: [], joint: [], f: [], pictures: [] };
@@ -101,9 +102,4 @@ function share(part: number, whole: number): number {
 
 function harmonicOf(a: number, b: number): number {
   return a + b === 0 ? 0 : (2 * a * b) / (a + b);
-}
-
-function halfToEven(value: number): number {
-  const floor = Math.floor(value);
-  return value - floor === 0.5 ? floor + (floor % 2) : Math.round(value);
 }

@@ -111,3 +111,18 @@ export function idsToRgb(ids: readonly number[]): Uint8Array {
   for (const [i, id] of ids.entries()) out.set([id & 255, (id >> 8) & 255, id >> 16], 3 * i);
   return out;
 }
+
+/** Three pictures of VOC 2012, two of them in the list. */
+export async function vocTree(t: Test): Promise<Tree> {
+  const tree = await Tree.make(t);
+  const base = 'VOCdevkit/VOC2012';
+  await tree.pairs(
+    ['2007_000002', '2007_000001', '2007_000009'],
+    (stem) => `${base}/JPEGImages/${stem}.jpg`,
+    (stem) => `${base}/SegmentationClass/${stem}.png`,
+    map(0, 1, 20, 255, 15),
+    'voc',
+  );
+  await tree.write(`${base}/ImageSets/Segmentation/val.txt`, '2007_000002\r\n2007_000001\n\n');
+  return tree;
+}

@@ -198,7 +198,8 @@ function nearShare(
   return near / points.length;
 }
 
-function roundHalfEven(value: number): number {
+/** As Python rounds. */
+export function roundHalfEven(value: number): number {
   const floor = Math.floor(value);
   const rest = value - floor;
   if (rest !== 0.5) return Math.round(value);
